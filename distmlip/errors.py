@@ -1,0 +1,36 @@
+"""Every exception that distmlip raises on purpose.
+
+Each one also subclasses the built-in exception that fits, so code that does not know distmlip
+can catch ``ValueError``, ``NotImplementedError`` or ``RuntimeError`` as usual. Messages state the
+offending value, the limit and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class DistMLIPError(Exception):
+    """Base class of all exceptions of this package."""
+
+
+class InvalidInputError(DistMLIPError, ValueError):
+    """An argument or a structure that no calculation can be made for."""
+
+
+class UnsupportedElementError(InvalidInputError):
+    """The structure has an element that the model was not made for."""
+
+
+class DeviceError(InvalidInputError):
+    """A device that does not exist or cannot be used."""
+
+
+class UnsupportedModelError(DistMLIPError, NotImplementedError):
+    """A model, or a part of a model, that cannot be distributed."""
+
+
+class NonFiniteResultError(DistMLIPError, RuntimeError):
+    """The model returned an energy or a force that is not a finite number."""
+
+
+class BuildMismatchError(DistMLIPError, ImportError):
+    """The compiled core does not fit the torch that is installed."""

@@ -1,0 +1,285 @@
+"""How a model family takes part: an adapter is a list of stages.
+
+The energy of every supported model is a function of edge vectors and atom types. An adapter cuts the
+model's own forward pass into *stages* at the places where a partition needs rows that another partition
+computed. A stage is a function of one partition; the executor runs it for every partition, moves the
+tensors named in ``before`` across partitions, runs the next one, and sweeps backwards the same way.
+
+Tensors between stages are known by name and have one row per owned atom (``on="atoms"``), per bond of the
+partition (``on="bonds"``) or per anything else that only this partition reads (edges, angles).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+Tensors = dict[str, Tensor]
+Pullback = Callable[[Tensors], tuple[Tensors, Tensor | None]]
+"""Gradients of a stage's outputs by name -> gradients of its inputs by name, and of the edge vectors
+``(n_edges, 3)``; ``None`` where nothing depends on the vectors. May be called once."""
+
+
+@dataclass(frozen=True)
+class BondGraph:
+    """The bonds and angles of one partition (three-body models).
+
+    A bond is undirected: an edge and its reverse are one bond. A bond whose two atoms belong to different
+    partitions is *cut* and has a copy in both. Angles are formed of the edges that are shorter than the
+    model's bond cutoff; all angles of an owned centre atom are here.
+    """
+
+    edge_bond: Tensor
+    """(n_edges,) int64: the bond of each directed edge."""
+    bond_edge: Tensor
+    """(n_bonds,) int64: one directed edge of each bond."""
+    angles: Tensor
+    """(n_angles, 2) int64: ordered pairs of different short edges with the same receiver."""
+    cut: Tensor
+    """(n_cut,) int64: the short bonds that have a copy in another partition."""
+    n_angles_total: int
+    """Number of angles of the whole system."""
+
+    @property
+    def n_bonds(self) -> int:
+        return len(self.bond_edge)
+
+
+@dataclass(frozen=True)
+class LocalGraph:
+    """What one partition sees of the system in one evaluation."""
+
+    partition: int
+    n_owned: int
+    """Rows ``[0, n_owned)`` are owned atoms, ``[n_owned, n_local)`` halo atoms."""
+    numbers: Tensor
+    """(n_local,) int64: atomic numbers."""
+    senders: Tensor
+    """(n_edges,) int64: local row of each edge's sender."""
+    receivers: Tensor
+    """(n_edges,) int64: local row of each edge's receiver: ascending, all ``< n_owned``."""
+    vectors: Tensor
+    """(n_edges, 3) in the model's dtype: sender minus receiver, in Å. All are shorter than the cutoff."""
+    bonds: BondGraph | None = None
+    """Present if the adapter has a ``bond_cutoff``."""
+    system: Mapping[str, Tensor] = field(default_factory=dict)
+    """What :meth:`Adapter.system` returned, on this partition's device; the same in every partition."""
+
+    @property
+    def n_local(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def n_halo(self) -> int:
+        return self.n_local - self.n_owned
+
+    @property
+    def n_edges(self) -> int:
+        return len(self.senders)
+
+
+@dataclass(frozen=True)
+class Halo:
+    """Before the stage, ``name`` (n_owned, *width) becomes (n_local, *width): halo rows come from their owners."""
+
+    name: str
+    width: tuple[int, ...]
+    kind: ClassVar[str] = "halo"
+
+
+@dataclass(frozen=True)
+class Add:
+    """Before the stage, each cut bond's row of ``name`` (n_bonds, *width) becomes the sum over its two copies."""
+
+    name: str
+    width: tuple[int, ...]
+    kind: ClassVar[str] = "add"
+
+
+Exchange = Halo | Add
+
+
+class Stage(Protocol):
+    """One step of a model on one partition.
+
+    The executor hands ``run`` the tensors in ``reads`` and stores those in ``writes`` under their names; a
+    name that is written again replaces the tensor of that name for all later stages.
+    """
+
+    name: str
+    before: tuple[Exchange, ...]
+    """What has to cross partitions first; every name must also be in ``reads``."""
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    results: tuple[str, ...]
+    """Outputs with one row per owned atom that go to the caller, detached. The last stage's ``"energy"``
+    (n_owned,) in eV is what the backward sweep differentiates."""
+    system_results: tuple[str, ...]
+    """Outputs of any shape that are summed over partitions."""
+    computes: tuple[str, ...]
+    """Which rows the stage updates, of ``"atoms"``, ``"edges"``, ``"bonds"``, ``"angles"``: for the counters."""
+
+    def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
+        """Compute the outputs. ``keep`` says whether the pullback may hold the inside of the stage in
+        memory, or has to compute it again when it is called."""
+        ...
+
+
+StageFunction = Callable[[LocalGraph, Tensor, Tensors], Tensors]
+"""``(graph, vectors, inputs) -> outputs``, all tensors by name; differentiable in vectors and inputs."""
+
+
+@dataclass(frozen=True)
+class EagerStage:
+    """A :class:`Stage` whose pullback comes from autograd: the usual kind."""
+
+    name: str
+    function: StageFunction
+    before: tuple[Exchange, ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    system_results: tuple[str, ...] = ()
+    computes: tuple[str, ...] = ()
+
+    def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
+        if keep:
+            return self._run_differentiable(graph, inputs)
+        with torch.no_grad():
+            outputs = self.function(graph, graph.vectors, dict(inputs))
+
+        def recompute(output_gradients: Tensors) -> tuple[Tensors, Tensor | None]:
+            _, pullback = self._run_differentiable(graph, inputs)
+            return pullback(output_gradients)
+
+        return outputs, recompute
+
+    def _run_differentiable(self, graph: LocalGraph, inputs: Tensors) -> tuple[Tensors, Pullback]:
+        with torch.enable_grad():
+            vectors = graph.vectors.detach().requires_grad_()
+            leaves = {name: _leaf(tensor) for name, tensor in inputs.items()}
+            outputs = self.function(graph, vectors, dict(leaves))
+
+        def pullback(output_gradients: Tensors) -> tuple[Tensors, Tensor | None]:
+            differentiable = [
+                name for name in output_gradients if outputs[name].requires_grad
+            ]
+            wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+            if not differentiable:
+                return {}, None
+            gradients = torch.autograd.grad(
+                [outputs[name] for name in differentiable],
+                [vectors, *wanted.values()],
+                [output_gradients[name] for name in differentiable],
+                allow_unused=True,
+            )
+            outputs.clear()
+            named = zip(wanted, gradients[1:], strict=True)
+            return {name: gradient for name, gradient in named if gradient is not None}, gradients[0]
+
+        return {name: tensor.detach() for name, tensor in outputs.items()}, pullback
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    leaf = tensor.detach()
+    return leaf.requires_grad_() if leaf.is_floating_point() else leaf
+
+
+Derive = Callable[[LocalGraph, Tensor, frozenset[str]], Tensors]
+"""``(graph, vectors, names) -> tensors``: functions of edge vectors and types only, such as edge embeddings."""
+
+
+def with_derived(
+    derive: Derive, stages: Sequence[tuple[EagerStage, frozenset[str]]], memoise: bool
+) -> list[Stage]:
+    """Give each stage the derived tensors that it names, as further inputs.
+
+    If ``memoise``, a first stage computes all of them once and they stay in memory for the whole sweep; else
+    every stage computes its own again, so that they never outlive a stage.
+    """
+    if memoise:
+        every = frozenset().union(*(names for _, names in stages))
+        first = EagerStage(
+            "derived",
+            lambda graph, vectors, _: derive(graph, vectors, every),
+            writes=tuple(sorted(every)),
+        )
+        return [first, *(_reading(stage, names) for stage, names in stages)]
+    return [_deriving(derive, stage, names) for stage, names in stages]
+
+
+def _reading(stage: EagerStage, names: frozenset[str]) -> EagerStage:
+    return EagerStage(**{**vars(stage), "reads": (*stage.reads, *sorted(names))})
+
+
+def _deriving(derive: Derive, stage: EagerStage, names: frozenset[str]) -> EagerStage:
+    def function(graph: LocalGraph, vectors: Tensor, inputs: Tensors) -> Tensors:
+        return stage.function(graph, vectors, {**derive(graph, vectors, names), **inputs})
+
+    return EagerStage(**{**vars(stage), "function": function})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one sweep of one model over all partitions gave, in the order of the user's atoms."""
+
+    atoms: Mapping[str, np.ndarray]
+    """The stages' ``results``: (n_atoms, ...); ``"energy"`` is (n_atoms,) float64 in eV."""
+    system: Mapping[str, np.ndarray]
+    """The stages' ``system_results``, summed over partitions."""
+    forces: np.ndarray
+    """(n_atoms, 3) float64, eV/Å."""
+    virials: np.ndarray
+    """(n_atoms, 3, 3) float64, eV: each atom's symmetric share of ``-dE/dstrain``; half of each edge's to
+    either end. Their sum is the virial of the system; ``stress = -virial / volume``."""
+
+
+class Adapter(ABC):
+    """One model object (or committee of model objects) of one family."""
+
+    family: ClassVar[str]
+    models: Sequence[torch.nn.Module]
+    """The user's own objects; never modified."""
+    cutoff: float
+    """Å; edges are the pairs with distance ``< cutoff``."""
+    bond_cutoff: float | None = None
+    """Å; for models with angles."""
+    dtype: torch.dtype
+    """In which the model is evaluated."""
+    supported_numbers: frozenset[int]
+    """Atomic numbers that the model knows."""
+    implemented_properties: Sequence[str]
+    """Keys of :meth:`results`; the original calculator's and ``free_energy``, ``energies``, ``stresses``."""
+
+    @abstractmethod
+    def replicate(self, index: int, device: torch.device) -> torch.nn.Module:
+        """An evaluation copy of ``models[index]`` on ``device`` in :attr:`dtype`: frozen, in eval mode,
+        independent of the user's object except for shared storage."""
+
+    @abstractmethod
+    def stages(self, module: torch.nn.Module, recompute: bool) -> Sequence[Stage]:
+        """The stages that evaluate a replica."""
+
+    @abstractmethod
+    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+        """ASE results from one evaluation per model: every key of the original calculator, in ASE's units.
+        ``stress`` and ``stresses`` (Voigt-6, eV/Å^3) are added by the calculator from the virials."""
+
+    @abstractmethod
+    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+        """The family's own calculator on an independent copy of the models: the undivided original."""
+
+    def system(self, atoms: Atoms) -> dict[str, Tensor]:
+        """Per-system quantities (charge, spin, …), computed from the whole system and given to every
+        partition as ``graph.system``. The calculator recomputes when they change."""
+        return {}
