@@ -1,0 +1,124 @@
+"""The folders are the architecture: who may include or import whom, and how large a file may grow."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CSRC = ROOT / "csrc"
+PACKAGE = ROOT / "distmlip"
+
+# Each one may use those before it, and itself.
+CPP_ORDER = ["core", "kernels", "graph", "partition", "exchange", "executor", "bindings"]
+LIBTORCH_FOLDERS = {"exchange", "executor", "bindings"}
+
+# Each group may use those before it, and itself. `__init__` is the public face: it may use all.
+PYTHON_ORDER = [
+    {"errors", "data"},
+    {"_native", "_core"},
+    {"plan", "devices"},
+    {"models"},
+    {"calculator"},
+    {"md", "report"},
+    {"cli"},
+]
+MODEL_PACKAGES = {
+    "chgnet": "models/chgnet.py",
+    "pymatgen": "models/chgnet.py",
+    "mace": "models/mace.py",
+    "e3nn": "models/mace.py",
+}
+
+MAX_HEADER_LINES = 150
+MAX_SOURCE_LINES = 300
+
+
+def cpp_files() -> list[Path]:
+    return sorted(path for path in CSRC.rglob("*") if path.suffix in {".h", ".cuh", ".cpp", ".cu"})
+
+
+def python_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def includes(path: Path) -> list[str]:
+    return re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), flags=re.MULTILINE)
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Every module that a file imports at run time, anywhere in it, as an absolute name."""
+    for node in ast.walk(without_type_checking(ast.parse(path.read_text()))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            if node.level:
+                package = path.relative_to(ROOT).parent.parts
+                base = ".".join([*package[: len(package) - node.level + 1], node.module or ""]).rstrip(".")
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def without_type_checking(tree: ast.AST) -> ast.AST:
+    """Drop `if TYPE_CHECKING:` blocks: a name in an annotation is no dependency at run time."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            node.body = [ast.Pass()]
+    return tree
+
+
+@pytest.mark.parametrize("path", cpp_files(), ids=relative)
+def test_cpp_file_includes_only_the_folders_below_it(path: Path) -> None:
+    folder = path.relative_to(CSRC).parts[0]
+    allowed = CPP_ORDER[: CPP_ORDER.index(folder) + 1]
+    for header in includes(path):
+        head = header.split("/")[0]
+        if head in CPP_ORDER:
+            assert head in allowed, f"{relative(path)} ({folder}) must not include {header}"
+        if head in {"torch", "ATen", "c10"}:
+            assert folder in LIBTORCH_FOLDERS, f"{relative(path)}: torch headers begin at exchange"
+        if head == "pybind11" or header in {"torch/extension.h", "torch/csrc/utils/pybind.h"}:
+            assert folder == "bindings", f"{relative(path)}: only bindings include pybind11"
+
+
+@pytest.mark.parametrize("path", python_files(), ids=relative)
+def test_python_module_imports_only_the_modules_below_it(path: Path) -> None:
+    module = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    if module == "__init__":
+        return
+    own_rank = python_rank(module)
+    for name in imported_modules(path):
+        head, *rest = name.split(".")
+        if head == "distmlip" and rest:
+            assert python_rank(rest[0]) <= own_rank, f"{relative(path)} must not import {name}"
+
+
+def python_rank(module: str) -> int:
+    for rank, group in enumerate(PYTHON_ORDER):
+        if module in group:
+            return rank
+    raise AssertionError(f"distmlip.{module} has no place in PYTHON_ORDER: give it one, and docs/design.md")
+
+
+@pytest.mark.parametrize("path", python_files(), ids=relative)
+def test_model_package_is_imported_in_its_own_adapter_only(path: Path) -> None:
+    for name in imported_modules(path):
+        package = name.split(".")[0]
+        if package in MODEL_PACKAGES:
+            home = PACKAGE / MODEL_PACKAGES[package]
+            assert path == home, f"{relative(path)} imports {name}; its home is {relative(home)}"
+
+
+@pytest.mark.parametrize("path", [*cpp_files(), *python_files()], ids=relative)
+def test_file_fits_on_a_readable_page(path: Path) -> None:
+    limit = MAX_HEADER_LINES if path.suffix in {".h", ".cuh"} else MAX_SOURCE_LINES
+    n_lines = len(path.read_text().splitlines())
+    assert n_lines <= limit, f"{relative(path)} has {n_lines} lines, the limit is {limit}: split it"
