@@ -1,4 +1,4 @@
-"""What holds for every test: reproducible examples in CI, one torch thread per worker, nothing global changed."""
+"""What holds for every test: reproducible examples in CI, one torch thread, nothing global changed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,87 @@
+"""What is installed here, and whether it works."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+
+from rich.table import Table
+
+PACKAGES = ["distmlip", "torch", "numpy", "ase", "chgnet", "mace-torch"]
+FAMILY_PACKAGES = {"chgnet": "chgnet", "mace": "mace-torch"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    works: bool
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Look at the versions, the compiled core, the model families and the devices."""
+    return [
+        Finding("python", True, platform.python_version()),
+        *(_version(package) for package in PACKAGES),
+        _core(),
+        *(_family(family) for family in FAMILY_PACKAGES),
+        _cuda(),
+    ]
+
+
+def findings_table(findings: list[Finding]) -> Table:
+    """The findings as a table for the terminal."""
+    table = Table(title="distmlip doctor", title_justify="left")
+    for name in ("what", "", "detail"):
+        table.add_column(name, overflow="fold")
+    for finding in findings:
+        table.add_row(finding.what, "[green]ok[/]" if finding.works else "[yellow]no[/]", finding.detail)
+    return table
+
+
+def _version(package: str) -> Finding:
+    try:
+        return Finding(package, True, importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(package, False, f"not installed; {_remedy(package)}")
+
+
+def _remedy(package: str) -> str:
+    extras = {name: extra for extra, name in FAMILY_PACKAGES.items()}
+    wanted = f"'distmlip[{extras[package]}]' (or pip install '.[{extras[package]}]' in its source folder)"
+    return f"pip install {wanted if package in extras else package}"
+
+
+def _core() -> Finding:
+    try:
+        from ase.build import bulk
+
+        from distmlip.neighbors import neighbor_list
+
+        n_neighbors = len(neighbor_list("i", bulk("Cu"), 3.0))
+    except Exception as error:  # a doctor reports whatever is wrong
+        return Finding("compiled core", False, str(error))
+    return Finding("compiled core", n_neighbors == 12, f"finds {n_neighbors} of 12 neighbours in fcc copper")
+
+
+def _family(family: str) -> Finding:
+    from distmlip.models import FAMILIES
+
+    try:
+        importlib.import_module(FAMILIES[family])
+    except ImportError as error:
+        return Finding(f"{family} models", False, f"{error}; {_remedy(FAMILY_PACKAGES[family])}")
+    return Finding(f"{family} models", True, "can be distributed")
+
+
+def _cuda() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("CUDA", False, "torch sees no CUDA device; calculations run on the CPU")
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return Finding("CUDA", True, ", ".join(names))
