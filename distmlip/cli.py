@@ -43,12 +43,12 @@ def demo(
 
     _quiet_model_packages()
     with _errors_in_one_line():
-        model = job.pretrained(family)
+        original = job.pretrained(family)
         atoms = job.rattled_supercell(supercell, seed)
         console.print(
             f"LiMnO2 (mp-18767), {' x '.join(map(str, supercell))} cells, {len(atoms)} atoms, rattled"
         )
-        setup = job.prepare(model, atoms, partitions)
+        setup = job.prepare(original, atoms, partitions)
         console.print(report.plan_table(setup.plan))
         output.mkdir(parents=True, exist_ok=True)
         trajectory, picture = output / "trajectory.traj", output / "demo.png"
@@ -63,8 +63,8 @@ def demo(
             trajectory=trajectory,
         )
         console.print("comparing with the undivided original on the last structure …")
-        agreement = job.compare(atoms, setup.calculator, setup.original)
-        console.print(report.agreement_table(agreement, type(setup.original).__name__))
+        agreement = job.compare(atoms, setup.calculator, original)
+        console.print(report.agreement_table(agreement, type(original).__name__))
         figure = report.draw(setup.start, setup.cut, relaxation, dynamics, TIMESTEP, TEMPERATURE)
         report.save(figure, picture)
     console.print(f"trajectory  {trajectory}  ({relaxation.n_steps} FIRE + {dynamics.n_steps} NVT steps)")

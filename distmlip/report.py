@@ -102,7 +102,7 @@ def draw(
     x, y, x_label, y_label = _project(atoms)
     height = float(np.clip(8.5 * np.ptp(y) / max(np.ptp(x), 1e-9), 2, 5)) + 0.9
     figure = Figure(figsize=(12, 2 * height + 3.5), layout="constrained")
-    panels = figure.subplot_mosaic(
+    panels: dict[str, Axes] = figure.subplot_mosaic(
         [["owner"] * 3, ["halo"] * 3, ["relax", "energy", "temperature"]], height_ratios=[height, height, 3.5]
     )
     _draw_owners(panels["owner"], x, y, cut)
