@@ -1,0 +1,222 @@
+"""One MD step of DistCalculator beside the model's own calculator: seconds, peak memory, differences.
+
+    python benchmarks/bench_step.py                      everything, about half an hour on 2 cores
+    python benchmarks/bench_step.py --families chgnet --repeats 4
+
+Each size is a process of its own, in which all calculators take turns over slightly moved atoms (median of
+the rounds after the first ones). Memory is the growth of the peak RSS above the loaded model over two steps,
+each calculator in a fresh process. Writes benchmarks/results/step_<family>.json and prints the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from bench_models import MODELS, original
+
+from distmlip import DistCalculator
+from distmlip.demo import rattled_supercell
+
+RESULTS = Path(__file__).parent / "results"
+SUPERCELLS = {504: (3, 3, 7), 1024: (4, 4, 8), 2000: (5, 5, 10)}
+PARITY_SUPERCELL = (2, 2, 4)
+VARIANTS: dict[str, dict[str, Any] | None] = {
+    "original": None,
+    "P=1": {"partitions": 1, "recompute": False},
+    "P=1, recompute": {"partitions": 1, "recompute": True},
+    "P=4": {"partitions": 4, "recompute": False},
+    "P=4, recompute": {"partitions": 4, "recompute": True},
+}
+WARM_UP_ROUNDS = 2
+MEMORY_SHARE = 0.6
+"""Of the free memory; a calculator that needs more, scaled up from the next smaller size, is not run."""
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--families", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--sizes", nargs="+", type=int, choices=list(SUPERCELLS), default=list(SUPERCELLS))
+    parser.add_argument("--repeats", type=int, default=3, help="measured rounds")
+    parser.add_argument("--measurement", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measurement:
+        print(json.dumps(_measure(**json.loads(arguments.measurement))))
+        return
+    for family in arguments.families:
+        results = {
+            "machine": machine(),
+            "family": family,
+            "sizes": [],
+            "parity": _apart("parity", family=family),
+        }
+        for size in sorted(arguments.sizes):
+            results["sizes"].append(bench_size(family, size, arguments.repeats, results["sizes"]))
+            RESULTS.mkdir(exist_ok=True)
+            (RESULTS / f"step_{family}.json").write_text(json.dumps(results, indent=1) + "\n")
+        print(as_markdown(results))
+
+
+def bench_size(family: str, size: int, repeats: int, smaller: list[dict[str, Any]]) -> dict[str, Any]:
+    """Memory of every variant, then the seconds per step of those that fit."""
+    memory: dict[str, float] = {}
+    not_run: dict[str, float] = {}
+    for variant in VARIANTS:
+        expected = _scaled(smaller, variant, size)
+        if expected > MEMORY_SHARE * psutil.virtual_memory().available / 1e6:
+            not_run[variant] = expected
+        else:
+            memory[variant] = _apart("memory", family=family, size=size, variant=variant)
+        print(f"{family} {size} {variant}: {memory.get(variant, 'not run')}", file=sys.stderr)
+    seconds = _apart("seconds", family=family, size=size, variants=list(memory), repeats=repeats)
+    return {"n_atoms": size, "seconds": seconds, "memory_mb": memory, "not_run_expected_mb": not_run}
+
+
+def _scaled(smaller: list[dict[str, Any]], variant: str, size: int) -> float:
+    for result in reversed(smaller):
+        known = {**result["memory_mb"], **result["not_run_expected_mb"]}
+        if variant in known:
+            return float(known[variant]) * size / result["n_atoms"]
+    return 0.0
+
+
+def _apart(kind: str, **arguments: Any) -> Any:
+    """Run one measurement in a fresh process."""
+    command = [sys.executable, __file__, "--measurement", json.dumps({"kind": kind, **arguments})]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _measure(kind: str, **arguments: Any) -> Any:
+    warnings.filterwarnings("ignore")
+    with redirect_stdout(sys.stderr):  # model packages print
+        return {"memory": peak_memory, "seconds": seconds_per_step, "parity": parity}[kind](**arguments)
+
+
+def peak_memory(family: str, size: int, variant: str) -> float:
+    """MB of peak RSS above the loaded model, over two steps."""
+    calculator = _calculator(MODELS[family](), variant)
+    atoms = rattled_supercell(SUPERCELLS[size], seed=0)
+    with _peak_rss() as growth:
+        for moved in _moving(atoms, 2):
+            _step(calculator, moved)
+    return round(growth[0] / 1e6, 1)
+
+
+def seconds_per_step(family: str, size: int, variants: list[str], repeats: int) -> dict[str, float]:
+    """Median seconds of every variant, all in turns."""
+    model = MODELS[family]()
+    calculators = {variant: _calculator(model, variant) for variant in variants}
+    times: dict[str, list[float]] = {variant: [] for variant in variants}
+    for moved in _moving(rattled_supercell(SUPERCELLS[size], seed=0), WARM_UP_ROUNDS + repeats):
+        for variant, calculator in calculators.items():
+            times[variant].append(_step(calculator, moved))
+    return {variant: round(statistics.median(taken[WARM_UP_ROUNDS:]), 3) for variant, taken in times.items()}
+
+
+def parity(family: str) -> list[dict[str, Any]]:
+    """Differences to the original for both dtypes at P = 1 and 4, on a small supercell."""
+    model = MODELS[family]()
+    atoms = rattled_supercell(PARITY_SUPERCELL, seed=0)
+    rows = []
+    for dtype in ("float64", "float32"):
+        for partitions in (1, 4):
+            calculator = DistCalculator(model, partitions=partitions, dtype=dtype)
+            difference = calculator.verify(atoms)
+            largest = float(np.abs(calculator.get_forces(atoms)).max())
+            rows.append({"dtype": dtype, "P": partitions, "n_atoms": len(atoms), "max_force": largest,
+                         **vars(difference)})  # fmt: skip
+    return rows
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    cpu = [
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
+    return {
+        "cpu": cpu[0] if cpu else platform.processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """The tables of one family, for the terminal and the README."""
+    lines = ["| atoms | " + " | ".join(VARIANTS) + " |", "|" + "---|" * (len(VARIANTS) + 1)]
+    for size in results["sizes"]:
+        cells = [_cell(size, variant) for variant in VARIANTS]
+        lines.append(f"| {size['n_atoms']} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "| dtype | P | max\\|F\\| (eV/Å) | \\|ΔE\\|/atom (eV) | max\\|ΔF\\| (eV/Å) | max\\|Δσ\\| (eV/Å^3) |",
+    ]
+    lines.append("|---|---|---|---|---|---|")
+    for row in results["parity"]:
+        differences = " | ".join(f"{row[name]:.1e}" for name in ("energy_per_atom", "forces", "stress"))
+        lines.append(f"| {row['dtype']} | {row['P']} | {row['max_force']:.2f} | {differences} |")
+    return "\n".join(lines)
+
+
+def _cell(size: dict[str, Any], variant: str) -> str:
+    if variant in size["seconds"]:
+        return f"{size['seconds'][variant]:.2f} s, {size['memory_mb'][variant]:,.0f} MB"
+    return f"not run: would need about {size['not_run_expected_mb'][variant] / 1000:.0f} GB"
+
+
+def _calculator(model: torch.nn.Module, variant: str) -> Calculator:
+    options = VARIANTS[variant]
+    return original(model) if options is None else DistCalculator(model, **options)
+
+
+def _step(calculator: Calculator, atoms: Atoms) -> float:
+    start = time.perf_counter()
+    calculator.calculate(atoms, ["energy", "forces", "stress"], ["positions"])
+    return time.perf_counter() - start
+
+
+def _moving(atoms: Atoms, steps: int) -> Iterator[Atoms]:
+    random = np.random.default_rng(1)
+    for _ in range(steps):
+        atoms.rattle(2e-3, rng=random)
+        yield atoms.copy()
+
+
+@contextmanager
+def _peak_rss() -> Iterator[list[float]]:
+    """Growth of the peak RSS in bytes over the block, in a list that is filled at its end."""
+    growth = [0.0]
+    before = psutil.Process().memory_info().rss
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again from the present
+    yield growth
+    status = Path("/proc/self/status").read_text()
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]
+    growth[0] = int(peak) * 1024 - before
+
+
+if __name__ == "__main__":
+    main()
