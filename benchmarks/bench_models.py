@@ -42,7 +42,7 @@ def mace_medium() -> torch.nn.Module:
         gate=gate_dict["silu"],
         radial_MLP=[64, 64, 64],
         radial_type="bessel",
-        atomic_inter_scale=200.0,  # forces of order 1 eV/Å; the trained model's 0.8 gives 0.004 with random weights
+        atomic_inter_scale=200.0,  # forces of order 1 eV/Å; 0.8 gives 0.004 with random weights
         atomic_inter_shift=0.16409696359187365,
     )
 

@@ -64,6 +64,11 @@ def adapt(
     return CHGNetAdapter(network, dtype, on_isolated_atoms or "warn")
 
 
+def pretrained() -> CHGNetCalculator:
+    """CHGNet's own calculator with the newest weights that its package ships, 0.3.0."""
+    return CHGNetCalculator(CHGNet.load(model_name="0.3.0", verbose=False))
+
+
 class CHGNetAdapter(Adapter):
     """One CHGNet; see :func:`adapt`."""
 
