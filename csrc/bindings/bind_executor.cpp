@@ -1,0 +1,174 @@
+// Python stages for the executor: the only place where the sweep and the GIL meet.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include <memory>
+#include <utility>
+
+#include "bindings/bindings.h"
+#include "executor/step.h"
+#include "executor/sweep.h"
+
+namespace distmlip::bindings {
+namespace {
+
+namespace py = pybind11;
+using executor::Gradients;
+using executor::StageOutput;
+using executor::StageSpec;
+using executor::Tensors;
+
+py::dict to_dict(const Tensors& tensors) {
+  py::dict dict;
+  for (const auto& [name, tensor] : tensors) {
+    dict[py::str(name)] = tensor;
+  }
+  return dict;
+}
+
+/// A Python object that may be dropped by a thread that does not hold the GIL.
+std::shared_ptr<py::object> shared(py::object object) {
+  return {new py::object(std::move(object)), [](py::object* held) {
+            const py::gil_scoped_acquire gil;
+            delete held;
+          }};
+}
+
+StageSpec spec_of(const py::handle& stage) {
+  StageSpec spec;
+  spec.name = stage.attr("name").cast<std::string>();
+  for (const auto& exchange : stage.attr("before")) {
+    const bool halo = exchange.attr("kind").cast<std::string>() == "halo";
+    spec.before.push_back({halo ? executor::ExchangeSpec::Kind::halo : executor::ExchangeSpec::Kind::add,
+                           exchange.attr("name").cast<std::string>(),
+                           exchange.attr("width").cast<std::vector<int64_t>>()});
+  }
+  spec.reads = stage.attr("reads").cast<std::vector<std::string>>();
+  spec.writes = stage.attr("writes").cast<std::vector<std::string>>();
+  spec.results = stage.attr("results").cast<std::vector<std::string>>();
+  spec.system_results = stage.attr("system_results").cast<std::vector<std::string>>();
+  return spec;
+}
+
+/// Adapts the Python protocol `Stage` (distmlip/models/interface.py) to the executor.
+class PythonStages : public executor::StageRunner {
+ public:
+  /// `stages[p]` and `graphs[p]`: the stages and the local graph of partition p.
+  PythonStages(py::list stages, py::list graphs) : stages_(std::move(stages)), graphs_(std::move(graphs)) {}
+
+  StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool keep) override {
+    const py::gil_scoped_acquire gil;
+    const py::object python_stage = py::list(stages_[partition])[stage];
+    const py::object graph = graphs_[partition];
+    try {
+      const py::tuple output = python_stage.attr("run")(graph, to_dict(inputs), keep);
+      auto pullback = shared(output[1]);
+      return {output[0].cast<Tensors>(),
+              [pullback, python_stage = shared(python_stage), partition](const Tensors& output_gradients) {
+                return pull_back(*pullback, *python_stage, partition, output_gradients);
+              }};
+    } catch (py::error_already_set& error) {
+      add_note(error, python_stage, partition, "forward");
+      throw;
+    }
+  }
+
+  void check_interrupt() override {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) {
+      throw py::error_already_set();
+    }
+  }
+
+ private:
+  static Gradients pull_back(const py::object& pullback, const py::object& stage, size_t partition,
+                             const Tensors& output_gradients) {
+    const py::gil_scoped_acquire gil;
+    try {
+      const py::tuple gradients = pullback(to_dict(output_gradients));
+      const auto vectors = gradients[1].cast<std::optional<at::Tensor>>();
+      return {gradients[0].cast<Tensors>(), vectors.value_or(at::Tensor())};
+    } catch (py::error_already_set& error) {
+      add_note(error, stage, partition, "backward");
+      throw;
+    }
+  }
+
+  static void add_note(const py::error_already_set& error, const py::object& stage, size_t partition,
+                       const char* direction) {
+    const auto note = py::str("in the {} of stage '{}' on partition {}").format(direction, stage.attr("name"), partition);
+    error.value().attr("add_note")(note);
+  }
+
+  py::list stages_, graphs_;
+};
+
+py::dict run_sweep(const executor::Step& step, const py::list& stages, const py::list& graphs,
+                   std::vector<size_t> slots, at::ScalarType dtype, bool keep) {
+  executor::SweepRequest request;
+  for (const auto& stage : stages[0]) {
+    request.stages.push_back(spec_of(stage));
+  }
+  request.slots = std::move(slots);
+  request.n_owned = step.n_owned();
+  request.n_bonds = step.n_bonds();
+  request.atoms = step.atoms();
+  request.bonds = step.bonds();
+  request.dtype = dtype;
+  request.keep = keep;
+
+  PythonStages runner(stages, graphs);
+  executor::SweepResult result;
+  executor::Forces forces;
+  {
+    const py::gil_scoped_release no_gil;
+    result = executor::sweep(request, runner);
+    forces = step.forces(result.edge_gradients);
+  }
+  py::list counts;
+  for (const auto& count : result.counts) {
+    counts.append(py::make_tuple(count.partitions, count.received));
+  }
+  py::dict out;
+  out["results"] = result.results;
+  out["system_results"] = result.system_results;
+  out["forces"] = forces.forces;
+  out["virials"] = forces.virials;
+  out["counts"] = counts;
+  return out;
+}
+
+}  // namespace
+
+void bind_executor(py::module_& module) {
+  using Positions = py::array_t<double, py::array::c_style | py::array::forcecast>;
+  py::class_<executor::LocalTensors>(module, "LocalTensors")
+      .def_readonly("senders", &executor::LocalTensors::senders)
+      .def_readonly("receivers", &executor::LocalTensors::receivers)
+      .def_readonly("vectors", &executor::LocalTensors::vectors)
+      .def_readonly("edge_bond", &executor::LocalTensors::edge_bond)
+      .def_readonly("bond_edge", &executor::LocalTensors::bond_edge)
+      .def_readonly("angles", &executor::LocalTensors::angles)
+      .def_readonly("cut", &executor::LocalTensors::cut);
+  py::class_<executor::Step>(module, "Step")
+      .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition, const std::vector<at::Device>& devices,
+                       at::ScalarType dtype) {
+             return std::make_unique<executor::Step>(std::move(decomposition), devices, dtype);
+           }),
+           py::arg("decomposition"), py::arg("devices"), py::arg("dtype"))
+      .def(
+          "update",
+          [](executor::Step& step, const Positions& positions) {
+            const py::gil_scoped_release no_gil;
+            step.update(positions.data());
+          },
+          py::arg("positions"))
+      .def_property_readonly("parts", &executor::Step::parts)
+      .def_property_readonly("n_owned", &executor::Step::n_owned)
+      .def_property_readonly("n_bonds", &executor::Step::n_bonds);
+  module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
+             py::arg("dtype"), py::arg("keep"));
+}
+
+}  // namespace distmlip::bindings

@@ -1,0 +1,81 @@
+// The staged forward and backward sweep over all partitions. Knows nothing of the model that it runs.
+//
+// At every stage boundary the autograd graph is cut: a stage's inputs are fresh leaves. Backward runs stage
+// by stage in reverse: gradients of a stage's outputs in, gradients of its inputs and of the edge vectors
+// out, adjoint exchange, next. So nothing is ever exchanged inside the autograd engine, and a stage's memory
+// is freed as soon as its backward is done.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "exchange/exchange.h"
+
+namespace distmlip::executor {
+
+using Tensors = std::map<std::string, at::Tensor>;
+
+struct ExchangeSpec {
+  enum class Kind { halo, add };
+  Kind kind;
+  std::string name;
+  std::vector<int64_t> width;  ///< of a row: what a partition without rows takes part with
+};
+
+/// What the sweep knows of a stage (distmlip/models/interface.py, Stage).
+struct StageSpec {
+  std::string name;
+  std::vector<ExchangeSpec> before;
+  std::vector<std::string> reads, writes, results, system_results;
+};
+
+struct Gradients {
+  Tensors inputs;
+  at::Tensor vectors;  ///< undefined where nothing depends on the edge vectors
+};
+using Pullback = std::function<Gradients(Tensors output_gradients)>;
+
+struct StageOutput {
+  Tensors tensors;
+  Pullback pullback;
+};
+
+/// Runs a stage of the model on one partition; called from the worker of the partition's device.
+class StageRunner {
+ public:
+  virtual ~StageRunner() = default;
+  virtual StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool keep) = 0;
+  /// Called between stages on the thread that called sweep(); may throw to end the sweep.
+  virtual void check_interrupt() = 0;
+};
+
+struct SweepRequest {
+  std::vector<StageSpec> stages;
+  std::vector<size_t> slots;     ///< worker of each partition
+  std::vector<int64_t> n_owned;  ///< atoms of each partition; stages never run on zero of them
+  std::vector<int64_t> n_bonds;  ///< bonds of each partition
+  exchange::RowPlan atoms, bonds;
+  at::ScalarType dtype = at::kDouble;
+  bool keep = true;  ///< false: the inside of a stage is computed again in its backward
+};
+
+struct StageCounts {
+  std::vector<size_t> partitions;          ///< on which the stage ran, once each
+  std::map<std::string, int64_t> received;  ///< rows that an exchange delivered before it, by tensor
+};
+
+struct SweepResult {
+  std::map<std::string, exchange::PerPartition> results;  ///< undefined for partitions without atoms
+  Tensors system_results;
+  exchange::PerPartition edge_gradients;  ///< dE/dvector; undefined where zero
+  std::vector<StageCounts> counts;
+};
+
+SweepResult sweep(const SweepRequest& request, StageRunner& runner);
+
+}  // namespace distmlip::executor

@@ -1,0 +1,68 @@
+#include "executor/worker.h"
+
+#include <ATen/Parallel.h>
+#include <unistd.h>
+
+#include <map>
+#include <memory>
+#include <thread>
+#include <utility>
+
+namespace distmlip::executor {
+
+Worker::Worker() { std::thread(&Worker::run, this).detach(); }
+
+std::future<void> Worker::submit(std::function<void()> job) {
+  std::packaged_task<void()> task(std::move(job));
+  auto done = task.get_future();
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_.push_back(std::move(task));
+  }
+  arrived_.notify_one();
+  return done;
+}
+
+void Worker::run() {
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    arrived_.wait(lock, [this] { return !jobs_.empty(); });
+    auto job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    job();
+  }
+}
+
+Worker& worker(size_t slot) {
+  // Never destroyed: at process exit a thread may still wait, and joining it there could hang.
+  static auto* mutex = new std::mutex;
+  static auto* workers = new std::map<std::pair<pid_t, size_t>, Worker*>;
+  const std::lock_guard lock(*mutex);
+  auto& found = (*workers)[{getpid(), slot}];  // threads do not survive a fork
+  if (found == nullptr) {
+    found = new Worker;
+  }
+  return *found;
+}
+
+void run_on_workers(const std::vector<size_t>& slots, const std::vector<std::function<void()>>& jobs) {
+  const int n_threads = at::get_num_threads();
+  std::vector<std::future<void>> running;
+  for (size_t k = 0; k < jobs.size(); ++k) {
+    running.push_back(worker(slots[k]).submit([&job = jobs[k], n_threads] {
+      if (at::get_num_threads() != n_threads) {
+        at::set_num_threads(n_threads);
+      }
+      job();
+    }));
+  }
+  for (auto& job : running) {
+    job.wait();
+  }
+  for (auto& job : running) {
+    job.get();
+  }
+}
+
+}  // namespace distmlip::executor

@@ -1,0 +1,302 @@
+"""The ASE calculator: any supported model object over many partitions and devices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import ArrayLike, NDArray
+
+from distmlip.devices import DeviceLike, resolve_devices
+from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
+from distmlip.evaluator import Evaluator, Settings
+from distmlip.models import adapter_for
+from distmlip.models.interface import Evaluation
+from distmlip.plan import Plan
+
+METHODS = ("auto", "slab", "bisection")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Largest absolute differences to the undivided original; None where one of the two has no such result."""
+
+    energy_per_atom: float
+    """eV/atom."""
+    forces: float
+    """eV/Å."""
+    stress: float | None
+    """eV/Å^3."""
+    magmoms: float | None
+    """μB."""
+
+    def __str__(self) -> str:
+        units = {"energy_per_atom": "eV/atom", "forces": "eV/Å", "stress": "eV/Å^3", "magmoms": "μB"}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        shown = {name: "-" if value is None else f"{value:.1e} {units[name]}" for name, value in values.items()}
+        return "differences to the original: " + ", ".join(f"{name} {text}" for name, text in shown.items())
+
+
+class DistCalculator(Calculator):  # type: ignore[misc]  # ASE has no type information
+    """Energies, forces and stresses of a machine-learning potential, computed over partitions.
+
+    The system is cut into partitions; each computes only the atoms, edges and angles that it owns, and fetches
+    the features of remote atoms before every message-passing layer. Results are the original's.
+
+    Args:
+        model: a model object, a list of them (a committee), or the family's own ASE calculator. It is not
+            changed.
+        devices: ``"auto"`` (every visible GPU, else the CPU), a device, or a list of devices.
+        partitions: how many, at least 1 and as many as you like; more than devices is fine. ``"auto"``: one per
+            GPU; on a CPU as many as make partitions small enough for the caches.
+        method: how to cut: ``"slab"`` (parallel slabs along one axis), ``"bisection"`` (recursive), ``"auto"``.
+        weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
+        recompute: compute the inside of each stage again in the backward sweep instead of keeping it: much
+            less memory for about one more forward. ``"auto"`` is off.
+        skin: Å; the neighbour list is reused until an atom has moved half of it. Results do not depend on it.
+        dtype: ``torch.float32`` or ``torch.float64`` (or their names); None: the model's own.
+        **family_options: options of the model family, such as ``head`` for MACE.
+
+    Raises:
+        UnsupportedModelError: the model, or a named part of it, cannot be distributed.
+        InvalidInputError: an argument is out of its range.
+        DeviceError: a device does not exist.
+    """
+
+    name = "distmlip"
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        devices: DeviceLike | Sequence[DeviceLike] = "auto",
+        partitions: int | str = "auto",
+        method: str = "auto",
+        weights: ArrayLike | None = None,
+        recompute: bool | str = "auto",
+        skin: float = 0.5,
+        dtype: torch.dtype | str | None = None,
+        **family_options: Any,
+    ) -> None:
+        super().__init__()
+        options = {
+            "devices": devices,
+            "partitions": partitions,
+            "method": method,
+            "weights": weights,
+            "recompute": recompute,
+            "skin": skin,
+            "dtype": dtype,
+        }
+        self._arguments = (model, {**options, **family_options})
+        settings = Settings(
+            devices=resolve_devices(devices),
+            partitions=_checked_partitions(partitions),
+            method=_checked_choice("method", method, METHODS),
+            weights=_checked_weights(weights),
+            recompute=_checked_choice("recompute", recompute, (True, False, "auto")) is True,
+            skin=_checked_skin(skin),
+        )
+        self._adapter = adapter_for(model, _checked_dtype(dtype), **family_options)
+        self._evaluator = Evaluator(self._adapter, settings)
+        self.implemented_properties = list(self._adapter.implemented_properties)
+        # What ASE writes into trajectories: plain values, never the model.
+        self.parameters.update(
+            family=self._adapter.family,
+            devices=[str(device) for device in settings.devices.devices],
+            partitions=partitions,
+            method=method,
+            recompute=recompute,
+            skin=settings.skin,
+            dtype=str(self._adapter.dtype).removeprefix("torch."),
+        )
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Compute all properties of the atoms (ASE's contract); they are kept in ``results``."""
+        target = atoms if atoms is not None else self.atoms
+        if target is None:
+            raise InvalidInputError("there are no atoms to calculate; give atoms, or set atoms.calc = calculator")
+        self.results = {}
+        self._check_atoms(target)
+        super().calculate(target, properties, system_changes)
+        self.results = self._results(target)
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last calculation; also quantities such as the charge in ``atoms.info``."""
+        changes: list[str] = super().check_state(atoms, tol=tol)
+        if self.atoms is not None and not changes and not _equal(self._system(atoms), self._system(self.atoms)):
+            changes.append("info")
+        return changes
+
+    def plan(self, atoms: Atoms | None = None) -> Plan:
+        """How these atoms (default: the last ones) are distributed. Evaluates nothing."""
+        target = atoms if atoms is not None else self.atoms
+        if target is None:
+            raise InvalidInputError("there are no atoms to plan for; call plan(atoms)")
+        self._check_atoms(target)
+        return self._evaluator.plan(target)
+
+    def verify(self, atoms: Atoms) -> Verification:
+        """Compare with the undivided original: the family's own calculator on a copy of the model.
+
+        Needs the original's memory and time for this structure.
+        """
+        self._check_atoms(atoms)
+        ours = self._results(atoms)
+        original = atoms.copy()
+        original.calc = self._adapter.reference()
+        try:
+            forces = original.get_forces()
+            theirs = original.calc.results
+        except Exception as error:
+            error.add_note("raised by the original calculator, which verify() compares with")
+            raise
+        stress = theirs.get("stress")
+        return Verification(
+            energy_per_atom=abs(ours["energy"] - float(theirs["energy"])) / len(atoms),
+            forces=_difference(ours["forces"], forces),
+            stress=None if stress is None or "stress" not in ours else _difference(ours["stress"], _voigt(stress)),
+            magmoms=_difference(ours["magmoms"], theirs["magmoms"]) if "magmoms" in ours else None,
+        )
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Rows that each stage computed in the last call, summed over partitions: ``atoms``, ``edges``,
+        ``bonds``, ``angles``, and ``received …`` for the rows that an exchange delivered before it."""
+        return self._evaluator.counters
+
+    def set(self, **changes: Any) -> dict[str, Any]:
+        """Options are fixed at construction.
+
+        Raises:
+            InvalidInputError: always, if there is anything to change.
+        """
+        if changes:
+            raise InvalidInputError(f"cannot change {', '.join(changes)}; make a new DistCalculator with these options")
+        return {}
+
+    def __copy__(self) -> DistCalculator:
+        model, options = self._arguments
+        return DistCalculator(model, **options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DistCalculator:
+        return self.__copy__()  # the model is never changed, so copies share it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, self._arguments
+
+    def _system(self, atoms: Atoms) -> dict[str, torch.Tensor]:
+        return self._adapter.system(atoms)
+
+    def _check_atoms(self, atoms: Atoms) -> None:
+        if len(atoms) == 0:
+            raise InvalidInputError("the structure has no atoms; at least 1 is needed")
+        finite = np.isfinite(atoms.positions).all(axis=1)
+        if not finite.all():
+            first = int(np.argmin(finite))
+            raise InvalidInputError(
+                f"atom {first} is at {atoms.positions[first].tolist()} and {np.count_nonzero(~finite)} atoms in all "
+                "have positions that are not finite numbers; check the structure, or use a smaller time step"
+            )
+        unknown = sorted(set(atoms.numbers.tolist()) - self._adapter.supported_numbers)
+        if unknown:
+            names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
+            known = " ".join(chemical_symbols[z] for z in sorted(self._adapter.supported_numbers))
+            raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
+        weights = self._evaluator.settings.weights
+        if weights is not None and len(weights) != len(atoms):
+            raise InvalidInputError(f"weights has {len(weights)} entries for {len(atoms)} atoms; give one per atom")
+
+    def _results(self, atoms: Atoms) -> dict[str, Any]:
+        evaluations = self._evaluator.evaluate(atoms)
+        for evaluation in evaluations:
+            _check_finite(evaluation)
+        results = self._adapter.results(atoms, evaluations)
+        volume = abs(np.linalg.det(atoms.cell.array))
+        if volume > 0:
+            virials = np.mean([evaluation.virials for evaluation in evaluations], axis=0)
+            results["stress"] = full_3x3_to_voigt_6_stress(-virials.sum(axis=0) / volume)
+            results["stresses"] = full_3x3_to_voigt_6_stress(-virials / volume)
+        return results
+
+
+def _rebuild(model: Any, options: dict[str, Any]) -> DistCalculator:
+    return DistCalculator(model, **options)
+
+
+def _check_finite(evaluation: Evaluation) -> None:
+    energies, forces = evaluation.atoms["energy"], evaluation.forces
+    finite = np.isfinite(energies) & np.isfinite(forces).all(axis=1)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise NonFiniteResultError(
+            f"the model gave energy {energies[first]} eV and force {forces[first].tolist()} eV/Å for atom {first}, "
+            f"and {np.count_nonzero(~finite)} atoms in all are not finite; check for atoms that are very close, "
+            "or use dtype='float64'"
+        )
+
+
+def _checked_partitions(partitions: int | str) -> int | None:
+    if partitions == "auto":
+        return None
+    if isinstance(partitions, bool) or not isinstance(partitions, Integral) or int(partitions) < 1:
+        raise InvalidInputError(f"partitions={partitions!r}; it must be a whole number of at least 1, or 'auto'")
+    return int(partitions)
+
+
+def _checked_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        raise InvalidInputError(f"{name}={value!r}; it must be one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def _checked_skin(skin: float) -> float:
+    if not isinstance(skin, Real) or not math.isfinite(skin) or skin < 0:
+        raise InvalidInputError(f"skin={skin!r} Å; it must be a finite number of at least 0")
+    return float(skin)
+
+
+def _checked_weights(weights: ArrayLike | None) -> NDArray[np.float64] | None:
+    if weights is None:
+        return None
+    array = np.array(weights, dtype=np.float64)
+    if array.ndim != 1 or not np.isfinite(array).all() or (array < 0).any() or not array.sum() > 0:
+        raise InvalidInputError(
+            f"weights of shape {array.shape} must be one finite number >= 0 per atom, and not all of them 0"
+        )
+    return array
+
+
+def _checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    if dtype is None or dtype in (torch.float32, torch.float64):
+        return dtype  # type: ignore[return-value]
+    if dtype in ("float32", "float64"):
+        return torch.float32 if dtype == "float32" else torch.float64
+    raise InvalidInputError(f"dtype={dtype!r}; it must be torch.float32, torch.float64 or None (the model's own)")
+
+
+def _voigt(stress: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(stress, dtype=np.float64)
+    return full_3x3_to_voigt_6_stress(array) if array.shape == (3, 3) else array  # type: ignore[no-any-return]
+
+
+def _difference(ours: ArrayLike, theirs: ArrayLike) -> float:
+    return float(np.max(np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64))))
+
+
+def _equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

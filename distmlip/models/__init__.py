@@ -1,0 +1,40 @@
+"""Model families: one adapter file each, imported only when a model of that family is given."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+
+from distmlip.errors import UnsupportedModelError
+from distmlip.models.interface import Adapter
+
+FAMILIES = {"chgnet": "distmlip.models.chgnet", "mace": "distmlip.models.mace"}
+"""Top-level package that a model's class (or one of its bases) comes from -> module of its adapter."""
+
+
+def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) -> Adapter:
+    """The adapter of a model object, a list of them (a committee), or that family's own ASE calculator.
+
+    Raises:
+        UnsupportedModelError: no adapter knows the type, or the model has a part that cannot be distributed.
+        InvalidInputError: an option that the family does not have.
+    """
+    for kind in type(_first(model)).__mro__:
+        module = FAMILIES.get(kind.__module__.partition(".")[0])
+        if module is not None:
+            adapter: Adapter = importlib.import_module(module).adapt(model, dtype, **family_options)
+            return adapter
+    raise UnsupportedModelError(
+        f"a model of type {_type_name(_first(model))} is not supported; supported are model objects and "
+        f"calculators of the packages {', '.join(sorted(FAMILIES))}"
+    )
+
+
+def _first(model: Any) -> Any:
+    return model[0] if isinstance(model, list | tuple) and model else model
+
+
+def _type_name(model: Any) -> str:
+    return f"{type(model).__module__}.{type(model).__qualname__}"

@@ -1,0 +1,140 @@
+"""The exchange primitives as torch operators, against plain indexing, and their derivatives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import distmlip  # noqa: F401  (registers the operators)
+
+ops = torch.ops.distmlip
+EXCHANGES = ["gather", "halo", "fold", "add", "scatter"]
+
+
+class Case:
+    """Random rows and a random plan over ``n`` partitions, some of which may be empty."""
+
+    def __init__(self, n: int, seed: int, width: tuple[int, ...] = (2,), symmetric: bool = False) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        sizes = [int(k) for k in torch.randint(0, 5, (n,), generator=generator)]
+        self.x = [torch.randn(size, *width, generator=generator, dtype=torch.float64) for size in sizes]
+        # groups[p][q]: rows of p that q reads
+        self.groups: list[list[torch.Tensor]] = [[torch.empty(0, dtype=torch.int64)] * n for _ in range(n)]
+        for p in range(n):
+            for q in range(p) if symmetric else range(n):
+                if p == q or not sizes[p] or (symmetric and not sizes[q]):
+                    continue
+                count = int(torch.randint(0, 4, (1,), generator=generator))
+                self.groups[p][q] = torch.randint(0, sizes[p], (count,), generator=generator)
+                if symmetric:
+                    self.groups[q][p] = torch.randint(0, sizes[q], (count,), generator=generator)
+        self.rows = [torch.cat(groups) for groups in self.groups]
+        self.counts = [len(group) for groups in self.groups for group in groups]
+        self.received = [sum(len(self.groups[p][q]) for p in range(n)) for q in range(n)]
+
+    def gathered(self) -> list[torch.Tensor]:
+        n = len(self.x)
+        return [torch.cat([self.x[p][self.groups[p][q]] for p in range(n)]) for q in range(n)]
+
+    def call(self, name: str, *x: torch.Tensor) -> list[torch.Tensor]:
+        extra = [[len(t) for t in self.x]] if name == "scatter" else []
+        return getattr(ops, name)(list(x), self.rows, self.counts, *extra)
+
+    def inputs(self, name: str) -> list[torch.Tensor]:
+        if name == "scatter":
+            return self.gathered()
+        if name == "fold":
+            return [torch.cat([own, halo]) for own, halo in zip(self.x, self.gathered(), strict=True)]
+        return self.x
+
+
+def case(name: str, seed: int = 3) -> Case:
+    return Case(3, seed, symmetric=name == "add")
+
+
+cases = st.builds(Case, st.integers(1, 5), st.integers(0, 10**6), st.sampled_from([(), (2,), (3, 2)]))
+symmetric_cases = st.builds(Case, st.integers(1, 5), st.integers(0, 10**6), symmetric=st.just(True))
+
+
+@given(cases)
+def test_gather_and_halo_are_indexing(case: Case) -> None:
+    for x, expected, gathered, local in zip(
+        case.x, case.gathered(), case.call("gather", *case.x), case.call("halo", *case.x), strict=True
+    ):
+        assert torch.equal(gathered, expected)
+        assert torch.equal(local, torch.cat([x, expected]))
+
+
+@given(symmetric_cases)
+def test_add_sums_both_copies(case: Case) -> None:
+    for x, rows, gathered, summed in zip(
+        case.x, case.rows, case.gathered(), case.call("add", *case.x), strict=True
+    ):
+        expected = x.clone()
+        for row, value in zip(rows.tolist(), gathered, strict=True):
+            expected[row] += value
+        torch.testing.assert_close(summed, expected)
+
+
+@given(cases, st.sampled_from(["gather", "halo"]))
+def test_adjoint(case: Case, name: str) -> None:
+    """<A x, y> = <x, A^T y> for a y of its own."""
+    forward = case.call(name, *case.x)
+    y = [torch.randn_like(rows) for rows in forward]
+    back = case.call({"gather": "scatter", "halo": "fold"}[name], *y)
+    left = sum((a * b).sum() for a, b in zip(forward, y, strict=True))
+    right = sum((a * b).sum() for a, b in zip(case.x, back, strict=True))
+    torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_gradients(name: str) -> None:
+    example = case(name)
+    inputs = [x.clone().requires_grad_() for x in example.inputs(name)]
+
+    def function(*x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(example.call(name, *x))
+
+    assert sum(example.received) > 0
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(lambda *x: tuple(y**2 for y in function(*x)), inputs)
+
+
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_opcheck(name: str) -> None:
+    example = case(name)
+    inputs = [x.clone().requires_grad_() for x in example.inputs(name)]
+    extra = [[len(t) for t in example.x]] if name == "scatter" else []
+    torch.library.opcheck(getattr(ops, name).default, (inputs, example.rows, example.counts, *extra))
+
+
+def test_compile_records_one_operator() -> None:
+    example = case("halo")
+    x = [t.clone().requires_grad_() for t in example.x]
+
+    def loss(x: list[torch.Tensor]) -> torch.Tensor:
+        return sum((y**2).sum() for y in ops.halo(x, example.rows, example.counts))
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    gradients = torch.autograd.grad(compiled(x), x)
+    expected = torch.autograd.grad(loss(x), x)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, rows, counts: (x[:-1], rows, counts), "one tensor per partition"),
+        (lambda x, rows, counts: (x, rows, counts[:-1]), "counts has"),
+        (lambda x, rows, counts: (x, rows, [counts[0] + 1, *counts[1:]]), "counts sum to"),
+        (lambda x, rows, counts: (x, rows, [-1, *counts[1:]]), "must be >= 0"),
+        (lambda x, rows, counts: (x, [r.int() for r in rows], counts), "1-D int64"),
+    ],
+)
+def test_plan_that_does_not_fit(change, message: str) -> None:
+    example = case("gather")
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        ops.gather(*change(example.x, example.rows, example.counts))
