@@ -1,0 +1,219 @@
+// Neighbour lists and partitions as NumPy arrays.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/error.h"
+#include "graph/neighbor_list.h"
+#include "partition/decomposition.h"
+
+namespace py = pybind11;
+
+namespace distmlip {
+namespace {
+
+using partition::Decomposition;
+using partition::Method;
+using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
+using Shape = std::vector<py::ssize_t>;
+
+const double* checked_positions(const Doubles& positions) {
+  if (positions.ndim() != 2 || positions.shape(1) != 3) invalid("positions must have the shape (n_atoms, 3)");
+  return positions.data();
+}
+
+Cell cell_from(const Doubles& vectors, const std::array<bool, 3>& periodic) {
+  if (vectors.ndim() != 2 || vectors.shape(0) != 3 || vectors.shape(1) != 3)
+    invalid("cell must have the shape (3, 3)");
+  Cell cell;
+  std::copy(vectors.data(), vectors.data() + 9, cell.vectors.begin());
+  cell.periodic = periodic;
+  return cell;
+}
+
+/// A new array that owns a copy.
+template <class To, class From>
+py::array_t<To> copied(const From* values, Shape shape) {
+  py::array_t<To> array(shape);
+  std::copy(values, values + array.size(), array.mutable_data());
+  return array;
+}
+
+template <class Container>
+py::array_t<int64_t> indices(const Container& values) {
+  return copied<int64_t>(values.data(), {static_cast<py::ssize_t>(values.size())});
+}
+
+py::array_t<int64_t> pairs(const Buffer<int64_t>& values) {
+  return copied<int64_t>(values.data(), {static_cast<py::ssize_t>(values.size() / 2), 2});
+}
+
+Method method_from(const std::string& name) {
+  if (name == "auto") return Method::automatic;
+  if (name == "slab") return Method::slab;
+  if (name == "bisection") return Method::bisection;
+  invalid("method is '", name, "'; it must be 'auto', 'slab' or 'bisection'");
+}
+
+std::string name_of(Method method) {
+  return method == Method::automatic ? "auto" : method == Method::slab ? "slab" : "bisection";
+}
+
+py::list neighbor_list(const std::string& quantities, const Doubles& positions, const Doubles& cell,
+                       const std::array<bool, 3>& periodic, double cutoff, bool self_interaction) {
+  const double* data = checked_positions(positions);
+  if (!(cutoff >= 0 && std::isfinite(cutoff)))
+    invalid("cutoff is ", cutoff, " Å; it must be finite and not negative");
+  const Cell box = cell_from(cell, periodic);
+  std::unique_ptr<graph::NeighborList> list;
+  {
+    const py::gil_scoped_release release;
+    list = std::make_unique<graph::NeighborList>(data, positions.shape(0), box, cutoff, self_interaction);
+  }
+  const py::ssize_t n_pairs = list->n_pairs();
+  py::list arrays;
+  graph::NeighborList::Output output;
+  const auto wanted = [&](char quantity, auto*& target, Shape shape) {
+    using Value = std::remove_reference_t<decltype(*target)>;
+    py::array_t<Value> array(shape);
+    if (target == nullptr) target = array.mutable_data();
+    arrays.append(array);
+    (void)quantity;
+  };
+  for (const char quantity : quantities) {
+    switch (quantity) {
+      case 'i':
+        wanted('i', output.i, {n_pairs});
+        break;
+      case 'j':
+        wanted('j', output.j, {n_pairs});
+        break;
+      case 'd':
+        wanted('d', output.distance, {n_pairs});
+        break;
+      case 'D':
+        wanted('D', output.vector, {n_pairs, 3});
+        break;
+      case 'S':
+        wanted('S', output.shift, {n_pairs, 3});
+        break;
+      default:
+        invalid("quantities has '", std::string(1, quantity), "'; it may have 'i', 'j', 'd', 'D' and 'S'");
+    }
+  }
+  {
+    const py::gil_scoped_release release;
+    list->write(output);
+  }
+  return arrays;
+}
+
+std::shared_ptr<Decomposition> make_decomposition(const Doubles& positions, const Doubles& cell,
+                                                  const std::array<bool, 3>& periodic, double cutoff,
+                                                  int32_t n_partitions, double bond_cutoff, double skin,
+                                                  const std::string& method,
+                                                  const std::optional<Doubles>& weights, int n_threads) {
+  partition::Request request;
+  request.positions = checked_positions(positions);
+  request.n_atoms = positions.shape(0);
+  request.cell = cell_from(cell, periodic);
+  request.cutoff = cutoff;
+  request.bond_cutoff = bond_cutoff;
+  request.skin = skin;
+  request.n_partitions = n_partitions;
+  request.method = method_from(method);
+  request.n_threads = n_threads;
+  if (weights) {
+    if (weights->ndim() != 1 || weights->shape(0) != positions.shape(0))
+      invalid("weights must have the shape (n_atoms,)");
+    request.weights = weights->data();
+  }
+  const py::gil_scoped_release release;
+  return std::make_shared<Decomposition>(partition::decompose(request));
+}
+
+const partition::LocalGraph& part_of(const Decomposition& decomposition, int partition) {
+  if (partition < 0 || partition >= decomposition.n_partitions) throw py::index_error("no such partition");
+  return decomposition.parts[partition];
+}
+
+py::dict step(const Decomposition& decomposition, int partition, const Doubles& positions) {
+  const auto& graph = part_of(decomposition, partition);
+  const double* data = checked_positions(positions);
+  if (positions.shape(0) != decomposition.n_atoms) invalid("the number of atoms has changed");
+  partition::StepGraph result;
+  {
+    const py::gil_scoped_release release;
+    std::vector<double> wrapped(3 * decomposition.n_atoms);
+    partition::wrap_positions(decomposition, data, wrapped.data());
+    partition::update(decomposition, partition, wrapped.data(), result);
+  }
+  py::array_t<int64_t> shifts(Shape{result.n_edges, 3});
+  for (int64_t edge = 0; edge < result.n_edges; ++edge) {
+    const int32_t code = graph.shift_code[result.edge_candidate[edge]];
+    for (int k = 0; k < 3; ++k) shifts.mutable_at(edge, k) = decomposition.shifts[3 * code + k];
+  }
+  py::dict out;
+  out["senders"] = indices(result.senders);
+  out["receivers"] = indices(result.receivers);
+  out["vectors"] = copied<double>(result.vectors.data(), {result.n_edges, 3});
+  out["shifts"] = shifts;
+  if (!decomposition.has_bonds()) return out;
+  out["edge_bond"] = indices(result.edge_bond);
+  out["bond_edge"] = indices(result.bond_edge);
+  out["short_edges"] = indices(result.short_edges);
+  out["angles"] = pairs(result.angles);
+  out["cut_begin"] = indices(result.cut_begin);
+  out["cut_rows"] = indices(result.cut_rows);
+  return out;
+}
+
+}  // namespace
+}  // namespace distmlip
+
+void bind_partition(py::module_& module) {
+  using namespace distmlip;
+  module.def("neighbor_list", &neighbor_list, py::arg("quantities"), py::arg("positions"), py::arg("cell"),
+             py::arg("periodic"), py::arg("cutoff"), py::arg("self_interaction"),
+             "List of new arrays, one per letter of quantities, as ase.neighborlist.neighbor_list.");
+  py::class_<Decomposition, std::shared_ptr<Decomposition>>(
+      module, "Decomposition", "A system cut into partitions; valid until atoms have moved by half the skin.")
+      .def(py::init(&make_decomposition), py::arg("positions"), py::arg("cell"), py::arg("periodic"),
+           py::arg("cutoff"), py::arg("n_partitions"), py::arg("bond_cutoff") = 0.0, py::arg("skin") = 0.0,
+           py::arg("method") = "auto", py::arg("weights") = py::none(), py::arg("n_threads") = 0)
+      .def_readonly("n_atoms", &Decomposition::n_atoms)
+      .def_readonly("n_partitions", &Decomposition::n_partitions)
+      .def_readonly("cutoff", &Decomposition::cutoff)
+      .def_readonly("bond_cutoff", &Decomposition::bond_cutoff)
+      .def_readonly("skin", &Decomposition::skin)
+      .def_property_readonly("method", [](const Decomposition& self) { return name_of(self.method); })
+      .def_property_readonly("owner", [](const Decomposition& self) { return indices(self.owner); })
+      .def_property_readonly(
+          "wrap",
+          [](const Decomposition& self) { return copied<int64_t>(self.wrap.data(), {self.n_atoms, 3}); })
+      .def("owned", [](const Decomposition& self, int p) { return indices(part_of(self, p).owned); })
+      .def("halo", [](const Decomposition& self, int p) { return indices(part_of(self, p).halo); })
+      .def("halo_begin",
+           [](const Decomposition& self, int p) { return indices(part_of(self, p).halo_begin); })
+      .def("send",
+           [](const Decomposition& self, int p, int q) {
+             part_of(self, p);
+             part_of(self, q);
+             return indices(self.send[static_cast<size_t>(p) * self.n_partitions + q]);
+           })
+      .def(
+          "still_valid",
+          [](const Decomposition& self, const Doubles& positions, const Doubles& cell,
+             const std::array<bool, 3>& periodic) {
+            return partition::still_valid(self, checked_positions(positions), positions.shape(0),
+                                          cell_from(cell, periodic));
+          },
+          py::arg("positions"), py::arg("cell"), py::arg("periodic"))
+      .def("step", &step, py::arg("partition"), py::arg("positions"),
+           "The graph of one partition at the given positions, as a dict of new arrays.");
+}

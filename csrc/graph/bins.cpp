@@ -1,0 +1,307 @@
+#include "graph/bins.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "kernels/distance_filter.h"
+
+namespace distmlip::graph {
+namespace {
+
+constexpr int64_t most_codes = 65535;
+constexpr int64_t most_slots = std::numeric_limits<int32_t>::max() - 64;
+constexpr double farthest = 1e9;  // Å; further out float64 no longer resolves a cutoff usefully
+
+/// Bins along x are narrower than the reach: runs along x then hold fewer atoms out of reach.
+constexpr std::array<int, 3> bins_per_reach = {2, 1, 1};
+
+struct Box {
+  Vec3 low, high;
+};
+
+Box bounding_box(const double* positions, int64_t n_atoms, const std::array<Vec3, 3>& rows) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  Box box{{infinity, infinity, infinity}, {-infinity, -infinity, -infinity}};
+  for (int64_t atom = 0; atom < n_atoms; ++atom) {
+    const Vec3 position{positions[3 * atom], positions[3 * atom + 1], positions[3 * atom + 2]};
+    for (int axis = 0; axis < 3; ++axis) {
+      const double coordinate = dot(rows[axis], position);
+      box.low[axis] = std::min(box.low[axis], coordinate);
+      box.high[axis] = std::max(box.high[axis], coordinate);
+    }
+  }
+  return box;
+}
+
+/// Decides the number of bins along each axis; the product is capped, so that vacuum costs nothing.
+class AxisLayout {
+ public:
+  AxisLayout(const Cell& cell, const Cell& full, const Box& fractional, double reach)
+      : cell_(cell), heights_(perpendicular_heights(full)), box_(fractional), reach_(reach) {}
+
+  std::array<BinAxis, 3> choose(int64_t n_atoms) const {
+    std::array<double, 3> counts;
+    for (int k = 0; k < 3; ++k) {
+      counts[k] = std::max(1.0, std::floor(length(k) * heights_[k] / reach_ * bins_per_reach[k]));
+    }
+    const double most_bins = 2.0 * static_cast<double>(n_atoms) + 64;
+    while (counts[0] * counts[1] * counts[2] > most_bins) {
+      double& largest = *std::max_element(counts.begin(), counts.end());
+      largest = std::ceil(largest / 2);
+    }
+    double codes = 1, bins = 1;
+    for (int k = 0; k < 3; ++k) {
+      codes *= 2 * std::ceil(layers(k, counts[k]) / counts[k]) * cell_.periodic[k] + 1;
+      bins *= counts[k] + 2 * layers(k, counts[k]);
+    }
+    if (codes > static_cast<double>(most_codes) || bins > static_cast<double>(most_slots)) {
+      invalid("a search radius of ", reach_, " Å reaches ", codes,
+              " periodic images of the cell, whose heights are ", heights_[0], ", ", heights_[1], " and ",
+              heights_[2], " Å; at most ", most_codes,
+              " are supported: repeat the cell or use a smaller cutoff");
+    }
+    std::array<BinAxis, 3> axes;
+    for (int k = 0; k < 3; ++k) axes[k] = axis(k, counts[k]);
+    return axes;
+  }
+
+ private:
+  double length(int k) const { return cell_.periodic[k] ? 1.0 : box_.high[k] - box_.low[k]; }
+
+  double layers(int k, double count) const {
+    const double width = length(k) * heights_[k] / count;
+    if (cell_.periodic[k]) return std::ceil(reach_ / width);
+    return width > 0 ? std::min(std::ceil(reach_ / width), count - 1) : 0.0;
+  }
+
+  BinAxis axis(int k, double count) const {
+    BinAxis axis;
+    axis.count = static_cast<int32_t>(count);
+    axis.layers = static_cast<int32_t>(layers(k, count));
+    axis.images = cell_.periodic[k] ? (axis.layers + axis.count - 1) / axis.count : 0;
+    axis.origin = cell_.periodic[k] ? 0.0 : box_.low[k];
+    axis.per_unit = length(k) > 0 ? count / length(k) : 0.0;
+    return axis;
+  }
+
+  const Cell& cell_;
+  Vec3 heights_;
+  Box box_;
+  double reach_;
+};
+
+/// Which real bin an extended bin is a copy of (−1: none, outside an open boundary) and from which image.
+struct BinCopy {
+  int32_t real, shift;
+};
+
+std::vector<BinCopy> bin_copies(const BinAxis& axis, bool periodic) {
+  std::vector<BinCopy> copies(axis.extent());
+  for (int32_t k = 0; k < axis.extent(); ++k) {
+    const int32_t relative = k - axis.layers;
+    const int32_t shift =
+        relative >= 0 ? relative / axis.count : -((-relative + axis.count - 1) / axis.count);
+    copies[k] = {relative - shift * axis.count + axis.layers, shift};
+    if (!periodic && shift != 0) copies[k] = {-1, 0};
+  }
+  return copies;
+}
+
+void number_shifts(Bins& bins) {
+  const auto& axes = bins.axes;
+  for (int32_t c = -axes[2].images; c <= axes[2].images; ++c) {
+    for (int32_t b = -axes[1].images; b <= axes[1].images; ++b) {
+      for (int32_t a = -axes[0].images; a <= axes[0].images; ++a) {
+        bins.shifts.insert(bins.shifts.end(), {a, b, c});
+      }
+    }
+  }
+}
+
+/// Fills Bins whose axes are known.
+class Sorter {
+ public:
+  Sorter(Bins& bins, const Cell& cell, const double* positions, int64_t n_atoms)
+      : bins_(bins), cell_(cell), positions_(positions), n_atoms_(n_atoms) {
+    for (int k = 0; k < 3; ++k) copies_[k] = bin_copies(bins.axes[k], cell.periodic[k]);
+  }
+
+  void assign(const std::array<Vec3, 3>& rows) {
+    bins_.bin.resize(n_atoms_);
+    population_.assign(bins_.plane_stride() * bins_.axes[2].extent(), 0);
+    for (int64_t atom = 0; atom < n_atoms_; ++atom) {
+      const Vec3 position{positions_[3 * atom], positions_[3 * atom + 1], positions_[3 * atom + 2]};
+      int32_t index[3];
+      for (int k = 0; k < 3; ++k) {
+        const BinAxis& axis = bins_.axes[k];
+        const double place = std::floor((dot(rows[k], position) - axis.origin) * axis.per_unit);
+        index[k] = static_cast<int32_t>(std::clamp(place, 0.0, axis.count - 1.0)) + axis.layers;
+      }
+      bins_.bin[atom] = static_cast<int32_t>(bin_at(index[0], index[1], index[2]));
+      ++population_[bins_.bin[atom]];
+    }
+  }
+
+  void number_slots() {
+    bins_.begin.resize(population_.size() + 1);
+    int64_t n_slots = 0;
+    for_each_bin([&](int64_t bin, int64_t source, const int32_t*) {
+      bins_.begin[bin] = static_cast<int32_t>(n_slots);
+      n_slots += source < 0 ? 0 : population_[source];
+      if (n_slots > most_slots) {
+        invalid("the atoms and their periodic images within the cutoff are more than ", most_slots,
+                ": use more processes or a smaller cutoff");
+      }
+    });
+    bins_.begin.back() = static_cast<int32_t>(n_slots);
+  }
+
+  void fill(const Vec3& origin) {
+    const size_t n_slots = bins_.begin.back();
+    bins_.atom.resize(n_slots);
+    bins_.shift_code.resize(n_slots);
+    for (auto* coordinates : {&bins_.x, &bins_.y, &bins_.z}) {
+      coordinates->resize(n_slots + kernels::filter_slack);
+      std::fill(coordinates->end() - kernels::filter_slack, coordinates->end(), 0.0f);
+    }
+    fill_real(origin);
+    for_each_bin([&](int64_t bin, int64_t source, const int32_t* shift) {
+      if (source >= 0 && source != bin) copy_bin(bin, source, shift);
+    });
+  }
+
+ private:
+  int64_t bin_at(int64_t x, int64_t y, int64_t z) const {
+    return z * bins_.plane_stride() + y * bins_.row_stride() + x;
+  }
+
+  /// visit(bin, real bin it is a copy of or -1, shift), in the order of slots.
+  template <class Visit>
+  void for_each_bin(Visit visit) const {
+    int64_t bin = 0;
+    for (const BinCopy& c : copies_[2]) {
+      for (const BinCopy& b : copies_[1]) {
+        for (const BinCopy& a : copies_[0]) {
+          const int32_t shift[3] = {a.shift, b.shift, c.shift};
+          const bool exists = a.real >= 0 && b.real >= 0 && c.real >= 0;
+          visit(bin++, exists ? bin_at(a.real, b.real, c.real) : -1, shift);
+        }
+      }
+    }
+  }
+
+  uint16_t code(const int32_t* shift) const {
+    int32_t code = 0;
+    for (int k = 2; k >= 0; --k) {
+      code = code * (2 * bins_.axes[k].images + 1) + shift[k] + bins_.axes[k].images;
+    }
+    return static_cast<uint16_t>(code);
+  }
+
+  void fill_real(const Vec3& origin) {
+    bins_.slot.resize(n_atoms_);
+    std::vector<int32_t> next(bins_.begin.begin(), bins_.begin.end() - 1);
+    const int32_t none[3] = {0, 0, 0};
+    const uint16_t unshifted = code(none);
+    for (int64_t atom = 0; atom < n_atoms_; ++atom) {
+      const int32_t slot = next[bins_.bin[atom]]++;
+      bins_.slot[atom] = slot;
+      bins_.atom[slot] = static_cast<int32_t>(atom);
+      bins_.shift_code[slot] = unshifted;
+      bins_.x[slot] = static_cast<float>(positions_[3 * atom] - origin[0]);
+      bins_.y[slot] = static_cast<float>(positions_[3 * atom + 1] - origin[1]);
+      bins_.z[slot] = static_cast<float>(positions_[3 * atom + 2] - origin[2]);
+    }
+  }
+
+  void copy_bin(int64_t bin, int64_t source, const int32_t* shift) {
+    const int32_t from = bins_.begin[source], to = bins_.begin[bin];
+    const int32_t count = bins_.begin[bin + 1] - to;
+    const Vec3 vector = shift_vector(cell_, shift);
+    const uint16_t shift_code = code(shift);
+    for (int32_t k = 0; k < count; ++k) {
+      bins_.x[to + k] = bins_.x[from + k] + static_cast<float>(vector[0]);
+      bins_.y[to + k] = bins_.y[from + k] + static_cast<float>(vector[1]);
+      bins_.z[to + k] = bins_.z[from + k] + static_cast<float>(vector[2]);
+      bins_.atom[to + k] = bins_.atom[from + k];
+      bins_.shift_code[to + k] = shift_code;
+    }
+  }
+
+  Bins& bins_;
+  const Cell& cell_;
+  const double* positions_;
+  int64_t n_atoms_;
+  std::array<std::vector<BinCopy>, 3> copies_;
+  std::vector<int32_t> population_;
+};
+
+/// Rounding to float32 moves two atoms and a shift by at most a few units in the last place.
+double rounding_margin(const Box& cartesian, double radius) {
+  double largest = radius;
+  for (int k = 0; k < 3; ++k) largest = std::max(largest, cartesian.high[k] - cartesian.low[k]);
+  return std::ldexp(largest + radius, -20);
+}
+
+}  // namespace
+
+Bins sort_into_bins(const Cell& cell, const double* positions, int64_t n_atoms, double radius) {
+  const Cell full = completed(cell);
+  const auto rows = inverse(full);
+  Bins bins;
+  if (n_atoms == 0) {
+    bins.begin = {0, 0};
+    number_shifts(bins);
+    return bins;
+  }
+  const Box cartesian = bounding_box(positions, n_atoms, {Vec3{1, 0, 0}, Vec3{0, 1, 0}, Vec3{0, 0, 1}});
+  const double reach = radius + rounding_margin(cartesian, radius);
+  bins.reach_squared = static_cast<float>(reach * reach * (1 + 1e-6));
+  bins.axes = AxisLayout(cell, full, bounding_box(positions, n_atoms, rows), reach).choose(n_atoms);
+  number_shifts(bins);
+
+  Vec3 origin;
+  for (int k = 0; k < 3; ++k) origin[k] = cartesian.low[k] + (cartesian.high[k] - cartesian.low[k]) / 2;
+  Sorter sorter(bins, cell, positions, n_atoms);
+  sorter.assign(rows);
+  sorter.number_slots();
+  sorter.fill(origin);
+  return bins;
+}
+
+std::vector<int32_t> wrap_counts(const Cell& cell, const double* positions, int64_t n_atoms) {
+  const auto rows = inverse(completed(cell));
+  std::vector<int32_t> wrap(3 * n_atoms);
+  for (int64_t atom = 0; atom < n_atoms; ++atom) {
+    const Vec3 position{positions[3 * atom], positions[3 * atom + 1], positions[3 * atom + 2]};
+    for (int k = 0; k < 3; ++k) {
+      if (!(std::abs(position[k]) <= farthest)) {
+        invalid("atom ", atom, " is at (", position[0], ", ", position[1], ", ", position[2],
+                ") Å; coordinates must be finite and at most ", farthest,
+                " Å from the origin: check where the structure comes from");
+      }
+    }
+    for (int axis = 0; axis < 3; ++axis) {
+      if (!cell.periodic[axis]) continue;
+      const double cells = std::floor(dot(rows[axis], position));
+      if (!(std::abs(cells) <= farthest)) {
+        invalid("atom ", atom, " is ", cells, " cells away from the origin; at most ", farthest,
+                " are supported: wrap the atoms into the cell");
+      }
+      wrap[3 * atom + axis] = static_cast<int32_t>(cells);
+    }
+  }
+  return wrap;
+}
+
+void subtract_wrap(const Cell& cell, const int32_t* wrap, const double* positions, int64_t n_atoms,
+                   double* wrapped) {
+  for (int64_t atom = 0; atom < n_atoms; ++atom) {
+    const Vec3 whole_cells = shift_vector(cell, wrap + 3 * atom);
+    for (int k = 0; k < 3; ++k) wrapped[3 * atom + k] = positions[3 * atom + k] - whole_cells[k];
+  }
+}
+
+}  // namespace distmlip::graph

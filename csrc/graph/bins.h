@@ -1,0 +1,61 @@
+// Atoms sorted into bins, with copies of those near periodic faces.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/cell.h"
+
+namespace distmlip::graph {
+
+/// Bins along one axis: `count` real ones between `layers` ghost ones on either side.
+struct BinAxis {
+  int32_t count = 1;
+  int32_t layers = 0;
+  int32_t images = 0;   // largest absolute shift of a ghost bin
+  double origin = 0;    // fractional coordinate where the first real bin starts
+  double per_unit = 0;  // bins per unit of the fractional coordinate
+
+  int32_t extent() const { return count + 2 * layers; }
+};
+
+/// Slots hold atoms and their periodic copies, bin after bin, x fastest: for given y and z, all bins
+/// within reach along x are one run of slots.
+///
+/// Every bin is at least as wide as its share of the reach (`layers` bins cover it), so whatever is
+/// within reach of an atom lies at most `layers` bins away.
+struct Bins {
+  std::array<BinAxis, 3> axes;
+  std::vector<int32_t> begin;   // (n_bins + 1) first slot of each bin, ghosts included
+  std::vector<int32_t> bin;     // (n_atoms) real bin of each atom
+  std::vector<int32_t> slot;    // (n_atoms) the slot that holds the atom itself
+  Buffer<float> x, y, z;        // (n_slots + slack) relative to a common origin, rounded
+  Buffer<int32_t> atom;         // (n_slots)
+  Buffer<uint16_t> shift_code;  // (n_slots) which periodic image
+  std::vector<int32_t> shifts;  // (n_codes, 3); the code of −shift is n_codes − 1 − code
+  float reach_squared = 0;      // radius with room for the rounding of coordinates, squared
+
+  int64_t n_atoms() const { return static_cast<int64_t>(slot.size()); }
+  int64_t n_codes() const { return static_cast<int64_t>(shifts.size()) / 3; }
+  int64_t row_stride() const { return axes[0].extent(); }
+  int64_t plane_stride() const { return row_stride() * axes[1].extent(); }
+};
+
+/// Sorts atoms for a search of all pairs within `radius` (Å, > 0).
+///
+/// positions: (n_atoms, 3) finite, wrapped into the cell along periodic axes.
+/// Throws std::invalid_argument if the cell has no volume, or if the cell is so thin that there are more
+/// periodic images than a shift code can number.
+Bins sort_into_bins(const Cell& cell, const double* positions, int64_t n_atoms, double radius);
+
+/// How many cells each atom lies outside: (n_atoms, 3), zero along axes that are not periodic.
+/// Throws std::invalid_argument if a position is not finite or absurdly far away.
+std::vector<int32_t> wrap_counts(const Cell& cell, const double* positions, int64_t n_atoms);
+
+/// wrapped = position − wrap · cell, per atom and in one fixed order of operations.
+void subtract_wrap(const Cell& cell, const int32_t* wrap, const double* positions, int64_t n_atoms,
+                   double* wrapped);
+
+}  // namespace distmlip::graph

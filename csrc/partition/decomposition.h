@@ -1,0 +1,65 @@
+// A system cut into partitions: everything that stays the same until the neighbour list is rebuilt.
+//
+// decompose() is called when still_valid() says no; update() at every step, for every partition.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/cell.h"
+#include "partition/cut.h"
+#include "partition/exchange_plan.h"
+#include "partition/local_graph.h"
+#include "partition/reuse.h"
+
+namespace distmlip::partition {
+
+struct Request {
+  const double* positions = nullptr;  // (n_atoms, 3) Å, anywhere
+  int64_t n_atoms = 0;
+  Cell cell;
+  double cutoff = 0;       // Å, > 0
+  double bond_cutoff = 0;  // Å, <= cutoff; 0: no bonds
+  double skin = 0;         // Å, >= 0
+  int32_t n_partitions = 1;
+  Method method = Method::automatic;
+  const double* weights = nullptr;  // (n_atoms) relative work per atom, >= 0; null: estimated
+  int n_threads = 0;                // 0: all that are available
+};
+
+struct Decomposition {
+  // The request, frozen.
+  int64_t n_atoms = 0;
+  Cell cell;
+  double cutoff = 0, bond_cutoff = 0, skin = 0;
+  int32_t n_partitions = 1;
+  Method method = Method::slab;   // the one that was used
+  std::vector<double> reference;  // (n_atoms, 3) positions that the candidates were searched at
+
+  std::vector<int32_t> wrap;          // (n_atoms, 3): wrapped = position − wrap · cell
+  std::vector<int32_t> shifts;        // (n_codes, 3); the code of −shift is n_codes − 1 − code
+  std::vector<double> shift_vectors;  // (n_codes, 3) shift · cell
+  std::vector<int32_t> owner;         // (n_atoms)
+  std::vector<LocalGraph> parts;      // (n_partitions)
+  /// send[p * n_partitions + q]: local owned rows of p that q's halo group p reads, in q's halo order.
+  std::vector<std::vector<int32_t>> send;
+
+  bool has_bonds() const { return bond_cutoff > 0; }
+  int64_t n_codes() const { return static_cast<int64_t>(shifts.size()) / 3; }
+};
+
+/// Cuts the system and builds every partition's local graph and plans, partitions in parallel. A system
+/// without atoms gives empty partitions.
+/// Throws std::invalid_argument if the request makes no sense or is too large to be numbered.
+Decomposition decompose(const Request& request);
+
+/// (sender − receiver) + shift · cell from wrapped positions: the vector of an edge.
+inline Vec3 edge_vector(const Decomposition& decomposition, const double* sender, const double* receiver,
+                        int32_t shift_code) {
+  const double* shift = decomposition.shift_vectors.data() + 3 * static_cast<int64_t>(shift_code);
+  return {kernels::edge_component(sender[0], receiver[0], shift[0]),
+          kernels::edge_component(sender[1], receiver[1], shift[1]),
+          kernels::edge_component(sender[2], receiver[2], shift[2])};
+}
+
+}  // namespace distmlip::partition
