@@ -10,10 +10,11 @@
 #include "executor/step.h"
 #include "executor/sweep.h"
 
-namespace distmlip::bindings {
+namespace py = pybind11;
+
+namespace distmlip {
 namespace {
 
-namespace py = pybind11;
 using executor::Gradients;
 using executor::StageOutput;
 using executor::StageSpec;
@@ -140,8 +141,10 @@ py::dict run_sweep(const executor::Step& step, const py::list& stages, const py:
 }
 
 }  // namespace
+}  // namespace distmlip
 
 void bind_executor(py::module_& module) {
+  using namespace distmlip;
   using Positions = py::array_t<double, py::array::c_style | py::array::forcecast>;
   py::class_<executor::LocalTensors>(module, "LocalTensors")
       .def_readonly("senders", &executor::LocalTensors::senders)
@@ -170,5 +173,3 @@ void bind_executor(py::module_& module) {
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
              py::arg("dtype"), py::arg("keep"));
 }
-
-}  // namespace distmlip::bindings

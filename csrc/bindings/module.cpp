@@ -10,6 +10,6 @@ PYBIND11_MODULE(_core, module) {
 #else
   module.attr("with_cuda") = false;
 #endif
-  distmlip::bindings::bind_partition(module);
-  distmlip::bindings::bind_executor(module);
+  bind_partition(module);
+  bind_executor(module);
 }

@@ -9,9 +9,11 @@
 namespace distmlip::executor {
 namespace {
 
-at::Tensor to_device(const std::vector<int64_t>& values, at::IntArrayRef shape, at::Device device) {
-  const auto view = at::from_blob(const_cast<int64_t*>(values.data()), shape, at::kLong);  // only read
-  return view.to(device, at::kLong, /*non_blocking=*/false, /*copy=*/true);
+/// A copy on the device, independent of the buffer that the next step will overwrite.
+template <class Value>
+at::Tensor to_device(const Value* values, at::IntArrayRef shape, at::Device device, at::ScalarType dtype) {
+  const auto view = at::from_blob(const_cast<Value*>(values), shape, c10::CppTypeToScalarType<Value>::value);
+  return view.to(device, dtype, /*non_blocking=*/false, /*copy=*/true);
 }
 
 at::Tensor rows_to_device(const std::vector<std::vector<int32_t>>& groups, size_t first, size_t n, at::Device device) {
@@ -19,7 +21,7 @@ at::Tensor rows_to_device(const std::vector<std::vector<int32_t>>& groups, size_
   for (size_t q = 0; q < n; ++q) {
     rows.insert(rows.end(), groups[first + q].begin(), groups[first + q].end());
   }
-  return to_device(rows, static_cast<int64_t>(rows.size()), device);
+  return to_device(rows.data(), static_cast<int64_t>(rows.size()), device, at::kLong);
 }
 
 }  // namespace
@@ -48,7 +50,7 @@ void Step::update(const double* positions) {
     partition::update(*decomposition_, static_cast<int>(p), wrapped_.data(), graphs_[p]);
     parts_[p] = tensors_of(p);
   }
-  if (decomposition_->bond_cutoff > 0) {
+  if (decomposition_->has_bonds()) {
     bonds_ = bond_plan();
   }
 }
@@ -57,15 +59,14 @@ LocalTensors Step::tensors_of(size_t p) const {
   const auto& graph = graphs_[p];
   const auto device = devices_[p];
   LocalTensors tensors;
-  tensors.senders = to_device(graph.senders, graph.n_edges, device);
-  tensors.receivers = to_device(graph.receivers, graph.n_edges, device);
-  const auto vectors = at::from_blob(const_cast<double*>(graph.vectors.data()), {graph.n_edges, 3}, at::kDouble);
-  tensors.vectors = vectors.to(device, dtype_, /*non_blocking=*/false, /*copy=*/true);
-  if (decomposition_->bond_cutoff > 0) {
-    tensors.edge_bond = to_device(graph.edge_bond, graph.n_edges, device);
-    tensors.bond_edge = to_device(graph.bond_edge, graph.n_bonds, device);
-    tensors.angles = to_device(graph.angles, {graph.n_angles, 2}, device);
-    tensors.cut = to_device(graph.cut_rows, static_cast<int64_t>(graph.cut_rows.size()), device);
+  tensors.senders = to_device(graph.senders.data(), graph.n_edges, device, at::kLong);
+  tensors.receivers = to_device(graph.receivers.data(), graph.n_edges, device, at::kLong);
+  tensors.vectors = to_device(graph.vectors.data(), {graph.n_edges, 3}, device, dtype_);
+  if (decomposition_->has_bonds()) {
+    tensors.edge_bond = to_device(graph.edge_bond.data(), graph.n_edges, device, at::kLong);
+    tensors.bond_edge = to_device(graph.bond_edge.data(), graph.n_bonds, device, at::kLong);
+    tensors.angles = to_device(graph.angles.data(), {graph.n_angles, 2}, device, at::kLong);
+    tensors.cut = to_device(graph.cut_rows.data(), static_cast<int64_t>(graph.cut_rows.size()), device, at::kLong);
   }
   return tensors;
 }
@@ -92,7 +93,7 @@ std::vector<int64_t> Step::n_owned() const {
 std::vector<int64_t> Step::n_bonds() const {
   std::vector<int64_t> sizes;
   for (const auto& graph : graphs_) {
-    sizes.push_back(decomposition_->bond_cutoff > 0 ? graph.n_bonds : 0);
+    sizes.push_back(decomposition_->has_bonds() ? graph.n_bonds : 0);
   }
   return sizes;
 }
@@ -113,8 +114,9 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients) const {
     const size_t n_local = part.owned.size() + part.halo.size();
     local_forces.assign(3 * n_local, 0.0);
     local_virials.assign(9 * n_local, 0.0);
-    kernels::accumulate_forces(graph.n_edges, graph.receivers.data(), graph.senders.data(), graph.vectors.data(),
-                               gradients.const_data_ptr<double>(), local_forces.data(), local_virials.data());
+    kernels::accumulate_forces(graph.receivers.data(), graph.senders.data(), graph.vectors.data(),
+                               gradients.const_data_ptr<double>(), graph.n_edges, local_forces.data(),
+                               local_virials.data());
     // The last fold: what halo rows collected goes to their owners.
     const auto fold = [&](size_t row, int32_t atom) {
       for (size_t x = 0; x < 3; ++x) {
