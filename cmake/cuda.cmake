@@ -8,7 +8,7 @@ if(NOT DISTMLIP_CUDA STREQUAL "OFF")
       set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100-real 100-virtual)
     endif()
     enable_language(CUDA)
-    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 does not know how to ask nvcc for 20
     set(DISTMLIP_WITH_CUDA ON)
   elseif(DISTMLIP_CUDA STREQUAL "ON")
     message(FATAL_ERROR "DISTMLIP_CUDA=ON, but CMake found no CUDA compiler; "
