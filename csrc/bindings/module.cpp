@@ -1,6 +1,23 @@
 #include <torch/version.h>
 
+#include <exception>
+#include <stdexcept>
+
 #include "bindings/bindings.h"
+
+namespace {
+
+/// What the core finds wrong with an input is distmlip's own exception in Python.
+void translate(std::exception_ptr thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::invalid_argument& error) {
+    const auto type = pybind11::module_::import("distmlip.errors").attr("InvalidInputError");
+    PyErr_SetString(type.ptr(), error.what());
+  }
+}
+
+}  // namespace
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = "Compiled core of distmlip: graphs, partitions, exchange and executor.";
@@ -10,6 +27,7 @@ PYBIND11_MODULE(_core, module) {
 #else
   module.attr("with_cuda") = false;
 #endif
+  pybind11::register_local_exception_translator(&translate);
   bind_partition(module);
   bind_executor(module);
 }
