@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,3 +94,4 @@ def _errors_in_one_line() -> Iterator[None]:
 def _quiet_model_packages() -> None:
     """Model packages warn about their own use of other packages; in a command nobody can act on that."""
     warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
