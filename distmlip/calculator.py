@@ -273,7 +273,10 @@ def _checked_skin(skin: float) -> float:
 def _checked_weights(weights: ArrayLike | None) -> NDArray[np.float64] | None:
     if weights is None:
         return None
-    array = np.array(weights, dtype=np.float64)
+    try:
+        array = np.array(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidInputError(f"weights={weights!r} are not numbers; give one finite number >= 0 per atom") from None
     if array.ndim != 1 or not np.isfinite(array).all() or (array < 0).any() or not array.sum() > 0:
         raise InvalidInputError(
             f"weights of shape {array.shape} must be one finite number >= 0 per atom, and not all of them 0"
