@@ -1,0 +1,294 @@
+"""CHGNet over partitions gives what the undivided CHGNet gives, and computes nothing twice."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from chgnet.model import CHGNet
+from chgnet.model.composition_model import CompositionModel
+from chgnet.model.dynamics import CHGNetCalculator
+from support.chgnet_models import NARROW, PUBLISHED, build_narrow, narrow, published
+from support.parity import assert_parity, float32_noise_of_the_original, original
+from support.structures import STRUCTURES, Structure, oxide_cell, rattled
+
+from distmlip import DistCalculator, partition
+from distmlip.errors import InvalidInputError, UnsupportedElementError, UnsupportedModelError
+from distmlip.models.chgnet import CHGNetAdapter, adapt
+
+pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True:UserWarning")
+
+MORE_THAN_ATOMS = "more than atoms"
+PARTITIONS = (1, 2, 3, 4, 8, MORE_THAN_ATOMS)
+ACCEPT_ISOLATED = {"on_isolated_atoms": "ignore"}
+
+
+def number_of(partitions: int | str, atoms: Atoms) -> int:
+    return len(atoms) + 3 if partitions == MORE_THAN_ATOMS else int(partitions)
+
+
+def check(model: CHGNet, structure: Structure, partitions: int | str, **options: object) -> dict[str, float]:
+    n_partitions = number_of(partitions, structure.atoms)
+    options = {**ACCEPT_ISOLATED, **options}
+    return assert_parity(model, structure.atoms, n_partitions, reference_atoms=structure.reference, **options)
+
+
+@pytest.mark.parametrize("partitions", PARTITIONS)
+@pytest.mark.parametrize("build", STRUCTURES.values(), ids=STRUCTURES)
+@pytest.mark.parametrize("model", ["plain", "biased_and_normed"])
+def test_any_structure_over_any_number_of_partitions(
+    model: str, build: Callable[[], Structure], partitions: int | str
+) -> None:
+    check(narrow(model), build(), partitions)
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("structure", ["oxide", "two_far_apart_molecules", "without_angles"])
+@pytest.mark.parametrize("model", NARROW)
+def test_every_kind_of_model(model: str, structure: str, partitions: int) -> None:
+    check(narrow(model), STRUCTURES[structure](), partitions)
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize("build", STRUCTURES.values(), ids=STRUCTURES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    "weights", [PUBLISHED[0], *(pytest.param(name, marks=pytest.mark.slow) for name in PUBLISHED[1:])]
+)
+def test_published_weights(
+    weights: str, dtype: torch.dtype, build: Callable[[], Structure], partitions: int
+) -> None:
+    check(published(weights), build(), partitions, dtype=dtype)
+
+
+@pytest.mark.parametrize("weights", PUBLISHED)
+def test_every_published_model_on_the_oxide(weights: str) -> None:
+    check(published(weights), STRUCTURES["oxide"](), 4)
+
+
+@pytest.mark.parametrize("structure", ["oxide", "two_far_apart_molecules", "without_angles", "one_atom"])
+@pytest.mark.parametrize("model", ["plain", "biased_and_normed", "without_angle_update", "one_block"])
+def test_recomputed_stages_give_the_same(model: str, structure: str) -> None:
+    check(narrow(model), STRUCTURES[structure](), 3, recompute=True)
+
+
+@pytest.mark.parametrize("method", ["slab", "bisection"])
+def test_every_way_to_cut(method: str) -> None:
+    check(narrow("plain"), STRUCTURES["oxide"](), 4, method=method)
+
+
+def test_results_are_those_of_the_original_calculator() -> None:
+    model, atoms = narrow("plain"), STRUCTURES["oxide"]().atoms
+    theirs, ours = adapt(model).reference(torch.float64), DistCalculator(model, partitions=3, dtype="float64")
+    for calculator in (theirs, ours):
+        atoms.calc = calculator
+        atoms.get_forces()
+    assert set(ours.results) >= set(theirs.results) | {"free_energy", "energies", "stresses"}
+    assert set(ours.results) - {"crystal_fea"} <= set(ours.implemented_properties)
+    assert ours.results["free_energy"] == ours.results["energy"]
+    np.testing.assert_allclose(
+        ours.results["crystal_fea"], theirs.results["crystal_fea"], rtol=1e-11, atol=1e-11
+    )
+    np.testing.assert_allclose(ours.results["energies"].sum(), ours.results["energy"], rtol=1e-12)
+    np.testing.assert_allclose(ours.results["stresses"].sum(axis=0), ours.results["stress"], atol=1e-14)
+
+
+def test_reference_in_float64_is_chgnet_itself() -> None:
+    """The float64 original differs from CHGNetCalculator by float32 noise only, and so do its results."""
+    model, atoms = published("0.3.0"), STRUCTURES["oxide"]().atoms
+    exact = original(model, atoms, atoms, torch.float64, {})
+    atoms.calc = CHGNetCalculator(model, use_device="cpu", return_site_energies=True)
+    assert abs(atoms.get_potential_energy() / len(atoms) - exact.energy) < 1e-5
+    np.testing.assert_allclose(atoms.get_forces(), exact.forces, atol=1e-4)
+    np.testing.assert_allclose(atoms.get_stress(), exact.stress, atol=1e-5)
+    np.testing.assert_allclose(atoms.calc.results["magmoms"], exact.magmoms, atol=1e-5)
+    np.testing.assert_allclose(atoms.calc.results["energies"], exact.energies, atol=1e-4)
+
+
+ONCE = (
+    "twoBody_atom",
+    "twoBody_bond",
+    "site_wise",
+    "readout_norm",
+    "angle_embedding",
+    "angle_basis_expansion",
+)
+"""Submodules that compute edges, angles or atoms; so do ``mlp`` and the ``mlp_out`` of atom layers."""
+ON_BOTH_SIDES_OF_A_CUT = ("bond_embedding", "bond_weights_ag", "bond_weights_bg")
+"""Submodules that compute bonds; so does the ``mlp_out`` of bond layers."""
+
+
+@pytest.mark.parametrize("partitions", PARTITIONS)
+@pytest.mark.parametrize("structure", ["oxide", "metal_with_vacancies", "thin_in_all_directions"])
+def test_nothing_is_computed_twice(
+    structure: str, partitions: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, atoms = narrow("plain"), STRUCTURES[structure]().atoms
+    n_partitions = number_of(partitions, atoms)
+    theirs, ours = Counter(), Counter()
+    reference = adapt(model).reference(torch.float64)
+    count_rows(reference.model, theirs)
+    replicate = CHGNetAdapter.replicate
+
+    def counted_replica(adapter: CHGNetAdapter, index: int, device: torch.device) -> torch.nn.Module:
+        replica = replicate(adapter, index, device)
+        count_rows(replica, ours)
+        return replica
+
+    monkeypatch.setattr(CHGNetAdapter, "replicate", counted_replica)
+    calculator = DistCalculator(model, partitions=n_partitions, devices="cpu", recompute=False)
+    for calculator_ in (reference, calculator):
+        atoms.calc = calculator_
+        atoms.get_forces()
+
+    plan = calculator.plan()
+    cut = partition(atoms, 6.0, n_partitions)
+    crossing_edges = sum(int((part.senders >= len(part.owned)).sum()) for part in cut.parts)
+    assert sum(plan.owned) == len(atoms)
+    assert theirs.keys() - ours.keys() == {"angle_layers.2.twoBody_bond"}  # which nothing reads
+    for name in ours:
+        kind = name.split(".")[-1]
+        if kind in ONCE or name == "mlp" or name.startswith("atom_conv"):
+            expected = theirs[name]
+        elif kind in ON_BOTH_SIDES_OF_A_CUT or name.startswith("bond_conv"):
+            expected = theirs[name] + crossing_edges // 2
+            assert expected == sum(plan.bonds)
+        else:
+            assert name == "atom_embedding"
+            expected = sum(plan.owned) + sum(plan.halo)
+        assert ours[name] == expected, name
+    for stage in (stage for stage in calculator.counters if stage.startswith("block")):
+        assert calculator.counters[stage]["edges"] == theirs["atom_conv_layers.0.twoBody_atom"]
+        assert calculator.counters[stage]["atoms"] == len(atoms)
+
+
+def count_rows(model: torch.nn.Module, rows: Counter[str]) -> None:
+    """Count in ``rows`` what goes through the submodules that do the work."""
+
+    def count(name: str) -> Callable[..., None]:
+        def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
+            rows[name] += len(inputs[0])
+
+        return hook
+
+    for name, module in model.named_modules():
+        own = ("mlp_out", "mlp", "atom_embedding", *ONCE, *ON_BOTH_SIDES_OF_A_CUT)
+        if name.split(".")[-1] in own:
+            module.register_forward_hook(count(name))
+
+
+def test_forces_and_stress_are_derivatives_of_our_own_energy() -> None:
+    atoms = rattled(oxide_cell(), 0.1)
+    atoms.calc = DistCalculator(published("0.3.0"), partitions=3, dtype="float64", skin=0.2)
+    forces, stress = atoms.get_forces(), atoms.get_stress(voigt=False)
+    step = 2e-5
+    direction = np.random.default_rng(0).normal(size=atoms.positions.shape)
+    slope = difference_quotient(atoms, step, lambda moved, h: moved.positions.__iadd__(h * direction))
+    assert slope == pytest.approx(-np.sum(forces * direction), rel=1e-6)
+    for i, j in ((0, 0), (2, 2), (0, 1), (1, 2)):
+        strain = np.zeros((3, 3))
+        strain[i, j] = 1.0
+
+        def deform(strained: Atoms, h: float, strain: np.ndarray = strain) -> None:
+            strained.set_cell(strained.cell.array @ (np.eye(3) + h * strain), scale_atoms=True)
+
+        slope = difference_quotient(atoms, step, deform)
+        assert slope / atoms.get_volume() == pytest.approx(stress[i, j], rel=1e-6, abs=1e-9)
+
+
+def difference_quotient(atoms: Atoms, step: float, change: Callable[[Atoms, float], object]) -> float:
+    energies = []
+    for h in (step, -step):
+        changed = atoms.copy()
+        changed.calc = atoms.calc
+        change(changed, h)
+        energies.append(changed.get_potential_energy())
+    return (energies[0] - energies[1]) / (2 * step)
+
+
+def test_float32_noise_does_not_grow_with_the_box() -> None:
+    """The original rounds positions to float32; ours are vectors of float64 positions."""
+    model, crystal = published("0.3.0"), STRUCTURES["metal_with_vacancies"]().atoms
+    ours, theirs = {}, {}
+    for box in (30.0, 200.0):
+        atoms = crystal.copy()
+        atoms.set_cell([box] * 3)
+        atoms.positions += box - 12.0
+        exact = original(model, atoms, atoms, torch.float64, {})
+        atoms.calc = DistCalculator(model, partitions=2, **ACCEPT_ISOLATED)
+        ours[box] = np.abs(atoms.get_forces() - exact.forces).max()
+        theirs[box] = float32_noise_of_the_original(model, atoms, atoms, exact, {})["forces"]
+    assert theirs[200.0] > 2 * theirs[30.0], "the test would not see noise that grows"
+    assert ours[200.0] < 1.2 * ours[30.0]
+    assert ours[200.0] < 0.5 * theirs[200.0]
+
+
+@pytest.mark.parametrize("of_calculator", [True, False])
+def test_isolated_atoms_are_ignored_reported_or_refused(of_calculator: bool) -> None:
+    atoms = STRUCTURES["one_atom"]().atoms
+    model = build_narrow()
+
+    def energy(choice: str) -> float:
+        given = (
+            CHGNetCalculator(model, use_device="cpu", on_isolated_atoms=choice) if of_calculator else model
+        )
+        options = {} if of_calculator else {"on_isolated_atoms": choice}
+        atoms.calc = DistCalculator(given, **options)
+        return atoms.get_potential_energy()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(energy("ignore"))
+    with pytest.warns(UserWarning, match="1 atoms have no neighbour within the cutoff of 6.0"):
+        energy("warn")
+    with pytest.raises(InvalidInputError, match="on_isolated_atoms='ignore'"):
+        energy("error")
+
+
+def test_the_users_model_is_never_changed() -> None:
+    model = build_narrow().train()
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trainable = [parameter.requires_grad for parameter in model.parameters()]
+    response = model.graph_converter.on_isolated_atoms
+    atoms = STRUCTURES["oxide"]().atoms
+    atoms.calc = DistCalculator(model, partitions=2, dtype="float64")
+    atoms.get_forces()
+    atoms.calc.verify(atoms)
+    assert model.training
+    assert model.graph_converter.on_isolated_atoms == response
+    assert [parameter.requires_grad for parameter in model.parameters()] == trainable
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == weights[name].dtype
+        assert torch.equal(tensor, weights[name])
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: build_narrow(mlp_first=False), "mlp_first=False"),
+        (lambda: build_narrow(mlp_first=False, read_out="attn"), "mlp_first=False"),
+        (lambda: build_narrow(composition_model=CompositionModel()), "CompositionModel"),
+        (lambda: build_narrow().graph_converter, "CrystalGraphConverter"),
+    ],
+)
+def test_what_cannot_be_distributed_is_refused_by_name(model: Callable[[], object], message: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=message):
+        DistCalculator(model())
+
+
+def test_bad_options_and_elements_are_refused() -> None:
+    model = narrow("plain")
+    with pytest.raises(InvalidInputError, match="head"):
+        DistCalculator(model, head="default")
+    with pytest.raises(InvalidInputError, match="'sometimes'"):
+        DistCalculator(model, on_isolated_atoms="sometimes")
+    with pytest.raises(InvalidInputError, match=r"stress_weight=1\.0"):
+        DistCalculator(CHGNetCalculator(build_narrow(), use_device="cpu", stress_weight=1.0))
+    with pytest.raises(UnsupportedElementError, match="Lr"):
+        DistCalculator(model).calculate(Atoms("Lr", cell=[5.0] * 3, pbc=True))

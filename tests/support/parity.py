@@ -1,0 +1,170 @@
+"""The parity test factory: one call compares a distributed calculation with the undivided original."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from distmlip import DistCalculator
+from distmlip.models import adapter_for
+from distmlip.models.interface import Adapter
+
+LOWEST_LARGEST_FORCE = 0.5
+"""eV/Å; with smaller forces an absolute tolerance would show little."""
+
+EXACT = {"energy": 1e-10, "forces": 1e-9, "stress": 1e-11, "magmoms": 1e-9, "energies": 1e-9}
+"""Largest absolute difference in float64; energy in eV/atom."""
+
+NOISE_FACTOR = 1.5
+NOISE_FLOOR = 1e-6
+N_NOISE_SAMPLES = 4
+"""The float32 original's largest error changes by up to a factor of 3 when all atoms are moved by the same
+vector, which changes nothing but its rounding; so its noise is the largest of so many such copies."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """What is compared; energy in eV/atom, stress times volume over the volume of the structure compared."""
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None
+    magmoms: np.ndarray | None
+    energies: np.ndarray | None
+
+    def differences(self, other: Values) -> dict[str, float]:
+        """Largest absolute difference of every quantity that both have."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in EXACT}
+        present = {name: pair for name, pair in pairs.items() if pair[0] is not None and pair[1] is not None}
+        return {name: float(np.max(np.abs(ours - theirs))) for name, (ours, theirs) in present.items()}
+
+
+_originals: dict[tuple[Any, ...], tuple[Any, Values]] = {}
+
+
+def assert_parity(
+    model: Any,
+    atoms: Atoms,
+    partitions: int,
+    dtype: torch.dtype = torch.float64,
+    *,
+    reference_atoms: Atoms | None = None,
+    strong_forces: bool = True,
+    **options: Any,
+) -> dict[str, float]:
+    """Assert that ``DistCalculator(model, partitions=partitions)`` gives the original's results.
+
+    ``reference_atoms`` are the same atoms as the original needs them (see ``Structure.reference``).
+    ``strong_forces=False`` is for structures whose forces vanish by symmetry. In float64 the tolerances are
+    :data:`EXACT`; in float32 ours may be 1.5 times as far from the float64 original as the float32 original.
+    Returns the differences to the float64 original.
+    """
+    reference_atoms = atoms if reference_atoms is None else reference_atoms
+    calculator = DistCalculator(model, devices="cpu", partitions=partitions, dtype=dtype, **options)
+    ours = values_of(calculator, atoms, atoms)
+    exact = original(model, reference_atoms, atoms, torch.float64, options)
+    largest_force = float(np.linalg.norm(exact.forces, axis=1).max())
+    if strong_forces and len(atoms) > 1:
+        assert largest_force >= LOWEST_LARGEST_FORCE, f"the test proves little: largest force {largest_force}"
+    differences = ours.differences(exact)
+    limits = EXACT
+    if dtype == torch.float32:
+        noise = float32_noise_of_the_original(model, reference_atoms, atoms, exact, options)
+        floor = NOISE_FLOOR * max(1.0, largest_force)
+        limits = {name: NOISE_FACTOR * value + floor for name, value in noise.items()}
+    too_far = {
+        name: (value, limits[name]) for name, value in differences.items() if not value <= limits[name]
+    }
+    assert not too_far, f"(difference, limit) with {partitions} partitions in {dtype}: {too_far}"
+    assert_exchanges_follow_the_plan(calculator, model, dtype, options)
+    return differences
+
+
+def original(
+    model: Any, reference: Atoms, atoms: Atoms, dtype: torch.dtype, options: dict[str, Any]
+) -> Values:
+    """The undivided original's values; computed once for each model, structure and dtype."""
+    family_options = _family_options(options)
+    structure = (
+        reference.numbers,
+        reference.positions,
+        reference.cell.array,
+        reference.pbc,
+        atoms.cell.array,
+    )
+    key = (id(model), dtype, repr(sorted(family_options.items())), *(array.tobytes() for array in structure))
+    if key not in _originals:
+        calculator = _adapter(model, dtype, options).reference(dtype)
+        _originals[key] = (
+            model,
+            values_of(calculator, reference, atoms),
+        )  # keeps the model: its id stays its own
+    return _originals[key][1]
+
+
+def float32_noise_of_the_original(
+    model: Any, reference: Atoms, atoms: Atoms, exact: Values, options: dict[str, Any]
+) -> dict[str, float]:
+    """Largest distance of the float32 original to ``exact``, its own in float64."""
+    random = np.random.default_rng(0)
+    samples = []
+    for _ in range(N_NOISE_SAMPLES):
+        moved = reference.copy()
+        moved.positions += random.uniform(-1.0, 1.0, size=3)
+        samples.append(original(model, moved, atoms, torch.float32, options).differences(exact))
+    return {name: max(sample[name] for sample in samples) for name in samples[0]}
+
+
+def values_of(calculator: Any, atoms: Atoms, compared: Atoms) -> Values:
+    """A calculator's results for ``atoms``; its stress as if it were in the cell of ``compared``."""
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    forces, results = atoms.get_forces(), calculator.results
+    stress, volume = results.get("stress"), compared.cell.volume
+    if stress is not None and np.shape(stress) == (3, 3):
+        stress = full_3x3_to_voigt_6_stress(stress)
+    return Values(
+        energy=float(results["energy"]) / len(atoms),
+        forces=np.asarray(forces, np.float64),
+        stress=None if stress is None or volume == 0 else np.asarray(stress) * (atoms.cell.volume / volume),
+        magmoms=_array(results.get("magmoms")),
+        energies=_array(results.get("energies")),
+    )
+
+
+def assert_exchanges_follow_the_plan(
+    calculator: DistCalculator, model: Any, dtype: torch.dtype, options: dict[str, Any]
+) -> None:
+    """No exchange delivered more than the plan says: gathering everything in one partition cannot pass."""
+    adapter, plan = _adapter(model, dtype, options), calculator.plan()
+    itemsize = torch.empty(0, dtype=dtype).element_size()
+    planned = dict(plan.bytes_per_exchange)
+    for stage in adapter.stages(adapter.replicate(0, torch.device("cpu")), recompute=False):
+        for exchange in stage.before:
+            rows = calculator.counters[stage.name][f"received {exchange.name}"]
+            n_bytes = rows * int(np.prod(exchange.width)) * itemsize
+            allowed = sum(planned.pop(f"{stage.name}: {exchange.kind} {exchange.name}")) * len(adapter.models)
+            assert n_bytes <= allowed, (
+                f"{stage.name} received {n_bytes} bytes of {exchange.name}, not {allowed}"
+            )
+            if exchange.kind == "halo":
+                assert rows <= sum(plan.halo) * len(adapter.models)
+    assert not planned, f"exchanges in the plan that no stage has: {planned}"
+
+
+def _adapter(model: Any, dtype: torch.dtype, options: dict[str, Any]) -> Adapter:
+    return adapter_for(model, dtype, **_family_options(options))
+
+
+def _family_options(options: dict[str, Any]) -> dict[str, Any]:
+    own = {"method", "weights", "recompute", "skin"}
+    return {name: value for name, value in options.items() if name not in own}
+
+
+def _array(values: Any) -> np.ndarray | None:
+    return None if values is None else np.asarray(values, np.float64)
