@@ -62,11 +62,11 @@ class Cut:
 
 
 def plan_table(plan: Plan) -> Table:
-    """Rows, edges, angles and bytes of each partition."""
+    """Atoms, edges, bonds and angles of each partition, and what it receives in one forward sweep."""
     title = f"{plan.n_partitions} partitions by {plan.method}, recompute {'on' if plan.recompute else 'off'}"
     table = Table(title=title, title_justify="left")
     table.add_column("partition")
-    for name in ("owned atoms", "halo atoms", "edges", "bonds", "angles", "kB received\n(forward)"):
+    for name in ("owned", "halo", "edges", "bonds", "angles", "kB received"):
         table.add_column(name, justify="right")
     received = [sum(column) for column in zip(*plan.bytes_per_exchange.values(), strict=True)]
     received = received or [0] * plan.n_partitions
