@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-
 from distmlip._native import core
+
 from distmlip.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _atomic_number(element: str | int) -> int:
 
 
 def _with_radii(
-    quantities: str, a: Atoms, radii: Sequence[float] | np.ndarray, self_interaction: bool
+    quantities: str, a: Atoms, radii: float | Sequence[float] | np.ndarray, self_interaction: bool
 ) -> dict[str, np.ndarray]:
     try:
         values = np.asarray(radii, dtype=float)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from distmlip._native import core
+
 from distmlip.errors import InvalidInputError
 from distmlip.neighbors import checked_length, invalid_input
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """One partition. *Local rows* are ``[0, n_owned)`` owned atoms, then the halo atoms. All arrays are int64."""
+    """One partition; all arrays are int64. *Local rows* are ``[0, n_owned)`` owned atoms, then halo atoms."""
 
     owned: np.ndarray
     """(n_owned,) global indices of the atoms that this partition owns."""
@@ -41,7 +41,7 @@ class Part:
     """(n_bonds,) the edges that are shorter than the bond cutoff: rows of ``senders``; ascending."""
     bond_halo: tuple[np.ndarray, ...] | None = None
     """``bond_halo[q]``: the bonds whose sender partition q owns, as indices into ``bonds``. Element k of
-    ``parts[p].bond_halo[q]`` and element k of ``parts[q].bond_halo[p]`` are the two directions of one bond."""
+    ``parts[p].bond_halo[q]`` and element k of ``parts[q].bond_halo[p]`` are the two directions of a bond."""
     angles: np.ndarray | None = None
     """(n_angles, 2) ordered pairs of different bonds with the same receiver, as indices into ``bonds``."""
 
@@ -140,7 +140,7 @@ def _checked_weights(weights: np.ndarray | None, n_atoms: int) -> np.ndarray | N
     except (TypeError, ValueError):
         raise InvalidInputError("weights are not numbers; give one number per atom") from None
     if values.shape != (n_atoms,):
-        raise InvalidInputError(f"weights have the shape {values.shape}; it must be ({n_atoms},), one per atom")
+        raise InvalidInputError(f"weights have the shape {values.shape}; it must be ({n_atoms},)")
     return values
 
 
@@ -150,6 +150,7 @@ def _part(cut: core.Decomposition, p: int, positions: np.ndarray) -> Part:
     rows = np.concatenate([owned, halo])
     senders, receivers = graph["senders"], graph["receivers"]
     everyone = range(cut.n_partitions)
+    bonds, bond_halo, angles = _bonds(graph) if cut.bond_cutoff > 0 else (None, None, None)
     return Part(
         owned=owned,
         halo=halo,
@@ -160,16 +161,15 @@ def _part(cut: core.Decomposition, p: int, positions: np.ndarray) -> Part:
         shifts=graph["shifts"] - cut.wrap[rows[senders]] + cut.wrap[rows[receivers]],
         send=tuple(cut.send(p, q) for q in everyone),
         recv=tuple(np.arange(begin[q], begin[q + 1]) + len(owned) for q in everyone),
-        **(_bonds(graph) if cut.bond_cutoff > 0 else {}),
+        bonds=bonds,
+        bond_halo=bond_halo,
+        angles=angles,
     )
 
 
-def _bonds(graph: dict[str, np.ndarray]) -> dict[str, np.ndarray | tuple[np.ndarray, ...]]:
+def _bonds(graph: dict[str, np.ndarray]) -> tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray]:
     bonds = graph["short_edges"]
     # A cut bond has one edge in this partition: the first of its bond.
     cut_bonds = np.searchsorted(bonds, graph["bond_edge"][graph["cut_rows"]])
-    return {
-        "bonds": bonds,
-        "bond_halo": tuple(np.split(cut_bonds, graph["cut_begin"][1:-1])),
-        "angles": np.searchsorted(bonds, graph["angles"]),
-    }
+    bond_halo = tuple(np.split(cut_bonds, graph["cut_begin"][1:-1]))
+    return bonds, bond_halo, np.searchsorted(bonds, graph["angles"])
