@@ -14,7 +14,7 @@
 
 namespace py = pybind11;
 
-namespace distmlip {
+namespace distmlip::bindings {
 namespace {
 
 using partition::Decomposition;
@@ -49,7 +49,7 @@ py::array_t<int64_t> indices(const Container& values) {
   return copied<int64_t>(values.data(), {static_cast<py::ssize_t>(values.size())});
 }
 
-py::array_t<int64_t> pairs(const Buffer<int64_t>& values) {
+py::array_t<int64_t> pairs(const std::vector<int64_t>& values) {
   return copied<int64_t>(values.data(), {static_cast<py::ssize_t>(values.size() / 2), 2});
 }
 
@@ -64,7 +64,7 @@ std::string name_of(Method method) {
   return method == Method::automatic ? "auto" : method == Method::slab ? "slab" : "bisection";
 }
 
-py::list neighbor_list(const std::string& quantities, const Doubles& positions, const Doubles& cell,
+py::dict neighbor_list(const std::string& quantities, const Doubles& positions, const Doubles& cell,
                        const std::array<bool, 3>& periodic, double cutoff, bool self_interaction) {
   const double* data = checked_positions(positions);
   if (!(cutoff >= 0 && std::isfinite(cutoff)))
@@ -76,34 +76,32 @@ py::list neighbor_list(const std::string& quantities, const Doubles& positions, 
     list = std::make_unique<graph::NeighborList>(data, positions.shape(0), box, cutoff, self_interaction);
   }
   const py::ssize_t n_pairs = list->n_pairs();
-  py::list arrays;
+  py::dict arrays;
   graph::NeighborList::Output output;
-  const auto wanted = [&](char quantity, auto*& target, Shape shape) {
-    using Value = std::remove_reference_t<decltype(*target)>;
+  const auto add = [&]<class Value>(char quantity, Value*& target, Shape shape) {
     py::array_t<Value> array(shape);
-    if (target == nullptr) target = array.mutable_data();
-    arrays.append(array);
-    (void)quantity;
+    target = array.mutable_data();
+    arrays[py::str(std::string(1, quantity))] = array;
   };
   for (const char quantity : quantities) {
     switch (quantity) {
       case 'i':
-        wanted('i', output.i, {n_pairs});
+        add('i', output.i, {n_pairs});
         break;
       case 'j':
-        wanted('j', output.j, {n_pairs});
+        add('j', output.j, {n_pairs});
         break;
       case 'd':
-        wanted('d', output.distance, {n_pairs});
+        add('d', output.distance, {n_pairs});
         break;
       case 'D':
-        wanted('D', output.vector, {n_pairs, 3});
+        add('D', output.vector, {n_pairs, 3});
         break;
       case 'S':
-        wanted('S', output.shift, {n_pairs, 3});
+        add('S', output.shift, {n_pairs, 3});
         break;
       default:
-        invalid("quantities has '", std::string(1, quantity), "'; it may have 'i', 'j', 'd', 'D' and 'S'");
+        invalid("quantities has '", std::string(1, quantity), "'; it may have the letters of 'ijdDS'");
     }
   }
   {
@@ -174,13 +172,11 @@ py::dict step(const Decomposition& decomposition, int partition, const Doubles& 
 }
 
 }  // namespace
-}  // namespace distmlip
 
 void bind_partition(py::module_& module) {
-  using namespace distmlip;
   module.def("neighbor_list", &neighbor_list, py::arg("quantities"), py::arg("positions"), py::arg("cell"),
              py::arg("periodic"), py::arg("cutoff"), py::arg("self_interaction"),
-             "List of new arrays, one per letter of quantities, as ase.neighborlist.neighbor_list.");
+             "A new array per letter of quantities, by letter, as ase.neighborlist.neighbor_list has them.");
   py::class_<Decomposition, std::shared_ptr<Decomposition>>(
       module, "Decomposition", "A system cut into partitions; valid until atoms have moved by half the skin.")
       .def(py::init(&make_decomposition), py::arg("positions"), py::arg("cell"), py::arg("periodic"),
@@ -217,3 +213,5 @@ void bind_partition(py::module_& module) {
       .def("step", &step, py::arg("partition"), py::arg("positions"),
            "The graph of one partition at the given positions, as a dict of new arrays.");
 }
+
+}  // namespace distmlip::bindings

@@ -27,12 +27,6 @@ std::span<const int32_t> NeighborSearch::around(int64_t atom) {
   return {hits_.data(), static_cast<size_t>(n_hits)};
 }
 
-int64_t NeighborSearch::candidates(const Bins& bins, int64_t bin) {
-  int64_t count = 0;
-  for_each_run(bins, bin, [&](int32_t begin, int32_t end) { count += end - begin; });
-  return count;
-}
-
 void NeighborSearch::enter(int32_t bin) {
   bin_ = bin;
   runs_.clear();

@@ -21,9 +21,6 @@ class NeighborSearch {
   /// beyond. The atom's own slot is among them. Valid until the next call.
   std::span<const int32_t> around(int64_t atom);
 
-  /// Number of slots that around() looks at for an atom in this bin.
-  static int64_t candidates(const Bins& bins, int64_t bin);
-
  private:
   void enter(int32_t bin);
 

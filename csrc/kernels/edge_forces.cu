@@ -13,9 +13,9 @@ struct AtomicAdd {
   __device__ void operator()(double* target, double value) const { atomicAdd(target, value); }
 };
 
-__global__ void accumulate_forces_kernel(const int64_t* receivers, const int64_t* senders,
-                                         const double* vectors, const double* gradients, int64_t n_edges,
-                                         double* forces, double* virials) {
+__global__ void accumulate_forces_kernel(int64_t n_edges, const int64_t* receivers, const int64_t* senders,
+                                         const double* vectors, const double* gradients, double* forces,
+                                         double* virials) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t edge = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; edge < n_edges;
        edge += stride) {
@@ -26,15 +26,15 @@ __global__ void accumulate_forces_kernel(const int64_t* receivers, const int64_t
 
 }  // namespace
 
-void accumulate_forces_cuda(const int64_t* receivers, const int64_t* senders, const double* vectors,
-                            const double* gradients, int64_t n_edges, double* forces, double* virials,
+void accumulate_forces_cuda(int64_t n_edges, const int64_t* receivers, const int64_t* senders,
+                            const double* vectors, const double* gradients, double* forces, double* virials,
                             void* stream) {
   if (n_edges == 0) return;
   constexpr int64_t threads = 256, most_blocks = 65535;
   const int64_t wanted = (n_edges + threads - 1) / threads;
   const int blocks = static_cast<int>(wanted < most_blocks ? wanted : most_blocks);
   accumulate_forces_kernel<<<blocks, threads, 0, static_cast<cudaStream_t>(stream)>>>(
-      receivers, senders, vectors, gradients, n_edges, forces, virials);
+      n_edges, receivers, senders, vectors, gradients, forces, virials);
   const cudaError_t status = cudaGetLastError();
   if (status != cudaSuccess) {
     throw std::runtime_error(std::string("CUDA could not start the force kernel: ") +

@@ -1,5 +1,6 @@
 #include "partition/reuse.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "core/error.h"
@@ -18,18 +19,31 @@ void gather_positions(const LocalGraph& graph, const double* wrapped, Buffer<dou
   }
 }
 
+/// Room for `most` edges without touching it, and elements for at least the first `needed`.
+void make_room(StepGraph& out, int64_t needed, int64_t most) {
+  constexpr int64_t at_once =
+      1 << 14;  // small enough that what is filled here is still cached when it is used
+  const int64_t size = std::min(needed + at_once, most);
+  out.senders.reserve(most);
+  out.receivers.reserve(most);
+  out.edge_candidate.reserve(most);
+  out.vectors.reserve(3 * most);
+  out.senders.resize(size);
+  out.receivers.resize(size);
+  out.edge_candidate.resize(size);
+  out.vectors.resize(3 * size);
+}
+
 void filter_edges(const Decomposition& decomposition, const LocalGraph& graph, StepGraph& out) {
   const double limit = kernels::squared_limit(decomposition.cutoff);
-  const int64_t most =
-      graph.n_candidates() + 1;  // one more: the last write may be a candidate that is dropped
-  out.senders.resize(most);
-  out.receivers.resize(most);
-  out.edge_candidate.resize(most);
-  out.vectors.resize(3 * most);
+  const int64_t most = graph.n_candidates() + 1;  // the last write may be of a candidate that is dropped
   int64_t edge = 0;
   for (int64_t row = 0; row < graph.n_owned(); ++row) {
+    const int64_t begin = graph.row_begin[row], end = graph.row_begin[row + 1];
+    const int64_t needed = edge + (end - begin) + 1;
+    if (needed > static_cast<int64_t>(out.senders.size())) make_room(out, needed, most);
     const double* receiver = out.positions.data() + 3 * row;
-    for (int64_t candidate = graph.row_begin[row]; candidate < graph.row_begin[row + 1]; ++candidate) {
+    for (int64_t candidate = begin; candidate < end; ++candidate) {
       const int32_t sender = graph.sender[candidate];
       const Vec3 vector = edge_vector(decomposition, out.positions.data() + 3 * static_cast<int64_t>(sender),
                                       receiver, graph.shift_code[candidate]);

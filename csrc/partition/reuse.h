@@ -25,17 +25,17 @@ bool still_valid(const Decomposition& decomposition, const double* positions, in
 /// has exactly the size given here.
 struct StepGraph {
   int64_t n_edges = 0, n_bonds = 0, n_angles = 0;
-  Buffer<int64_t> senders, receivers;  // (n_edges) local rows, receivers ascending
-  Buffer<double> vectors;              // (n_edges, 3) sender − receiver, Å; shorter than the cutoff
-  Buffer<int32_t> edge_candidate;      // (n_edges) the candidate that each edge was
+  std::vector<int64_t> senders, receivers;  // (n_edges) local rows, receivers ascending
+  std::vector<double> vectors;              // (n_edges, 3) sender − receiver, Å; shorter than the cutoff
+  std::vector<int32_t> edge_candidate;      // (n_edges) the candidate that each edge was
 
   // With a bond cutoff. A bond is undirected; bonds are numbered by the first of their edges.
-  Buffer<int64_t> edge_bond;       // (n_edges) an edge and its reverse have the same bond
-  Buffer<int64_t> bond_edge;       // (n_bonds) the first edge of each bond
-  Buffer<int64_t> short_edges;     // edges shorter than the bond cutoff, ascending
-  Buffer<int64_t> angles;          // (n_angles, 2) ordered pairs of short edges of the same receiver
-  std::vector<int64_t> cut_begin;  // (P + 1) groups of cut_rows, by partner partition
-  std::vector<int64_t> cut_rows;   // short bonds with a copy in the partner; k-th here is k-th there
+  std::vector<int64_t> edge_bond;    // (n_edges) an edge and its reverse have the same bond
+  std::vector<int64_t> bond_edge;    // (n_bonds) the first edge of each bond
+  std::vector<int64_t> short_edges;  // edges shorter than the bond cutoff, ascending
+  std::vector<int64_t> angles;       // (n_angles, 2) ordered pairs of short edges of the same receiver
+  std::vector<int64_t> cut_begin;    // (P + 1) groups of cut_rows, by partner partition
+  std::vector<int64_t> cut_rows;     // short bonds with a copy in the partner; k-th here is k-th there
 
   Buffer<double> positions;        // scratch: (n_local, 3)
   Buffer<int32_t> candidate_edge;  // scratch: (n_candidates) edge of each candidate, -1 if too long

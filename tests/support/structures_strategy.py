@@ -1,0 +1,43 @@
+"""Hypothesis strategies for structures that a graph must survive."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from hypothesis import strategies as st
+
+CELL_KINDS = ("cubic", "triclinic", "left-handed", "thin", "tiny")
+
+
+@st.composite
+def structures(draw: st.DrawFn, max_atoms: int = 10) -> Atoms:
+    """Random cell, boundaries and density; atoms anywhere, sometimes on top of each other or on faces."""
+    n_atoms = draw(st.integers(1, max_atoms))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    cell = _cell(draw(st.sampled_from(CELL_KINDS)), rng)
+    pbc = draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
+    fractional = rng.random((n_atoms, 3))
+    if draw(st.booleans()):
+        fractional = (fractional - 0.5) * 6  # up to two cells outside
+    if draw(st.booleans()):
+        fractional = np.round(fractional * 4) / 4  # on faces, and on top of each other
+    positions = fractional @ cell + draw(st.sampled_from([0.0, 0.0, -17.3, 250.0]))
+    if n_atoms > 1 and draw(st.booleans()):
+        positions[-1] = positions[0]
+    numbers = rng.choice([1, 6, 29], size=n_atoms)
+    # A vector that means nothing must not matter.
+    given_cell = np.where(np.array(pbc)[:, None] | draw(st.booleans()), cell, 0.0)
+    return Atoms(numbers=numbers, positions=positions, cell=given_cell, pbc=pbc)
+
+
+def _cell(kind: str, rng: np.random.Generator) -> np.ndarray:
+    if kind == "cubic":
+        return np.eye(3) * rng.uniform(3.0, 12.0)
+    if kind == "thin":
+        return np.diag(rng.permutation([rng.uniform(1.0, 2.0), 7.0, 9.0]))
+    if kind == "tiny":
+        return np.eye(3) * rng.uniform(1.2, 2.0) + rng.uniform(-0.3, 0.3, size=(3, 3))
+    cell = np.diag(rng.uniform(3.0, 9.0, size=3)) + rng.uniform(-1.3, 1.3, size=(3, 3))
+    if kind == "left-handed":
+        cell[[0, 1]] = cell[[1, 0]]
+    return cell
