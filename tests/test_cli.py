@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ase.io import read
+from matplotlib.image import imread
+
+
+def distmlip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own: it quiets warnings for the whole process."""
+    command = [sys.executable, "-P", "-c", "from distmlip.cli import app; app()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_demo_leaves_a_trajectory_and_a_picture(tmp_path: Path) -> None:
+    done = distmlip(
+        "demo", "--supercell", "1", "1", "3", "--partitions", "2", "--relax-steps", "1", "--steps", "2",
+        "--output", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for shown in (
+        "24 atoms",
+        "2 partitions",
+        "owned",
+        "halo",
+        "angles",
+        "kB received",
+        "|ΔE|/atom",
+        "max|ΔF|",
+        "max|Δσ|",
+    ):
+        assert shown in done.stdout
+    assert "2/2" in done.stderr, "the progress bar"
+    frames = read(tmp_path / "out" / "trajectory.traj", ":")
+    assert len(frames) == 2 + 3
+    assert all(frame.calc.results.keys() >= {"energy", "forces", "magmoms"} for frame in frames)
+    assert imread(tmp_path / "out" / "demo.png").shape[1] > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--family", "mace"], "family 'mace' has no weights in its package; use one of chgnet"),
+        (["--partitions", "0"], "Invalid value for '--partitions'"),
+        (["--steps", "-3"], "Invalid value for '--steps'"),
+    ],
+)
+def test_demo_says_what_is_wrong_without_a_traceback(arguments: list[str], message: str) -> None:
+    done = distmlip("demo", *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_finds_the_core_and_the_families() -> None:
+    done = distmlip("doctor")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("│") for line in done.stdout.splitlines() if "│" in line]
+    found = {cells[1].strip(): cells[2].strip() for cells in lines}
+    assert found["compiled core"] == "ok"
+    assert found["chgnet models"] == "ok"
+    assert found["mace models"] == "ok"
