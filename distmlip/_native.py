@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from types import ModuleType
 
 import torch
@@ -21,9 +22,7 @@ def _load() -> ModuleType:
             f"distmlip was built for torch {TORCH_VERSION}, but torch {torch.__version__} is running; "
             "build it again: pip install --force-reinstall --no-deps . (in the distmlip source folder)"
         )
-    from distmlip import _core
-
-    return _core
+    return importlib.import_module("distmlip._core")
 
 
 core = _load()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -21,14 +19,20 @@ from distmlip.errors import InvalidInputError, NonFiniteResultError, Unsupported
 from distmlip.evaluator import Evaluator, Settings
 from distmlip.models import adapter_for
 from distmlip.models.interface import Evaluation
+from distmlip.options import (
+    METHODS,
+    checked_choice,
+    checked_dtype,
+    checked_partitions,
+    checked_skin,
+    checked_weights,
+)
 from distmlip.plan import Plan
-
-METHODS = ("auto", "slab", "bisection")
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Largest absolute differences to the undivided original; None where one of the two has no such result."""
+    """Largest absolute differences to the undivided original; None where one of them has no such result."""
 
     energy_per_atom: float
     """eV/atom."""
@@ -42,23 +46,26 @@ class Verification:
     def __str__(self) -> str:
         units = {"energy_per_atom": "eV/atom", "forces": "eV/Å", "stress": "eV/Å^3", "magmoms": "μB"}
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        shown = {name: "-" if value is None else f"{value:.1e} {units[name]}" for name, value in values.items()}
+        shown = {
+            name: "-" if value is None else f"{value:.1e} {units[name]}" for name, value in values.items()
+        }
         return "differences to the original: " + ", ".join(f"{name} {text}" for name, text in shown.items())
 
 
-class DistCalculator(Calculator):  # type: ignore[misc]  # ASE has no type information
+class DistCalculator(Calculator):
     """Energies, forces and stresses of a machine-learning potential, computed over partitions.
 
-    The system is cut into partitions; each computes only the atoms, edges and angles that it owns, and fetches
-    the features of remote atoms before every message-passing layer. Results are the original's.
+    The system is cut into partitions; each computes only the atoms, edges and angles that it owns, and
+    fetches the features of remote atoms before every message-passing layer. Results are the original's.
 
     Args:
         model: a model object, a list of them (a committee), or the family's own ASE calculator. It is not
             changed.
         devices: ``"auto"`` (every visible GPU, else the CPU), a device, or a list of devices.
-        partitions: how many, at least 1 and as many as you like; more than devices is fine. ``"auto"``: one per
-            GPU; on a CPU as many as make partitions small enough for the caches.
-        method: how to cut: ``"slab"`` (parallel slabs along one axis), ``"bisection"`` (recursive), ``"auto"``.
+        partitions: how many, at least 1 and as many as you like; more than devices is fine. ``"auto"``: one
+            per GPU; on a CPU as many as make partitions small enough for the caches.
+        method: how to cut: ``"slab"`` (parallel slabs along one axis), ``"bisection"`` (recursive) or
+            ``"auto"``.
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
         recompute: compute the inside of each stage again in the backward sweep instead of keeping it: much
             less memory for about one more forward. ``"auto"`` is off.
@@ -100,13 +107,13 @@ class DistCalculator(Calculator):  # type: ignore[misc]  # ASE has no type infor
         self._arguments = (model, {**options, **family_options})
         settings = Settings(
             devices=resolve_devices(devices),
-            partitions=_checked_partitions(partitions),
-            method=_checked_choice("method", method, METHODS),
-            weights=_checked_weights(weights),
-            recompute=_checked_choice("recompute", recompute, (True, False, "auto")) is True,
-            skin=_checked_skin(skin),
+            partitions=checked_partitions(partitions),
+            method=checked_choice("method", method, METHODS),
+            weights=checked_weights(weights),
+            recompute=checked_choice("recompute", recompute, (True, False, "auto")) is True,
+            skin=checked_skin(skin),
         )
-        self._adapter = adapter_for(model, _checked_dtype(dtype), **family_options)
+        self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
         self.implemented_properties = list(self._adapter.implemented_properties)
         # What ASE writes into trajectories: plain values, never the model.
@@ -129,7 +136,9 @@ class DistCalculator(Calculator):  # type: ignore[misc]  # ASE has no type infor
         """Compute all properties of the atoms (ASE's contract); they are kept in ``results``."""
         target = atoms if atoms is not None else self.atoms
         if target is None:
-            raise InvalidInputError("there are no atoms to calculate; give atoms, or set atoms.calc = calculator")
+            raise InvalidInputError(
+                "there are no atoms to calculate; give atoms, or set atoms.calc = calculator"
+            )
         self.results = {}
         self._check_atoms(target)
         super().calculate(target, properties, system_changes)
@@ -138,7 +147,11 @@ class DistCalculator(Calculator):  # type: ignore[misc]  # ASE has no type infor
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation; also quantities such as the charge in ``atoms.info``."""
         changes: list[str] = super().check_state(atoms, tol=tol)
-        if self.atoms is not None and not changes and not _equal(self._system(atoms), self._system(self.atoms)):
+        if (
+            self.atoms is not None
+            and not changes
+            and not _equal(self._system(atoms), self._system(self.atoms))
+        ):
             changes.append("info")
         return changes
 
@@ -169,7 +182,9 @@ class DistCalculator(Calculator):  # type: ignore[misc]  # ASE has no type infor
         return Verification(
             energy_per_atom=abs(ours["energy"] - float(theirs["energy"])) / len(atoms),
             forces=_difference(ours["forces"], forces),
-            stress=None if stress is None or "stress" not in ours else _difference(ours["stress"], _voigt(stress)),
+            stress=None
+            if stress is None or "stress" not in ours
+            else _difference(ours["stress"], _voigt(stress)),
             magmoms=_difference(ours["magmoms"], theirs["magmoms"]) if "magmoms" in ours else None,
         )
 
@@ -186,7 +201,9 @@ class DistCalculator(Calculator):  # type: ignore[misc]  # ASE has no type infor
             InvalidInputError: always, if there is anything to change.
         """
         if changes:
-            raise InvalidInputError(f"cannot change {', '.join(changes)}; make a new DistCalculator with these options")
+            raise InvalidInputError(
+                f"cannot change {', '.join(changes)}; make a new DistCalculator with these options"
+            )
         return {}
 
     def __copy__(self) -> DistCalculator:
@@ -209,8 +226,8 @@ class DistCalculator(Calculator):  # type: ignore[misc]  # ASE has no type infor
         if not finite.all():
             first = int(np.argmin(finite))
             raise InvalidInputError(
-                f"atom {first} is at {atoms.positions[first].tolist()} and {np.count_nonzero(~finite)} atoms in all "
-                "have positions that are not finite numbers; check the structure, or use a smaller time step"
+                f"atom {first} is at {atoms.positions[first].tolist()} and {np.count_nonzero(~finite)} atoms "
+                "in all have positions that are not finite numbers; check the structure, or the time step"
             )
         unknown = sorted(set(atoms.numbers.tolist()) - self._adapter.supported_numbers)
         if unknown:
@@ -219,7 +236,9 @@ class DistCalculator(Calculator):  # type: ignore[misc]  # ASE has no type infor
             raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
         weights = self._evaluator.settings.weights
         if weights is not None and len(weights) != len(atoms):
-            raise InvalidInputError(f"weights has {len(weights)} entries for {len(atoms)} atoms; give one per atom")
+            raise InvalidInputError(
+                f"weights has {len(weights)} entries for {len(atoms)} atoms; give one per atom"
+            )
 
     def _results(self, atoms: Atoms) -> dict[str, Any]:
         evaluations = self._evaluator.evaluate(atoms)
@@ -244,57 +263,15 @@ def _check_finite(evaluation: Evaluation) -> None:
     if not finite.all():
         first = int(np.argmin(finite))
         raise NonFiniteResultError(
-            f"the model gave energy {energies[first]} eV and force {forces[first].tolist()} eV/Å for atom {first}, "
-            f"and {np.count_nonzero(~finite)} atoms in all are not finite; check for atoms that are very close, "
-            "or use dtype='float64'"
+            f"the model gave energy {energies[first]} eV and force {forces[first].tolist()} eV/Å for atom "
+            f"{first}, and {np.count_nonzero(~finite)} atoms in all are not finite; check for atoms "
+            "that are very close, or use dtype='float64'"
         )
-
-
-def _checked_partitions(partitions: int | str) -> int | None:
-    if partitions == "auto":
-        return None
-    if isinstance(partitions, bool) or not isinstance(partitions, Integral) or int(partitions) < 1:
-        raise InvalidInputError(f"partitions={partitions!r}; it must be a whole number of at least 1, or 'auto'")
-    return int(partitions)
-
-
-def _checked_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        raise InvalidInputError(f"{name}={value!r}; it must be one of {', '.join(map(repr, choices))}")
-    return value
-
-
-def _checked_skin(skin: float) -> float:
-    if not isinstance(skin, Real) or not math.isfinite(skin) or skin < 0:
-        raise InvalidInputError(f"skin={skin!r} Å; it must be a finite number of at least 0")
-    return float(skin)
-
-
-def _checked_weights(weights: ArrayLike | None) -> NDArray[np.float64] | None:
-    if weights is None:
-        return None
-    try:
-        array = np.array(weights, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InvalidInputError(f"weights={weights!r} are not numbers; give one finite number >= 0 per atom") from None
-    if array.ndim != 1 or not np.isfinite(array).all() or (array < 0).any() or not array.sum() > 0:
-        raise InvalidInputError(
-            f"weights of shape {array.shape} must be one finite number >= 0 per atom, and not all of them 0"
-        )
-    return array
-
-
-def _checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    if dtype is None or dtype in (torch.float32, torch.float64):
-        return dtype  # type: ignore[return-value]
-    if dtype in ("float32", "float64"):
-        return torch.float32 if dtype == "float32" else torch.float64
-    raise InvalidInputError(f"dtype={dtype!r}; it must be torch.float32, torch.float64 or None (the model's own)")
 
 
 def _voigt(stress: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(stress, dtype=np.float64)
-    return full_3x3_to_voigt_6_stress(array) if array.shape == (3, 3) else array  # type: ignore[no-any-return]
+    return full_3x3_to_voigt_6_stress(array) if array.shape == (3, 3) else array
 
 
 def _difference(ours: ArrayLike, theirs: ArrayLike) -> float:

@@ -101,7 +101,9 @@ class Evaluator:
             self._local_numbers = [self._numbers_of(p) for p in range(len(self._device_of_partition))]
         self._step.update(positions)
 
-    def _rebuild(self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> None:
+    def _rebuild(
+        self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]
+    ) -> None:
         settings = self.settings
         n_partitions = settings.n_partitions(len(positions))
         self._decomposition = None  # a failure below must not leave the old graph behind

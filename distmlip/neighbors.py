@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from distmlip._native import core
 
+from distmlip._native import core
 from distmlip.errors import InvalidInputError
 
 if TYPE_CHECKING:

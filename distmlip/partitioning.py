@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from distmlip._native import core
 
+from distmlip._native import core
 from distmlip.errors import InvalidInputError
 from distmlip.neighbors import checked_length, invalid_input
 
@@ -144,7 +144,7 @@ def _checked_weights(weights: np.ndarray | None, n_atoms: int) -> np.ndarray | N
     return values
 
 
-def _part(cut: core.Decomposition, p: int, positions: np.ndarray) -> Part:
+def _part(cut: Any, p: int, positions: np.ndarray) -> Part:
     owned, halo, begin = cut.owned(p), cut.halo(p), cut.halo_begin(p)
     graph = cut.step(p, positions)
     rows = np.concatenate([owned, halo])

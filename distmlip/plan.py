@@ -39,6 +39,10 @@ class Plan:
         rows = [[str(p), *(f"{column[p]:,}" for column in columns)] for p in range(self.n_partitions)]
         rows.append(["sum", *(f"{sum(column):,}" for column in columns)])
         widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-        lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in [header, *rows]]
-        title = f"{self.n_partitions} partitions by {self.method}, recompute {'on' if self.recompute else 'off'}"
+        lines = [
+            "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in [header, *rows]
+        ]
+        title = (
+            f"{self.n_partitions} partitions by {self.method}, recompute {'on' if self.recompute else 'off'}"
+        )
         return "\n".join([title, *lines])

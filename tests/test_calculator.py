@@ -127,7 +127,9 @@ def test_weights_move_the_cut(atoms: Atoms, model: torch.nn.Module) -> None:
     weighted = DistCalculator(model, partitions=2, weights=heavy).plan(atoms)
     assert plain.owned != weighted.owned
     np.testing.assert_allclose(
-        forces_of(atoms, model, partitions=2, weights=heavy), forces_of(atoms, model, partitions=1), atol=1e-10
+        forces_of(atoms, model, partitions=2, weights=heavy),
+        forces_of(atoms, model, partitions=1),
+        atol=1e-10,
     )
 
 
@@ -286,7 +288,9 @@ BAD_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("options", "error", "message"), BAD_OPTIONS, ids=[str(row[0]) for row in BAD_OPTIONS])
+@pytest.mark.parametrize(
+    ("options", "error", "message"), BAD_OPTIONS, ids=[str(row[0]) for row in BAD_OPTIONS]
+)
 def test_bad_option(model: torch.nn.Module, options: dict, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         DistCalculator(model, **options)

@@ -54,13 +54,17 @@ def water() -> Atoms:
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("n_partitions", [1, 2, 3, 8, 40])
 @pytest.mark.parametrize("structure", [copper, thin, water])
-def test_energy_forces_and_virial_are_those_of_the_undivided_model(structure, n_partitions: int, recompute: bool) -> None:
+def test_energy_forces_and_virial_are_those_of_the_undivided_model(
+    structure, n_partitions: int, recompute: bool
+) -> None:
     atoms = structure()
     model = ToyModel()
     expected = undivided(model, atoms)
     (result,) = evaluator(n_partitions, adapter=ToyAdapter([model]), recompute=recompute).evaluate(atoms)
     assert result.atoms["energy"].sum() == pytest.approx(expected["energy"], rel=1e-12)
-    np.testing.assert_allclose(result.forces, expected["forces"], atol=1e-10 * np.abs(expected["forces"]).max())
+    np.testing.assert_allclose(
+        result.forces, expected["forces"], atol=1e-10 * np.abs(expected["forces"]).max()
+    )
     np.testing.assert_allclose(
         result.virials.sum(axis=0), expected["virial"], atol=1e-10 * np.abs(expected["virial"]).max()
     )
@@ -174,7 +178,9 @@ def _failing(stage: Stage, adapter: Breaking) -> Stage:
 
 @pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu", "cpu"]])
 @pytest.mark.parametrize("where", ["forward", "backward"])
-def test_an_error_names_stage_and_partition_and_leaves_everything_usable(where: str, devices: list[str]) -> None:
+def test_an_error_names_stage_and_partition_and_leaves_everything_usable(
+    where: str, devices: list[str]
+) -> None:
     adapter = Breaking(where)
     used = evaluator(3, adapter=adapter, devices=devices)
     with pytest.raises(ZeroDivisionError, match="went wrong") as caught:
@@ -207,7 +213,7 @@ def test_evaluators_in_threads_do_not_disturb_each_other() -> None:
 
 
 def test_a_forked_child_can_calculate() -> None:
-    """The worker threads of the parent do not exist in the child: it must start its own, not wait for them."""
+    """The parent's worker threads do not exist in the child: it must start its own, not wait for them."""
     expected = evaluator(2).evaluate(copper())[0].forces
     pid = os.fork()
     if pid == 0:

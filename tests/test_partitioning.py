@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
-from distmlip._native import core
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.brute_force import Edge, all_pairs
 from support.brute_force import angles as all_angles
 from support.structures_strategy import structures
 
+from distmlip._native import core
 from distmlip.errors import InvalidInputError
 from distmlip.partitioning import Part, Partitioning, partition
 

@@ -90,7 +90,7 @@ class LocalGraph:
 
 @dataclass(frozen=True)
 class Halo:
-    """Before the stage, ``name`` (n_owned, *width) becomes (n_local, *width): halo rows come from their owners."""
+    """Before the stage, ``name`` (n_owned, *width) becomes (n_local, *width): halo rows from their owners."""
 
     name: str
     width: tuple[int, ...]
@@ -99,7 +99,7 @@ class Halo:
 
 @dataclass(frozen=True)
 class Add:
-    """Before the stage, each cut bond's row of ``name`` (n_bonds, *width) becomes the sum over its two copies."""
+    """Before the stage, each cut bond's row of ``name`` (n_bonds, *width) becomes the sum of both copies."""
 
     name: str
     width: tuple[int, ...]
@@ -116,23 +116,35 @@ class Stage(Protocol):
     name that is written again replaces the tensor of that name for all later stages.
     """
 
-    name: str
-    before: tuple[Exchange, ...]
-    """What has to cross partitions first; every name must also be in ``reads``."""
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    results: tuple[str, ...]
-    """Outputs with one row per owned atom that go to the caller, detached. The last stage's ``"energy"``
-    (n_owned,) in eV is what the backward sweep differentiates."""
-    system_results: tuple[str, ...]
-    """Outputs of any shape that are summed over partitions."""
-    computes: tuple[str, ...]
-    """Which rows the stage updates, of ``"atoms"``, ``"edges"``, ``"bonds"``, ``"angles"``: for the counters."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def before(self) -> tuple[Exchange, ...]:
+        """What has to cross partitions first; every name must also be in ``reads``."""
+
+    @property
+    def reads(self) -> tuple[str, ...]: ...
+
+    @property
+    def writes(self) -> tuple[str, ...]: ...
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Outputs with one row per owned atom that go to the caller, detached. The last stage's ``"energy"``
+        (n_owned,) in eV is what the backward sweep differentiates."""
+
+    @property
+    def system_results(self) -> tuple[str, ...]:
+        """Outputs of any shape that are summed over partitions."""
+
+    @property
+    def computes(self) -> tuple[str, ...]:
+        """Which rows the stage updates, of ``"atoms"``, ``"edges"``, ``"bonds"``, ``"angles"``."""
 
     def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
         """Compute the outputs. ``keep`` says whether the pullback may hold the inside of the stage in
         memory, or has to compute it again when it is called."""
-        ...
 
 
 StageFunction = Callable[[LocalGraph, Tensor, Tensors], Tensors]
@@ -171,9 +183,7 @@ class EagerStage:
             outputs = self.function(graph, vectors, dict(leaves))
 
         def pullback(output_gradients: Tensors) -> tuple[Tensors, Tensor | None]:
-            differentiable = [
-                name for name in output_gradients if outputs[name].requires_grad
-            ]
+            differentiable = [name for name in output_gradients if outputs[name].requires_grad]
             wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
             if not differentiable:
                 return {}, None
@@ -196,7 +206,7 @@ def _leaf(tensor: Tensor) -> Tensor:
 
 
 Derive = Callable[[LocalGraph, Tensor, frozenset[str]], Tensors]
-"""``(graph, vectors, names) -> tensors``: functions of edge vectors and types only, such as edge embeddings."""
+"""``(graph, vectors, names) -> tensors``: functions of edge vectors and types only (edge embeddings)."""
 
 
 def with_derived(
@@ -279,7 +289,7 @@ class Adapter(ABC):
     def reference(self, dtype: torch.dtype | None = None) -> Calculator:
         """The family's own calculator on an independent copy of the models: the undivided original."""
 
-    def system(self, atoms: Atoms) -> dict[str, Tensor]:
+    def system(self, atoms: Atoms) -> dict[str, Tensor]:  # noqa: ARG002  families without such quantities
         """Per-system quantities (charge, spin, …), computed from the whole system and given to every
         partition as ``graph.system``. The calculator recomputes when they change."""
         return {}

@@ -15,8 +15,8 @@ def replicate(module: Module, device: torch.device, dtype: torch.dtype) -> Modul
     """Return a frozen copy of ``module`` in eval mode on ``device``, floating-point tensors in ``dtype``.
 
     Parameters and buffers share storage with the original where device and dtype agree already; the original
-    keeps its dtype, device, mode and ``requires_grad``. Tensors inside TorchScript submodules are copied (they
-    copy themselves).
+    keeps its dtype, device, mode and ``requires_grad``. Tensors inside TorchScript submodules are copied
+    (they copy themselves).
     """
     parameters, buffers = list(module.parameters()), list(module.buffers())
     aliases: dict[int, object] = {

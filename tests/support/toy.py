@@ -47,7 +47,9 @@ def undivided(model: ToyModel, atoms: Atoms) -> dict[str, Any]:
     positions = torch.tensor(atoms.positions, requires_grad=True)
     strain = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True)
     deformation = torch.eye(3, dtype=torch.float64) + (strain + strain.T) / 2
-    vectors = (positions[senders] - positions[receivers] + shifts.double() @ torch.tensor(atoms.cell.array)) @ deformation
+    vectors = (
+        positions[senders] - positions[receivers] + shifts.double() @ torch.tensor(atoms.cell.array)
+    ) @ deformation
     x = model.embedding[torch.as_tensor(atoms.numbers)]
     layers = []
     for _ in range(2):
@@ -61,11 +63,11 @@ def undivided(model: ToyModel, atoms: Atoms) -> dict[str, Any]:
     for edge in torch.nonzero(short).flatten().tolist():
         r, s, shift = int(receivers[edge]), int(senders[edge]), tuple(shifts[edge].tolist())
         keys[edge] = min((r, s, *shift), (s, r, *(-k for k in shift)))
-    for first in keys:
+    for first, bond in keys.items():
         for second in keys:
             if first != second and receivers[first] == receivers[second]:
                 angle = model.angle(vectors[first : first + 1], vectors[second : second + 1])[0]
-                bonds[keys[first]] = bonds.get(keys[first], 0.0) + angle
+                bonds[bond] = bonds.get(bond, 0.0) + angle
     energy = energy + sum(2 * total**2 for total in bonds.values())
     gradients = torch.autograd.grad(energy, [positions, strain], allow_unused=True, materialize_grads=True)
     return {
@@ -140,7 +142,12 @@ class ToyAdapter(Adapter):
     def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         energies = evaluations[0].atoms["energy"]
         energy = float(np.sum(energies))
-        return {"energy": energy, "free_energy": energy, "energies": energies, "forces": evaluations[0].forces}
+        return {
+            "energy": energy,
+            "free_energy": energy,
+            "energies": energies,
+            "forces": evaluations[0].forces,
+        }
 
     def reference(self, dtype: torch.dtype | None = None) -> Any:
         raise NotImplementedError
