@@ -12,7 +12,7 @@
 
 namespace py = pybind11;
 
-namespace distmlip {
+namespace distmlip::bindings {
 namespace {
 
 using executor::Gradients;
@@ -141,10 +141,8 @@ py::dict run_sweep(const executor::Step& step, const py::list& stages, const py:
 }
 
 }  // namespace
-}  // namespace distmlip
 
 void bind_executor(py::module_& module) {
-  using namespace distmlip;
   using Positions = py::array_t<double, py::array::c_style | py::array::forcecast>;
   py::class_<executor::LocalTensors>(module, "LocalTensors")
       .def_readonly("senders", &executor::LocalTensors::senders)
@@ -173,3 +171,5 @@ void bind_executor(py::module_& module) {
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
              py::arg("dtype"), py::arg("keep"));
 }
+
+}  // namespace distmlip::bindings

@@ -3,5 +3,9 @@
 
 #include <pybind11/pybind11.h>
 
+namespace distmlip::bindings {
+
 void bind_partition(pybind11::module_& module);
 void bind_executor(pybind11::module_& module);
+
+}  // namespace distmlip::bindings

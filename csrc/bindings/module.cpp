@@ -28,6 +28,6 @@ PYBIND11_MODULE(_core, module) {
   module.attr("with_cuda") = false;
 #endif
   pybind11::register_local_exception_translator(&translate);
-  bind_partition(module);
-  bind_executor(module);
+  distmlip::bindings::bind_partition(module);
+  distmlip::bindings::bind_executor(module);
 }

@@ -114,9 +114,8 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients) const {
     const size_t n_local = part.owned.size() + part.halo.size();
     local_forces.assign(3 * n_local, 0.0);
     local_virials.assign(9 * n_local, 0.0);
-    kernels::accumulate_forces(graph.receivers.data(), graph.senders.data(), graph.vectors.data(),
-                               gradients.const_data_ptr<double>(), graph.n_edges, local_forces.data(),
-                               local_virials.data());
+    kernels::accumulate_forces(graph.n_edges, graph.receivers.data(), graph.senders.data(), graph.vectors.data(),
+                               gradients.const_data_ptr<double>(), local_forces.data(), local_virials.data());
     // The last fold: what halo rows collected goes to their owners.
     const auto fold = [&](size_t row, int32_t atom) {
       for (size_t x = 0; x < 3; ++x) {
