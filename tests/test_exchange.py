@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations, permutations
+
 import pytest
 import torch
 from hypothesis import given
@@ -22,14 +24,13 @@ class Case:
         self.x = [torch.randn(size, *width, generator=generator, dtype=torch.float64) for size in sizes]
         # groups[p][q]: rows of p that q reads
         self.groups: list[list[torch.Tensor]] = [[torch.empty(0, dtype=torch.int64)] * n for _ in range(n)]
-        for p in range(n):
-            for q in range(p) if symmetric else range(n):
-                if p == q or not sizes[p] or (symmetric and not sizes[q]):
-                    continue
-                count = int(torch.randint(0, 4, (1,), generator=generator))
-                self.groups[p][q] = torch.randint(0, sizes[p], (count,), generator=generator)
-                if symmetric:
-                    self.groups[q][p] = torch.randint(0, sizes[q], (count,), generator=generator)
+        for p, q in (combinations if symmetric else permutations)(range(n), 2):
+            if not sizes[p] or (symmetric and not sizes[q]):
+                continue
+            count = int(torch.randint(0, 4, (1,), generator=generator))
+            self.groups[p][q] = torch.randint(0, sizes[p], (count,), generator=generator)
+            if symmetric:
+                self.groups[q][p] = torch.randint(0, sizes[q], (count,), generator=generator)
         self.rows = [torch.cat(groups) for groups in self.groups]
         self.counts = [len(group) for groups in self.groups for group in groups]
         self.received = [sum(len(self.groups[p][q]) for p in range(n)) for q in range(n)]

@@ -98,7 +98,8 @@ class PythonStages : public executor::StageRunner {
 
   static void add_note(const py::error_already_set& error, const py::object& stage, size_t partition,
                        const char* direction) {
-    const auto note = py::str("in the {} of stage '{}' on partition {}").format(direction, stage.attr("name"), partition);
+    const auto note =
+        py::str("in the {} of stage '{}' on partition {}").format(direction, stage.attr("name"), partition);
     error.value().attr("add_note")(note);
   }
 
@@ -153,8 +154,8 @@ void bind_executor(py::module_& module) {
       .def_readonly("angles", &executor::LocalTensors::angles)
       .def_readonly("cut", &executor::LocalTensors::cut);
   py::class_<executor::Step>(module, "Step")
-      .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition, const std::vector<at::Device>& devices,
-                       at::ScalarType dtype) {
+      .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
+                       const std::vector<at::Device>& devices, at::ScalarType dtype) {
              return std::make_unique<executor::Step>(std::move(decomposition), devices, dtype);
            }),
            py::arg("decomposition"), py::arg("devices"), py::arg("dtype"))

@@ -64,8 +64,8 @@ void check(const RowPlan& plan, const PerPartition& x) {
                       " must be a 1-D int64 tensor, got ", rows.dim(), "-D ", rows.scalar_type());
     TORCH_CHECK_VALUE(rows.sym_size(0) == sent, "partition ", p, " has ", rows.sym_size(0),
                       " rows to send, but its counts sum to ", sent);
-    TORCH_CHECK_VALUE(tensor.device() == rows.device(), "the tensor of partition ", p, " is on ", tensor.device(),
-                      ", but its plan is on ", rows.device());
+    TORCH_CHECK_VALUE(tensor.device() == rows.device(), "the tensor of partition ", p, " is on ",
+                      tensor.device(), ", but its plan is on ", rows.device());
   }
 }
 
@@ -88,7 +88,8 @@ PerPartition scatter(const RowPlan& plan, const PerPartition& y, c10::SymIntArra
   for (size_t p = 0; p < collected.size(); ++p) {
     auto shape = collected[p].sym_sizes().vec();
     shape[0] = n_rows[p];
-    result.push_back(at::zeros_symint(shape, collected[p].options()).index_add(0, plan.rows[p], collected[p]));
+    result.push_back(
+        at::zeros_symint(shape, collected[p].options()).index_add(0, plan.rows[p], collected[p]));
   }
   return result;
 }

@@ -30,7 +30,8 @@ PerPartition gather_kernel(at::TensorList x, at::TensorList rows, at::IntArrayRe
 PerPartition scatter_kernel(at::TensorList y, at::TensorList rows, at::IntArrayRef counts,
                             c10::SymIntArrayRef n_rows) {
   const RowPlan plan = checked_plan(y, rows, counts);
-  TORCH_CHECK_VALUE(n_rows.size() == y.size(), "n_rows has ", n_rows.size(), " entries for ", y.size(), " partitions");
+  TORCH_CHECK_VALUE(n_rows.size() == y.size(), "n_rows has ", n_rows.size(), " entries for ", y.size(),
+                    " partitions");
   return scatter(plan, y.vec(), n_rows);
 }
 PerPartition halo_kernel(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
@@ -63,7 +64,8 @@ PerPartition call_add(at::TensorList x, at::TensorList rows, at::IntArrayRef cou
 PerPartition call_gather(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
   return dispatch<Unary>("distmlip::gather", x, rows, counts);
 }
-PerPartition call_scatter(at::TensorList y, at::TensorList rows, at::IntArrayRef counts, c10::SymIntArrayRef n_rows) {
+PerPartition call_scatter(at::TensorList y, at::TensorList rows, at::IntArrayRef counts,
+                          c10::SymIntArrayRef n_rows) {
   return dispatch<Sized>("distmlip::scatter", y, rows, counts, n_rows);
 }
 

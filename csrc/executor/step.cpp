@@ -16,7 +16,8 @@ at::Tensor to_device(const Value* values, at::IntArrayRef shape, at::Device devi
   return view.to(device, dtype, /*non_blocking=*/false, /*copy=*/true);
 }
 
-at::Tensor rows_to_device(const std::vector<std::vector<int32_t>>& groups, size_t first, size_t n, at::Device device) {
+at::Tensor rows_to_device(const std::vector<std::vector<int32_t>>& groups, size_t first, size_t n,
+                          at::Device device) {
   std::vector<int64_t> rows;
   for (size_t q = 0; q < n; ++q) {
     rows.insert(rows.end(), groups[first + q].begin(), groups[first + q].end());
@@ -35,7 +36,8 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
       graphs_(decomposition_->parts.size()),
       parts_(decomposition_->parts.size()) {
   const size_t n = decomposition_->parts.size();
-  TORCH_CHECK_VALUE(devices_.size() == n, "got ", devices_.size(), " devices for ", n, " partitions; give one each");
+  TORCH_CHECK_VALUE(devices_.size() == n, "got ", devices_.size(), " devices for ", n,
+                    " partitions; give one each");
   for (size_t p = 0; p < n; ++p) {
     atoms_.rows.push_back(rows_to_device(decomposition_->send, p * n, n, devices_[p]));
     for (size_t q = 0; q < n; ++q) {
@@ -66,7 +68,8 @@ LocalTensors Step::tensors_of(size_t p) const {
     tensors.edge_bond = to_device(graph.edge_bond.data(), graph.n_edges, device, at::kLong);
     tensors.bond_edge = to_device(graph.bond_edge.data(), graph.n_bonds, device, at::kLong);
     tensors.angles = to_device(graph.angles.data(), {graph.n_angles, 2}, device, at::kLong);
-    tensors.cut = to_device(graph.cut_rows.data(), static_cast<int64_t>(graph.cut_rows.size()), device, at::kLong);
+    tensors.cut =
+        to_device(graph.cut_rows.data(), static_cast<int64_t>(graph.cut_rows.size()), device, at::kLong);
   }
   return tensors;
 }
@@ -114,8 +117,9 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients) const {
     const size_t n_local = part.owned.size() + part.halo.size();
     local_forces.assign(3 * n_local, 0.0);
     local_virials.assign(9 * n_local, 0.0);
-    kernels::accumulate_forces(graph.n_edges, graph.receivers.data(), graph.senders.data(), graph.vectors.data(),
-                               gradients.const_data_ptr<double>(), local_forces.data(), local_virials.data());
+    kernels::accumulate_forces(graph.n_edges, graph.receivers.data(), graph.senders.data(),
+                               graph.vectors.data(), gradients.const_data_ptr<double>(), local_forces.data(),
+                               local_virials.data());
     // The last fold: what halo rows collected goes to their owners.
     const auto fold = [&](size_t row, int32_t atom) {
       for (size_t x = 0; x < 3; ++x) {

@@ -101,8 +101,9 @@ class Sweep {
 
   void exchange_forward(size_t k, const ExchangeSpec& spec, std::vector<Tensors>& inputs) {
     const auto& plan = plan_of(spec);
-    const PerPartition rows = spec.kind == ExchangeSpec::Kind::halo ? exchange::halo(plan, collect(inputs, spec))
-                                                                    : exchange::add(plan, collect(inputs, spec));
+    const PerPartition rows = spec.kind == ExchangeSpec::Kind::halo
+                                  ? exchange::halo(plan, collect(inputs, spec))
+                                  : exchange::add(plan, collect(inputs, spec));
     for (size_t p = 0; p < n_partitions_; ++p) {
       result_.counts[k].received[spec.name] += plan.received(static_cast<int64_t>(p));
       inputs[p][spec.name] = rows[p];
@@ -204,7 +205,8 @@ class Sweep {
     for (size_t p = 0; p < n_partitions_; ++p) {
       const auto found = input_gradients_[p].find(spec.name);
       any = any || found != input_gradients_[p].end();
-      rows.push_back(found != input_gradients_[p].end() ? found->second : zeros(spec, p, input_rows(spec, p)));
+      rows.push_back(found != input_gradients_[p].end() ? found->second
+                                                        : zeros(spec, p, input_rows(spec, p)));
     }
     if (!any) {
       return;
@@ -227,8 +229,8 @@ class Sweep {
   const SweepRequest& request_;
   StageRunner& runner_;
   const size_t n_partitions_;
-  std::vector<Tensors> state_;            // tensors that later stages read, by name
-  std::vector<Tensors> gradients_;        // of state_, on the way back
+  std::vector<Tensors> state_;      // tensors that later stages read, by name
+  std::vector<Tensors> gradients_;  // of state_, on the way back
   std::vector<Tensors> input_gradients_ = std::vector<Tensors>(n_partitions_);  // of the stage at hand
   std::vector<std::vector<Pullback>> pullbacks_;                                // [stage][partition]
   SweepResult result_;

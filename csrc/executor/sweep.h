@@ -65,7 +65,7 @@ struct SweepRequest {
 };
 
 struct StageCounts {
-  std::vector<size_t> partitions;          ///< on which the stage ran, once each
+  std::vector<size_t> partitions;           ///< on which the stage ran, once each
   std::map<std::string, int64_t> received;  ///< rows that an exchange delivered before it, by tensor
 };
 
