@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.chgnet_blocks import Blocks
+from distmlip.models.chgnet_projection import project_before_gathering
 from distmlip.models.interface import Adapter, Evaluation, Stage, with_derived
 from distmlip.models.replicate import replicate
 
@@ -102,7 +103,9 @@ class CHGNetAdapter(Adapter):
 
     def replicate(self, index: int, device: torch.device) -> nn.Module:
         """See :class:`Adapter`."""
-        return replicate(self.models[index], device, self.dtype)
+        replica = replicate(self.models[index], device, self.dtype)
+        project_before_gathering(replica)
+        return replica
 
     def stages(self, module: nn.Module, recompute: bool) -> Sequence[Stage]:
         """See :class:`Adapter`; one stage per block of the model."""

@@ -8,25 +8,27 @@ of the block before, then runs AtomConv and the messages of BondConv of its own 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from distmlip.models.chgnet_projection import Part, evaluate
 from distmlip.models.interface import Add, BondGraph, EagerStage, Exchange, Halo, LocalGraph, Tensors
 
 if TYPE_CHECKING:
     from chgnet.model import CHGNet
-    from chgnet.model.layers import AtomConv, BondConv
+    from chgnet.model.layers import AngleUpdate, AtomConv, BondConv
 
 
 class Blocks:
     """The blocks of a replica as stages.
 
     Between stages: ``atoms`` (n_owned, width), ``bonds`` and ``bond_messages`` (n_bonds, width), ``angles``
-    (n_angles, width). Derived: ``bond_embedding``, ``bond_weights_ag``, ``bond_weights_bg``,
-    ``angle_embedding``. Bonds and angles are their embeddings until a stage has updated them.
+    (n_angles, width). Derived: ``bond_embedding``, ``edge_weights``, ``angle_embedding``, ``angle_weights``.
+    Bonds and angles are their embeddings until a stage has updated them.
     """
 
     def __init__(self, model: CHGNet) -> None:
@@ -42,9 +44,9 @@ class Blocks:
             before.append(Halo("atoms", (self.model.atom_fea_dim,)))
         if k > 0 and self.updates_bonds:
             before.append(Add("bond_messages", (self.model.bond_fea_dim,)))
-        inputs = {self._bonds(k), "bond_weights_ag"}
+        inputs = {self._bonds(k), "edge_weights"}
         if self._sends_bond_messages(k):
-            inputs |= {self._angles(k), "bond_weights_bg"}
+            inputs |= {self._angles(k), "angle_weights"}
         carried = inputs & {"bonds", "angles"}
         stage = EagerStage(
             name=f"block {k}",
@@ -82,14 +84,15 @@ class Blocks:
         lengths = torch.linalg.norm(vectors, dim=1)
         bond_lengths = lengths.index_select(0, bonds.bond_edge)
         derived = Tensors()
-        if names & {"bond_embedding", "bond_weights_ag"}:
+        if names & {"bond_embedding", "edge_weights"}:
             basis = model.bond_basis_expansion.rbf_expansion_ag(bond_lengths)
             if "bond_embedding" in names:
                 derived["bond_embedding"] = model.bond_embedding(basis)
-            derived["bond_weights_ag"] = model.bond_weights_ag(basis)
-        if "bond_weights_bg" in names:
-            basis = model.bond_basis_expansion.rbf_expansion_bg(bond_lengths)
-            derived["bond_weights_bg"] = model.bond_weights_bg(basis)
+            derived["edge_weights"] = model.bond_weights_ag(basis).index_select(0, bonds.edge_bond)
+        if "angle_weights" in names:
+            weights = model.bond_weights_bg(model.bond_basis_expansion.rbf_expansion_bg(bond_lengths))
+            first, second = (weights.index_select(0, bonds.edge_bond[edges]) for edges in bonds.angles.T)
+            derived["angle_weights"] = first * second
         if "angle_embedding" in names:
             directions = vectors / lengths[:, None]
             first, second = (directions.index_select(0, edges) for edges in bonds.angles.T)
@@ -98,24 +101,24 @@ class Blocks:
 
     def _run(self, k: int, graph: LocalGraph, _vectors: Tensor, inputs: Tensors) -> Tensors:
         model = self.model
-        bonds, angles = inputs[self._bonds(k)], inputs.get(self._angles(k))
+        bonds = inputs[self._bonds(k)]
+        # None in the last stage: the original updates its angles once more, but nothing reads them.
+        angles = inputs.get(self._angles(k))
         atoms = inputs["atoms"] if k > 0 else model.atom_embedding(graph.numbers - 1)
         # Without any angle in the whole system the original leaves out both layers, also their biases.
         angular = self.updates_bonds and _bond_graph(graph).n_angles_total > 0
         if angular and k > 0:
             bonds = _update_bonds(model.bond_conv_layers[k - 1], bonds, inputs["bond_messages"])
-        if angular and 0 < k < self.last and self.updates_angles:  # nothing reads the original's last update
-            angles = model.angle_layers[k - 1](
-                atom_feas=atoms, bond_feas=bonds, angle_feas=angles, bond_graph=_angle_table(graph)
-            )
-        atoms = _update_atoms(model.atom_conv_layers[k], graph, atoms, bonds, inputs["bond_weights_ag"])
+        if angles is not None and angular and k > 0 and self.updates_angles:
+            angles = _update_angles(model.angle_layers[k - 1], graph, atoms, bonds, angles)
+        atoms = _update_atoms(model.atom_conv_layers[k], graph, atoms, bonds, inputs["edge_weights"])
         if k == self.last:
             return self._read_out(graph, atoms)
         outputs = {"atoms": atoms, "bonds": bonds}
         if angles is not None:
             outputs |= {"angles": angles, "bond_messages": torch.zeros_like(bonds)}
         if angles is not None and angular:
-            layer, weights = model.bond_conv_layers[k], inputs["bond_weights_bg"]
+            layer, weights = model.bond_conv_layers[k], inputs["angle_weights"]
             outputs["bond_messages"] = _bond_messages(layer, graph, atoms, bonds, weights, angles)
         outputs = {name: outputs[name] for name in self._writes(k)}
         if k == self.last - 1:
@@ -139,25 +142,13 @@ def _bond_graph(graph: LocalGraph) -> BondGraph:
     return graph.bonds
 
 
-def _angle_table(graph: LocalGraph) -> Tensor:
-    """(n_angles, 3): centre atom, receiving bond and other bond of each angle, as chgnet's layers want it."""
-    bonds = _bond_graph(graph)
-    first, second = bonds.angles.T
-    return torch.stack([graph.receivers[first], bonds.edge_bond[first], bonds.edge_bond[second]], dim=1)
-
-
 def _update_atoms(
     layer: AtomConv, graph: LocalGraph, atoms: Tensor, bonds: Tensor, weights: Tensor
 ) -> Tensor:
     """AtomConv of the owned atoms only; the layer's own forward would also update the halo's."""
-    edge_bond = _bond_graph(graph).edge_bond
-    features = (
-        atoms.index_select(0, graph.receivers),
-        bonds.index_select(0, edge_bond),
-        atoms.index_select(0, graph.senders),
-    )
-    messages = layer.twoBody_atom(torch.cat(features, dim=1)) * weights.index_select(0, edge_bond)
     owned = atoms[: graph.n_owned]
+    parts = (owned, graph.receivers), (bonds, _bond_graph(graph).edge_bond), (atoms, graph.senders)
+    messages = evaluate(layer.twoBody_atom, *parts) * weights
     update = torch.zeros_like(owned).index_add(0, graph.receivers, messages)
     if layer.use_mlp_out:
         update = layer.mlp_out(update)
@@ -170,11 +161,8 @@ def _bond_messages(
     layer: BondConv, graph: LocalGraph, atoms: Tensor, bonds: Tensor, weights: Tensor, angles: Tensor
 ) -> Tensor:
     """(n_bonds, width): BondConv's sum over the angles at owned centres; for a cut bond, those at one end."""
-    centre, receiving, other = _angle_table(graph).unbind(1)
-    ends = bonds.index_select(0, receiving), bonds.index_select(0, other)
-    features = (*ends, angles, atoms.index_select(0, centre))
-    messages = layer.twoBody_bond(torch.cat(features, dim=1))
-    messages = messages * weights.index_select(0, receiving) * weights.index_select(0, other)
+    messages = evaluate(layer.twoBody_bond, *_angle_parts(graph, atoms, bonds, angles)) * weights
+    receiving = _bond_graph(graph).edge_bond[_bond_graph(graph).angles[:, 0]]
     return torch.zeros_like(bonds).index_add(0, receiving, messages)
 
 
@@ -184,3 +172,27 @@ def _update_bonds(layer: BondConv, bonds: Tensor, messages: Tensor) -> Tensor:
     if layer.resnet:
         update = update + bonds
     return update if layer.bond_norm is None else layer.bond_norm(update)
+
+
+def _update_angles(
+    layer: AngleUpdate, graph: LocalGraph, atoms: Tensor, bonds: Tensor, angles: Tensor
+) -> Tensor:
+    update = evaluate(layer.twoBody_bond, *_angle_parts(graph, atoms, bonds, angles))
+    if layer.resnet:
+        update = update + angles
+    return update if layer.angle_norm is None else layer.angle_norm(update)
+
+
+def _angle_parts(graph: LocalGraph, atoms: Tensor, bonds: Tensor, angles: Tensor) -> Iterator[Part]:
+    """What an angle is computed of: receiving bond, other bond, itself and centre atom."""
+    bond_graph = _bond_graph(graph)
+    first, second = bond_graph.angles.T
+    # Few bonds are short enough to be part of an angle. Every pair occurs both ways, so `first` has them all.
+    in_angles = torch.zeros(bond_graph.n_bonds, dtype=torch.bool, device=bonds.device)
+    in_angles[bond_graph.edge_bond[first]] = True
+    row = in_angles.cumsum(0) - 1
+    short = bonds[in_angles]
+    yield short, row[bond_graph.edge_bond[first]]
+    yield short, row[bond_graph.edge_bond[second]]
+    yield angles, None
+    yield atoms[: graph.n_owned], graph.receivers[first]

@@ -20,6 +20,7 @@ from support.structures import STRUCTURES, Structure, oxide_cell, rattled
 from distmlip import DistCalculator, partition
 from distmlip.errors import InvalidInputError, UnsupportedElementError, UnsupportedModelError
 from distmlip.models.chgnet import CHGNetAdapter, adapt
+from distmlip.partitioning import Part
 
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True:UserWarning")
 
@@ -141,45 +142,73 @@ def test_nothing_is_computed_twice(
         return replica
 
     monkeypatch.setattr(CHGNetAdapter, "replicate", counted_replica)
-    calculator = DistCalculator(model, partitions=n_partitions, devices="cpu", recompute=False)
+    # Without a skin, so that `partition` cuts in the same way.
+    calculator = DistCalculator(model, partitions=n_partitions, devices="cpu", recompute=False, skin=0.0)
     for calculator_ in (reference, calculator):
         atoms.calc = calculator_
         atoms.get_forces()
 
-    plan = calculator.plan()
-    cut = partition(atoms, 6.0, n_partitions)
-    crossing_edges = sum(int((part.senders >= len(part.owned)).sum()) for part in cut.parts)
+    plan, expected = calculator.plan(), predicted_rows(theirs, calculator, atoms)
     assert sum(plan.owned) == len(atoms)
     assert theirs.keys() - ours.keys() == {"angle_layers.2.twoBody_bond"}  # which nothing reads
-    for name in ours:
-        kind = name.split(".")[-1]
-        if kind in ONCE or name == "mlp" or name.startswith("atom_conv"):
-            expected = theirs[name]
-        elif kind in ON_BOTH_SIDES_OF_A_CUT or name.startswith("bond_conv"):
-            expected = theirs[name] + crossing_edges // 2
-            assert expected == sum(plan.bonds)
-        else:
-            assert name == "atom_embedding"
-            expected = sum(plan.owned) + sum(plan.halo)
-        assert ours[name] == expected, name
+    assert dict(ours) == expected
     for stage in (stage for stage in calculator.counters if stage.startswith("block")):
         assert calculator.counters[stage]["edges"] == theirs["atom_conv_layers.0.twoBody_atom"]
         assert calculator.counters[stage]["atoms"] == len(atoms)
 
 
+def predicted_rows(undivided: Counter[str], calculator: DistCalculator, atoms: Atoms) -> dict[str, int]:
+    """Rows that each submodule may compute in all partitions: once each, but for what the design names."""
+    plan = calculator.plan()
+    parts = partition(atoms, 6.0, plan.n_partitions, bond_cutoff=3.0).parts
+    cut_edges = sum(int(crosses(part).sum()) for part in parts)
+    cut_short = sum(int(crosses(part)[part.bonds].sum()) for part in parts)
+    owned, halo, bonds = sum(plan.owned), sum(plan.halo), sum(plan.bonds)
+    short_bonds = (sum(len(part.bonds) for part in parts) + cut_short) // 2
+    expected = {}
+    for name, rows in undivided.items():
+        kind = name.split(".")[-1]
+        if kind in ON_BOTH_SIDES_OF_A_CUT or (kind == "mlp_out" and name.startswith("bond_conv")):
+            expected[name] = rows + cut_edges // 2
+            assert expected[name] == bonds
+        elif kind == "atom_embedding":
+            expected[name] = owned + halo
+        elif name != "angle_layers.2.twoBody_bond":
+            expected[name] = rows
+        # Before gathering, the parts of its input: fewer rows than it has itself.
+        if kind == "twoBody_atom":
+            expected[f"{name}.projection"] = owned + bonds + (owned + halo)
+        elif kind == "twoBody_bond" and name in expected:
+            expected[f"{name}.projection"] = short_bonds + short_bonds + rows + owned
+    return expected
+
+
+def crosses(part: Part) -> np.ndarray:
+    """(n_edges,) whether an edge comes from another partition."""
+    return part.senders >= len(part.owned)
+
+
 def count_rows(model: torch.nn.Module, rows: Counter[str]) -> None:
     """Count in ``rows`` what goes through the submodules that do the work."""
 
-    def count(name: str) -> Callable[..., None]:
-        def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
-            rows[name] += len(inputs[0])
+    def count_output(name: str) -> Callable[..., None]:
+        def hook(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
+            rows[name] += len(output)
+
+        return hook
+
+    def count_parts(name: str) -> Callable[..., None]:
+        def hook(_module: torch.nn.Module, parts: tuple[tuple[torch.Tensor, object], ...], _: object) -> None:
+            rows[name] += sum(len(part) for part, _index in parts)
 
         return hook
 
     for name, module in model.named_modules():
-        own = ("mlp_out", "mlp", "atom_embedding", *ONCE, *ON_BOTH_SIDES_OF_A_CUT)
-        if name.split(".")[-1] in own:
-            module.register_forward_hook(count(name))
+        kind = name.split(".")[-1]
+        if kind in ("mlp_out", "mlp", "atom_embedding", *ONCE, *ON_BOTH_SIDES_OF_A_CUT):
+            module.register_forward_hook(count_output(name))
+        elif kind == "projection":
+            module.register_forward_hook(count_parts(name))
 
 
 def test_forces_and_stress_are_derivatives_of_our_own_energy() -> None:
@@ -224,7 +253,7 @@ def test_float32_noise_does_not_grow_with_the_box() -> None:
         ours[box] = np.abs(atoms.get_forces() - exact.forces).max()
         theirs[box] = float32_noise_of_the_original(model, atoms, atoms, exact, {})["forces"]
     assert theirs[200.0] > 2 * theirs[30.0], "the test would not see noise that grows"
-    assert ours[200.0] < 1.2 * ours[30.0]
+    assert ours[200.0] < 1.5 * ours[30.0]
     assert ours[200.0] < 0.5 * theirs[200.0]
 
 
