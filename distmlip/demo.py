@@ -55,7 +55,7 @@ def pretrained(family: str) -> Calculator:
         adapter = importlib.import_module(FAMILIES[family])
     except ImportError as error:
         raise ImportError(
-            f"the {family} package is missing ({error}); run: pip install 'distmlip[{family}]', "
+            f"the {family} package is missing ({error}); run: pip install {family}, "
             f"or pip install '.[{family}]' in distmlip's source folder"
         ) from error
     with contextlib.redirect_stdout(io.StringIO()):  # chgnet announces its device

@@ -47,13 +47,7 @@ def _version(package: str) -> Finding:
     try:
         return Finding(package, True, importlib.metadata.version(package))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(package, False, f"not installed; {_remedy(package)}")
-
-
-def _remedy(package: str) -> str:
-    extras = {name: extra for extra, name in FAMILY_PACKAGES.items()}
-    wanted = f"'distmlip[{extras[package]}]' (or pip install '.[{extras[package]}]' in its source folder)"
-    return f"pip install {wanted if package in extras else package}"
+        return Finding(package, False, f"not installed; run: pip install {package}")
 
 
 def _core() -> Finding:
@@ -74,7 +68,7 @@ def _family(family: str) -> Finding:
     try:
         importlib.import_module(FAMILIES[family])
     except ImportError as error:
-        return Finding(f"{family} models", False, f"{error}; {_remedy(FAMILY_PACKAGES[family])}")
+        return Finding(f"{family} models", False, f"{error}; run: pip install {FAMILY_PACKAGES[family]}")
     return Finding(f"{family} models", True, "can be distributed")
 
 
