@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 PACKAGES = ["distmlip", "torch", "numpy", "ase", "chgnet", "mace-torch"]
@@ -39,7 +40,7 @@ def findings_table(findings: list[Finding]) -> Table:
     for name in ("what", "", "detail"):
         table.add_column(name, overflow="fold")
     for finding in findings:
-        table.add_row(finding.what, "[green]ok[/]" if finding.works else "[yellow]no[/]", finding.detail)
+        table.add_row(finding.what, "[green]ok[/]" if finding.works else "[yellow]no[/]", escape(finding.detail))
     return table
 
 
