@@ -1,4 +1,4 @@
-# Imported target PythonTorch::torch: the torch that Python_EXECUTABLE imports.
+# Imported targets PythonTorch::torch and PythonTorch::python: the torch that Python_EXECUTABLE imports.
 #
 # Not find_package(Torch): the configuration that a CUDA build of torch ships demands a full CUDA
 # toolkit and overrides CMAKE_CUDA_ARCHITECTURES. Two include folders and three libraries are enough.
@@ -25,10 +25,15 @@ file(STRINGS "${PythonTorch_ROOT}/version.py" _version REGEX "^__version__")
 string(REGEX MATCH "[0-9]+\\.[0-9]+\\.[0-9]+[^']*" PythonTorch_VERSION "${_version}")
 message(STATUS "torch ${PythonTorch_VERSION}: ${PythonTorch_ROOT}")
 
+foreach(_library c10 torch_cpu torch_python)
+  find_library(PythonTorch_${_library} ${_library} PATHS "${PythonTorch_ROOT}/lib" NO_DEFAULT_PATH REQUIRED)
+endforeach()
+
 add_library(PythonTorch::torch INTERFACE IMPORTED)
 target_include_directories(PythonTorch::torch SYSTEM INTERFACE
   "${PythonTorch_ROOT}/include" "${PythonTorch_ROOT}/include/torch/csrc/api/include")
-foreach(_library c10 torch_cpu torch_python)
-  find_library(PythonTorch_${_library} ${_library} PATHS "${PythonTorch_ROOT}/lib" NO_DEFAULT_PATH REQUIRED)
-  target_link_libraries(PythonTorch::torch INTERFACE "${PythonTorch_${_library}}")
-endforeach()
+target_link_libraries(PythonTorch::torch INTERFACE "${PythonTorch_c10}" "${PythonTorch_torch_cpu}")
+
+# For the bindings alone: needs a running Python.
+add_library(PythonTorch::python INTERFACE IMPORTED)
+target_link_libraries(PythonTorch::python INTERFACE PythonTorch::torch "${PythonTorch_torch_python}")

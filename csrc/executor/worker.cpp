@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <unistd.h>
 
+#include <exception>
 #include <map>
 #include <memory>
 #include <thread>
@@ -48,20 +49,28 @@ Worker& worker(size_t slot) {
 
 void run_on_workers(const std::vector<size_t>& slots, const std::vector<std::function<void()>>& jobs) {
   const int n_threads = at::get_num_threads();
+  // Kept here and not in the futures: a worker must not be the last to hold what the caller handles.
+  std::vector<std::exception_ptr> errors(jobs.size());
   std::vector<std::future<void>> running;
   for (size_t k = 0; k < jobs.size(); ++k) {
-    running.push_back(worker(slots[k]).submit([&job = jobs[k], n_threads] {
-      if (at::get_num_threads() != n_threads) {
-        at::set_num_threads(n_threads);
+    running.push_back(worker(slots[k]).submit([&job = jobs[k], &error = errors[k], n_threads] {
+      try {
+        if (at::get_num_threads() != n_threads) {
+          at::set_num_threads(n_threads);
+        }
+        job();
+      } catch (...) {
+        error = std::current_exception();
       }
-      job();
     }));
   }
   for (auto& job : running) {
     job.wait();
   }
-  for (auto& job : running) {
-    job.get();
+  for (auto& error : errors) {
+    if (error) {
+      std::rethrow_exception(std::exchange(error, nullptr));
+    }
   }
 }
 

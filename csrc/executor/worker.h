@@ -20,7 +20,7 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  /// The future holds what the job threw.
+  /// Ready when the job has ended; holds what it threw.
   std::future<void> submit(std::function<void()> job);
 
  private:

@@ -1,0 +1,155 @@
+// The sweep over many partitions and workers, in plain C++: for the thread sanitizer.
+//
+// The "model": x = a · rows; y = x_local summed over all local rows, per owned row; energy = y². Its gradients
+// are known in closed form, so the program compares, and exits with 1 where anything differs.
+#include <ATen/ATen.h>
+
+#include <atomic>
+#include <cstdio>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "executor/sweep.h"
+
+using namespace distmlip;
+using executor::StageOutput;
+using executor::Tensors;
+
+namespace {
+
+constexpr int64_t kPartitions = 6;
+constexpr int64_t kOwned = 3;
+
+/// Every partition reads the first row of every other partition.
+exchange::RowPlan ring_plan() {
+  exchange::RowPlan plan;
+  for (int64_t p = 0; p < kPartitions; ++p) {
+    plan.rows.push_back(at::zeros({kPartitions - 1}, at::kLong));
+    for (int64_t q = 0; q < kPartitions; ++q) {
+      plan.counts.push_back(p == q ? 0 : 1);
+    }
+  }
+  return plan;
+}
+
+class Model : public executor::StageRunner {
+ public:
+  explicit Model(bool fails = false) : fails_(fails) {}
+
+  StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool) override {
+    ++running_;
+    if (fails_ && stage == 1 && partition == 4) {
+      throw std::runtime_error("partition 4 went wrong");
+    }
+    if (stage == 0) {
+      const auto x = at::full({kOwned, 1}, static_cast<double>(partition + 1), at::kDouble);
+      return {{{"x", x}}, [](const Tensors& gradients) {
+                return executor::Gradients{{}, gradients.at("x")};
+              }};
+    }
+    const auto total = inputs.at("x").sum();
+    const auto energy = total.pow(2).expand({kOwned}).clone();
+    const auto gradient = at::full_like(inputs.at("x"), 2.0 * kOwned * total.item<double>());
+    return {{{"energy", energy}}, [gradient](const Tensors&) {
+              return executor::Gradients{{{"x", gradient}}, {}};
+            }};
+  }
+  void check_interrupt() override {}
+  int running() const { return running_; }
+
+ private:
+  std::atomic<int> running_ = 0;
+  bool fails_;
+};
+
+executor::SweepRequest request(size_t n_workers) {
+  executor::SweepRequest request;
+  request.stages = {{"first", {}, {}, {"x"}, {}, {}},
+                    {"second", {{executor::ExchangeSpec::Kind::halo, "x", {1}}}, {"x"}, {}, {"energy"}, {}}};
+  for (int64_t p = 0; p < kPartitions; ++p) {
+    request.slots.push_back(static_cast<size_t>(p) % n_workers);
+    request.n_owned.push_back(kOwned);
+    request.n_bonds.push_back(0);
+  }
+  request.atoms = ring_plan();
+  return request;
+}
+
+void require(bool holds, const std::string& what) {
+  if (!holds) {
+    throw std::logic_error(what);
+  }
+}
+
+double total(int64_t p) {  // of a partition's local rows: its own three, and one of each other partition
+  double sum = 0;
+  for (int64_t q = 0; q < kPartitions; ++q) {
+    sum += static_cast<double>(q + 1) * (p == q ? kOwned : 1);
+  }
+  return sum;
+}
+
+void check(const executor::SweepResult& result) {
+  for (int64_t p = 0; p < kPartitions; ++p) {
+    const auto i = static_cast<size_t>(p);
+    const auto& energy = result.results.at("energy")[i];
+    require(at::allclose(energy, at::full_like(energy, total(p) * total(p))), "energy of a partition");
+    auto expected = at::full({kOwned, 1}, 2.0 * kOwned * total(p), at::kDouble);
+    for (int64_t q = 0; q < kPartitions; ++q) {
+      if (q != p) {
+        expected[0] += 2.0 * kOwned * total(q);  // the halo copies of row 0
+      }
+    }
+    require(at::allclose(result.edge_gradients[i], expected), "gradient of a partition");
+  }
+}
+
+void many_sweeps_at_once() {
+  std::vector<std::thread> threads;
+  std::atomic<int> passed = 0;
+  for (size_t k = 0; k < 4; ++k) {
+    threads.emplace_back([&passed, k] {
+      for (int repeat = 0; repeat < 20; ++repeat) {
+        Model model;
+        check(executor::sweep(request(k + 1), model));
+        require(model.running() == 2 * kPartitions, "every stage runs once per partition");
+        ++passed;
+      }
+    });
+  }
+  for (auto& thread : threads) {
+    thread.join();
+  }
+  require(passed == 80, "all sweeps ended");
+}
+
+void an_error_comes_back_and_nothing_is_left_behind() {
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    bool caught = false;
+    try {
+      Model model(/*fails=*/true);
+      executor::sweep(request(3), model);
+    } catch (const std::runtime_error& error) {
+      caught = std::string(error.what()) == "partition 4 went wrong";
+    }
+    require(caught, "the error of a worker reaches the caller");
+    Model model;
+    check(executor::sweep(request(3), model));
+  }
+}
+
+}  // namespace
+
+int main() {
+  try {
+    many_sweeps_at_once();
+    an_error_comes_back_and_nothing_is_left_behind();
+  } catch (const std::exception& error) {
+    std::printf("FAILED: %s\n", error.what());
+    return 1;
+  }
+  std::printf("passed\n");
+  return 0;
+}
