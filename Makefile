@@ -47,7 +47,7 @@ format: $(VENV)/.lint
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
 bench: $(VENV)/.test
-	$(RUN)/python benchmarks/bench_step.py
+	$(BIN)/python benchmarks/bench_step.py
 
 clean:
 	rm -rf $(VENV) build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
