@@ -198,12 +198,28 @@ class _Original(CHGNetCalculator):
         system_changes: list[str] | None = None,
         task: str = "efsm",
     ) -> None:
-        """The original's, with a stress that is as exact as its dtype."""
-        super().calculate(atoms, properties, system_changes, task)
+        """The original's, with a stress that is as exact as its dtype, also of atoms without a cell."""
+        atoms = self.atoms if atoms is None else atoms
+        super().calculate(_with_volume(atoms, self.model), properties, system_changes, task)
+        self.atoms = atoms.copy()  # what the results belong to, for ASE's caching
+        volume = torch.tensor([np.linalg.det(atoms.cell.array)])
+        if volume == 0:
+            del self.results["stress"]
+            return
         # The model scales dE/dstrain to GPa with a factor that it rounds to float32.
-        volume = torch.tensor([np.linalg.det(self.atoms.cell.array)])
         rounded = 1 / volume.float() * EV_PER_CUBIC_ANGSTROM_IN_GPA
         self.results["stress"] = self.results["stress"] / (rounded * volume).item()
+
+
+def _with_volume(atoms: Atoms, model: CHGNet) -> Atoms:
+    """The same atoms with vacuum in open directions without a cell vector, with which the original fails."""
+    missing = ~atoms.cell.array.any(axis=1)
+    cell = atoms.cell.complete().array
+    heights = np.ptp(atoms.positions @ cell[missing].T, axis=0) + 2 * model.graph_converter.atom_graph_cutoff
+    cell[missing] *= heights[:, None]
+    boxed = atoms.copy()
+    boxed.set_cell(cell)
+    return boxed
 
 
 def _keep_double(model: CHGNet) -> None:

@@ -111,6 +111,18 @@ def test_reference_in_float64_is_chgnet_itself() -> None:
     np.testing.assert_allclose(atoms.calc.results["energies"], exact.energies, atol=1e-4)
 
 
+@pytest.mark.parametrize("structure", ["oxide", "slab", "molecule", "two_far_apart_molecules", "one_atom"])
+def test_verify_compares_with_the_original_also_without_a_cell(structure: str) -> None:
+    atoms = STRUCTURES[structure]().atoms
+    calculator = DistCalculator(narrow("plain"), partitions=2, dtype="float64", **ACCEPT_ISOLATED)
+    verification = calculator.verify(atoms)
+    assert verification.energy_per_atom <= 1e-10
+    assert verification.forces <= 1e-9
+    assert verification.magmoms <= 1e-9
+    assert (verification.stress is None) == (atoms.cell.volume == 0)
+    assert verification.stress is None or verification.stress <= 1e-11
+
+
 ONCE = (
     "twoBody_atom",
     "twoBody_bond",
