@@ -21,6 +21,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.mep import NEB
 from ase.optimize import FIRE
 from support.chgnet_models import build_narrow, published
+from support.mace_models import narrow
 from support.structures import oxide, oxide_cell
 
 from distmlip import DistCalculator
@@ -33,9 +34,9 @@ from distmlip.errors import (
 )
 
 
-@pytest.fixture(scope="module")
-def model() -> torch.nn.Module:
-    return build_narrow()
+@pytest.fixture(scope="module", params=[build_narrow, narrow], ids=["chgnet", "mace"])
+def model(request: pytest.FixtureRequest) -> torch.nn.Module:
+    return request.param()
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ def test_results_are_cached(atoms: Atoms, monkeypatch: pytest.MonkeyPatch) -> No
     atoms.positions[0, 0] += 0.01
     atoms.get_forces()
     assert len(calls) == 2
-    atoms.numbers[0] = 9
+    atoms.numbers[0] = 25
     atoms.get_forces()
     assert len(calls) == 3
 
