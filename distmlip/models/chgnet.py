@@ -181,6 +181,8 @@ def _reference_scale(model: CHGNet, n_atoms: int) -> float:
 class _Original(CHGNetCalculator):
     """The undivided original on a copy of the model; in float64 without rounding anything to float32."""
 
+    atoms: Atoms
+
     def __init__(self, model: CHGNet, dtype: torch.dtype) -> None:
         Calculator.__init__(self)  # CHGNetCalculator's own prints
         self.model = copy.deepcopy(model).to(dtype).eval().requires_grad_(False)
