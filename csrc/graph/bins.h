@@ -7,19 +7,9 @@
 
 #include "core/buffer.h"
 #include "core/cell.h"
+#include "graph/bin_axes.h"
 
 namespace distmlip::graph {
-
-/// Bins along one axis: `count` real ones between `layers` ghost ones on either side.
-struct BinAxis {
-  int32_t count = 1;
-  int32_t layers = 0;
-  int32_t images = 0;   // largest absolute shift of a ghost bin
-  double origin = 0;    // fractional coordinate where the first real bin starts
-  double per_unit = 0;  // bins per unit of the fractional coordinate
-
-  int32_t extent() const { return count + 2 * layers; }
-};
 
 /// Slots hold atoms and their periodic copies, bin after bin, x fastest: for given y and z, all bins
 /// within reach along x are one run of slots.
