@@ -118,6 +118,19 @@ def assert_cut_bonds_match(cut: Partitioning) -> None:
             assert Counter(here) == Counter(expected)
 
 
+def test_pairs_at_a_cutoff_are_left_out() -> None:
+    atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 2]])
+    beyond = math.nextafter(2.0, 3.0)
+
+    def count(cutoff: float, bond_cutoff: float) -> tuple[int, int]:
+        parts = partition(atoms, cutoff, 2, bond_cutoff=bond_cutoff).parts
+        return sum(len(part.senders) for part in parts), sum(len(part.bonds) for part in parts)
+
+    assert count(2.0, 1.0) == (0, 0)
+    assert count(beyond, 2.0) == (2, 0)
+    assert count(beyond, beyond) == (2, 2)
+
+
 # --- the core: bonds of all edges, skin, reuse -------------------------------------------------------------
 
 
@@ -272,6 +285,16 @@ def test_vacuum_and_density_do_not_unbalance() -> None:
     atoms.pbc = True
     n_edges = [len(part.senders) for part in partition(atoms, 5.5, 4, method="slab").parts]
     assert max(n_edges) < 1.15 * np.mean(n_edges)
+
+
+def test_an_atom_that_has_left_costs_nothing() -> None:
+    atoms = bulk("Cu", cubic=True) * 8
+    atoms.pbc = False
+    n_edges = len(partition(atoms, 3.0, 1).parts[0].senders)
+    atoms.append("Cu")
+    atoms.positions[-1] = [1e5, 1e5, -1e5]
+    parts = partition(atoms, 3.0, 3).parts
+    assert sum(len(part.senders) for part in parts) == n_edges
 
 
 def test_vacuum_is_not_an_axis_to_cut() -> None:

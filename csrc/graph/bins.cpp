@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/error.h"
 #include "kernels/distance_filter.h"
@@ -10,87 +11,7 @@
 namespace distmlip::graph {
 namespace {
 
-constexpr int64_t most_codes = 65535;
 constexpr int64_t most_slots = std::numeric_limits<int32_t>::max() - 64;
-constexpr double farthest = 1e9;  // Å; further out float64 no longer resolves a cutoff usefully
-
-/// Bins along x are narrower than the reach: runs along x then hold fewer atoms out of reach.
-constexpr std::array<int, 3> bins_per_reach = {2, 1, 1};
-
-struct Box {
-  Vec3 low, high;
-};
-
-Box bounding_box(const double* positions, int64_t n_atoms, const std::array<Vec3, 3>& rows) {
-  constexpr double infinity = std::numeric_limits<double>::infinity();
-  Box box{{infinity, infinity, infinity}, {-infinity, -infinity, -infinity}};
-  for (int64_t atom = 0; atom < n_atoms; ++atom) {
-    const Vec3 position{positions[3 * atom], positions[3 * atom + 1], positions[3 * atom + 2]};
-    for (int axis = 0; axis < 3; ++axis) {
-      const double coordinate = dot(rows[axis], position);
-      box.low[axis] = std::min(box.low[axis], coordinate);
-      box.high[axis] = std::max(box.high[axis], coordinate);
-    }
-  }
-  return box;
-}
-
-/// Decides the number of bins along each axis; the product is capped, so that vacuum costs nothing.
-class AxisLayout {
- public:
-  AxisLayout(const Cell& cell, const Cell& full, const Box& fractional, double reach)
-      : cell_(cell), heights_(perpendicular_heights(full)), box_(fractional), reach_(reach) {}
-
-  std::array<BinAxis, 3> choose(int64_t n_atoms) const {
-    std::array<double, 3> counts;
-    for (int k = 0; k < 3; ++k) {
-      counts[k] = std::max(1.0, std::floor(length(k) * heights_[k] / reach_ * bins_per_reach[k]));
-    }
-    const double most_bins = 2.0 * static_cast<double>(n_atoms) + 64;
-    while (counts[0] * counts[1] * counts[2] > most_bins) {
-      double& largest = *std::max_element(counts.begin(), counts.end());
-      largest = std::ceil(largest / 2);
-    }
-    double codes = 1, bins = 1;
-    for (int k = 0; k < 3; ++k) {
-      codes *= 2 * std::ceil(layers(k, counts[k]) / counts[k]) * cell_.periodic[k] + 1;
-      bins *= counts[k] + 2 * layers(k, counts[k]);
-    }
-    if (codes > static_cast<double>(most_codes) || bins > static_cast<double>(most_slots)) {
-      invalid("a search radius of ", reach_, " Å reaches ", codes,
-              " periodic images of the cell, whose heights are ", heights_[0], ", ", heights_[1], " and ",
-              heights_[2], " Å; at most ", most_codes,
-              " are supported: repeat the cell or use a smaller cutoff");
-    }
-    std::array<BinAxis, 3> axes;
-    for (int k = 0; k < 3; ++k) axes[k] = axis(k, counts[k]);
-    return axes;
-  }
-
- private:
-  double length(int k) const { return cell_.periodic[k] ? 1.0 : box_.high[k] - box_.low[k]; }
-
-  double layers(int k, double count) const {
-    const double width = length(k) * heights_[k] / count;
-    if (cell_.periodic[k]) return std::ceil(reach_ / width);
-    return width > 0 ? std::min(std::ceil(reach_ / width), count - 1) : 0.0;
-  }
-
-  BinAxis axis(int k, double count) const {
-    BinAxis axis;
-    axis.count = static_cast<int32_t>(count);
-    axis.layers = static_cast<int32_t>(layers(k, count));
-    axis.images = cell_.periodic[k] ? (axis.layers + axis.count - 1) / axis.count : 0;
-    axis.origin = cell_.periodic[k] ? 0.0 : box_.low[k];
-    axis.per_unit = length(k) > 0 ? count / length(k) : 0.0;
-    return axis;
-  }
-
-  const Cell& cell_;
-  Vec3 heights_;
-  Box box_;
-  double reach_;
-};
 
 /// Which real bin an extended bin is a copy of (−1: none, outside an open boundary) and from which image.
 struct BinCopy {
@@ -128,15 +49,14 @@ class Sorter {
     for (int k = 0; k < 3; ++k) copies_[k] = bin_copies(bins.axes[k], cell.periodic[k]);
   }
 
-  void assign(const std::array<Vec3, 3>& rows) {
+  void assign(const std::array<Places, 3>& fractional) {
     bins_.bin.resize(n_atoms_);
     population_.assign(bins_.plane_stride() * bins_.axes[2].extent(), 0);
     for (int64_t atom = 0; atom < n_atoms_; ++atom) {
-      const Vec3 position{positions_[3 * atom], positions_[3 * atom + 1], positions_[3 * atom + 2]};
       int32_t index[3];
       for (int k = 0; k < 3; ++k) {
         const BinAxis& axis = bins_.axes[k];
-        const double place = std::floor((dot(rows[k], position) - axis.origin) * axis.per_unit);
+        const double place = std::floor((fractional[k][atom] - axis.origin) * axis.per_unit);
         index[k] = static_cast<int32_t>(std::clamp(place, 0.0, axis.count - 1.0)) + axis.layers;
       }
       bins_.bin[atom] = static_cast<int32_t>(bin_at(index[0], index[1], index[2]));
@@ -239,9 +159,9 @@ class Sorter {
 };
 
 /// Rounding to float32 moves two atoms and a shift by at most a few units in the last place.
-double rounding_margin(const Box& cartesian, double radius) {
+double rounding_margin(const std::array<Range, 3>& cartesian, double radius) {
   double largest = radius;
-  for (int k = 0; k < 3; ++k) largest = std::max(largest, cartesian.high[k] - cartesian.low[k]);
+  for (const Range& range : cartesian) largest = std::max(largest, range.length());
   return std::ldexp(largest + radius, -20);
 }
 
@@ -249,59 +169,32 @@ double rounding_margin(const Box& cartesian, double radius) {
 
 Bins sort_into_bins(const Cell& cell, const double* positions, int64_t n_atoms, double radius) {
   const Cell full = completed(cell);
-  const auto rows = inverse(full);
   Bins bins;
   if (n_atoms == 0) {
     bins.begin = {0, 0};
     number_shifts(bins);
     return bins;
   }
-  const Box cartesian = bounding_box(positions, n_atoms, {Vec3{1, 0, 0}, Vec3{0, 1, 0}, Vec3{0, 0, 1}});
+  std::array<Range, 3> cartesian;
+  std::array<Places, 3> fractional;
+  const auto rows = inverse(full);
+  for (int k = 0; k < 3; ++k) {
+    cartesian[k] = range_of(
+        places_along({k == 0 ? 1.0 : 0.0, k == 1 ? 1.0 : 0.0, k == 2 ? 1.0 : 0.0}, positions, n_atoms));
+    fractional[k] = places_along(rows[k], positions, n_atoms);
+  }
   const double reach = radius + rounding_margin(cartesian, radius);
   bins.reach_squared = static_cast<float>(reach * reach * (1 + 1e-6));
-  bins.axes = AxisLayout(cell, full, bounding_box(positions, n_atoms, rows), reach).choose(n_atoms);
+  bins.axes = choose_axes(cell, fractional, reach);
   number_shifts(bins);
 
   Vec3 origin;
-  for (int k = 0; k < 3; ++k) origin[k] = cartesian.low[k] + (cartesian.high[k] - cartesian.low[k]) / 2;
+  for (int k = 0; k < 3; ++k) origin[k] = cartesian[k].low + cartesian[k].length() / 2;
   Sorter sorter(bins, cell, positions, n_atoms);
-  sorter.assign(rows);
+  sorter.assign(fractional);
   sorter.number_slots();
   sorter.fill(origin);
   return bins;
-}
-
-std::vector<int32_t> wrap_counts(const Cell& cell, const double* positions, int64_t n_atoms) {
-  const auto rows = inverse(completed(cell));
-  std::vector<int32_t> wrap(3 * n_atoms);
-  for (int64_t atom = 0; atom < n_atoms; ++atom) {
-    const Vec3 position{positions[3 * atom], positions[3 * atom + 1], positions[3 * atom + 2]};
-    for (int k = 0; k < 3; ++k) {
-      if (!(std::abs(position[k]) <= farthest)) {
-        invalid("atom ", atom, " is at (", position[0], ", ", position[1], ", ", position[2],
-                ") Å; coordinates must be finite and at most ", farthest,
-                " Å from the origin: check where the structure comes from");
-      }
-    }
-    for (int axis = 0; axis < 3; ++axis) {
-      if (!cell.periodic[axis]) continue;
-      const double cells = std::floor(dot(rows[axis], position));
-      if (!(std::abs(cells) <= farthest)) {
-        invalid("atom ", atom, " is ", cells, " cells away from the origin; at most ", farthest,
-                " are supported: wrap the atoms into the cell");
-      }
-      wrap[3 * atom + axis] = static_cast<int32_t>(cells);
-    }
-  }
-  return wrap;
-}
-
-void subtract_wrap(const Cell& cell, const int32_t* wrap, const double* positions, int64_t n_atoms,
-                   double* wrapped) {
-  for (int64_t atom = 0; atom < n_atoms; ++atom) {
-    const Vec3 whole_cells = shift_vector(cell, wrap + 3 * atom);
-    for (int k = 0; k < 3; ++k) wrapped[3 * atom + k] = positions[3 * atom + k] - whole_cells[k];
-  }
 }
 
 }  // namespace distmlip::graph

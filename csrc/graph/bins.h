@@ -7,19 +7,9 @@
 
 #include "core/buffer.h"
 #include "core/cell.h"
+#include "graph/bin_axes.h"
 
 namespace distmlip::graph {
-
-/// Bins along one axis: `count` real ones between `layers` ghost ones on either side.
-struct BinAxis {
-  int32_t count = 1;
-  int32_t layers = 0;
-  int32_t images = 0;   // largest absolute shift of a ghost bin
-  double origin = 0;    // fractional coordinate where the first real bin starts
-  double per_unit = 0;  // bins per unit of the fractional coordinate
-
-  int32_t extent() const { return count + 2 * layers; }
-};
 
 /// Slots hold atoms and their periodic copies, bin after bin, x fastest: for given y and z, all bins
 /// within reach along x are one run of slots.
@@ -49,13 +39,5 @@ struct Bins {
 /// Throws std::invalid_argument if the cell has no volume, or if the cell is so thin that there are more
 /// periodic images than a shift code can number.
 Bins sort_into_bins(const Cell& cell, const double* positions, int64_t n_atoms, double radius);
-
-/// How many cells each atom lies outside: (n_atoms, 3), zero along axes that are not periodic.
-/// Throws std::invalid_argument if a position is not finite or absurdly far away.
-std::vector<int32_t> wrap_counts(const Cell& cell, const double* positions, int64_t n_atoms);
-
-/// wrapped = position − wrap · cell, per atom and in one fixed order of operations.
-void subtract_wrap(const Cell& cell, const int32_t* wrap, const double* positions, int64_t n_atoms,
-                   double* wrapped);
 
 }  // namespace distmlip::graph

@@ -1,21 +1,30 @@
 #include "graph/bond_graph.h"
 
 namespace distmlip::graph {
+namespace {
+
+/// Index of the edge sender → receiver with this shift, or -1.
+int64_t find_edge(const EdgeRows& rows, int32_t receiver, int32_t sender, int32_t shift_code) {
+  const int64_t end = rows.row_begin[receiver + 1];
+  for (int64_t edge = rows.row_begin[receiver]; edge < end; ++edge) {
+    if (rows.sender[edge] == sender && rows.shift_code[edge] == shift_code) return edge;
+  }
+  return -1;
+}
+
+}  // namespace
 
 Buffer<int32_t> find_reverse_edges(const EdgeRows& rows) {
   Buffer<int32_t> reverse(rows.row_begin[rows.n_rows], -1);
-  for (int64_t receiver = 0; receiver < rows.n_rows; ++receiver) {
+  const auto last_code = static_cast<int32_t>(rows.n_codes - 1);
+  for (int32_t receiver = 0; receiver < rows.n_rows; ++receiver) {
     for (int64_t edge = rows.row_begin[receiver]; edge < rows.row_begin[receiver + 1]; ++edge) {
       const int32_t sender = rows.sender[edge];
       if (sender >= rows.n_rows || reverse[edge] >= 0) continue;
-      const int64_t opposite = rows.n_codes - 1 - rows.shift_code[edge];
-      for (int64_t other = rows.row_begin[sender]; other < rows.row_begin[sender + 1]; ++other) {
-        if (rows.sender[other] == receiver && rows.shift_code[other] == opposite) {
-          reverse[edge] = static_cast<int32_t>(other);
-          reverse[other] = static_cast<int32_t>(edge);
-          break;
-        }
-      }
+      const int64_t other = find_edge(rows, sender, receiver, last_code - rows.shift_code[edge]);
+      if (other < 0) continue;
+      reverse[edge] = static_cast<int32_t>(other);
+      reverse[other] = static_cast<int32_t>(edge);
     }
   }
   return reverse;

@@ -5,6 +5,7 @@
 
 #include "graph/bins.h"
 #include "graph/neighbor_search.h"
+#include "graph/wrapping.h"
 #include "kernels/edge_geometry.h"
 
 namespace distmlip::graph {

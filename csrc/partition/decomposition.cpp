@@ -6,6 +6,8 @@
 
 #include "core/error.h"
 #include "core/thread_pool.h"
+#include "graph/bins.h"
+#include "graph/wrapping.h"
 
 namespace distmlip::partition {
 namespace {

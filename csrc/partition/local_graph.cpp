@@ -2,6 +2,7 @@
 
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "core/error.h"
 #include "graph/neighbor_search.h"
@@ -10,6 +11,28 @@ namespace distmlip::partition {
 namespace {
 
 constexpr int64_t most_candidates = std::numeric_limits<int32_t>::max();
+
+/// Appends one receiver's edges after the first n_edges; returns how many there are then.
+int64_t append_row(const graph::Bins& bins, std::span<const int32_t> hits, int32_t own_slot,
+                   std::vector<int32_t>& local_row, LocalGraph& graph, int64_t n_edges) {
+  // Plain pointers: the compiler cannot know that writing an edge does not move a vector's memory.
+  const int32_t* atom_of = bins.atom.data();
+  const uint16_t* code_of = bins.shift_code.data();
+  int32_t* row_of = local_row.data();
+  int32_t* senders = graph.sender.data();
+  uint16_t* codes = graph.shift_code.data();
+  for (const int32_t hit : hits) {
+    const int32_t atom = atom_of[hit];
+    if (row_of[atom] < 0) {
+      row_of[atom] = static_cast<int32_t>(graph.n_local());
+      graph.halo.push_back(atom);
+    }
+    senders[n_edges] = row_of[atom];
+    codes[n_edges] = code_of[hit];
+    n_edges += hit != own_slot;
+  }
+  return n_edges;
+}
 
 /// Appends the edges of every owned atom; halo rows are numbered in the order in which they are first seen.
 void collect_edges(const graph::Bins& bins, std::vector<int32_t>& local_row, LocalGraph& graph) {
@@ -27,17 +50,7 @@ void collect_edges(const graph::Bins& bins, std::vector<int32_t>& local_row, Loc
       graph.sender.resize(row == 0 ? needed + 64 : expected);
       graph.shift_code.resize(graph.sender.size());
     }
-    for (const int32_t hit : hits) {
-      const int32_t atom = bins.atom[hit];
-      int32_t sender = local_row[atom];
-      if (sender < 0) {
-        sender = local_row[atom] = static_cast<int32_t>(graph.n_local());
-        graph.halo.push_back(atom);
-      }
-      graph.sender[n_edges] = sender;
-      graph.shift_code[n_edges] = bins.shift_code[hit];
-      n_edges += hit != own_slot;
-    }
+    n_edges = append_row(bins, hits, own_slot, local_row, graph, n_edges);
     if (n_edges > most_candidates) {
       invalid("a partition has more than ", most_candidates,
               " edges: use more partitions or a smaller cutoff or skin");

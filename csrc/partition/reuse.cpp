@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "core/error.h"
-#include "graph/bins.h"
 #include "graph/bond_graph.h"
+#include "graph/wrapping.h"
 #include "partition/decomposition.h"
 
 namespace distmlip::partition {
