@@ -1,0 +1,37 @@
+"""Writes the measured tables into README.md, between its `results` marks, from benchmarks/results/*.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench_step import RESULTS, as_markdown
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- results: benchmarks/update_readme.py writes what follows -->", "<!-- end of results -->"
+TITLES = {
+    "chgnet": "CHGNet 0.3.0, pretrained, beside `CHGNetCalculator`",
+    "mace": "MACE at the size of MACE-MP-0 medium (4.7 million parameters, random weights), beside `MACECalculator`",
+}
+
+
+def main() -> None:
+    """Replace what stands between the marks."""
+    sections = [section(json.loads(path.read_text())) for path in sorted(RESULTS.glob("step_*.json"))]
+    before, rest = README.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")
+
+
+def section(results: dict) -> str:
+    """One family: what it was measured on, then its tables."""
+    machine = results["machine"]
+    where = (
+        f"Measured on {machine['cores']} cores ({machine['cpu']}, {machine['memory_gb']} GB), "
+        f"torch {machine['torch']}, {machine['torch_threads']} threads, float32."
+    )
+    return f"### {TITLES[results['family']]}\n\n{where}\n\n{as_markdown(results)}"
+
+
+if __name__ == "__main__":
+    main()
