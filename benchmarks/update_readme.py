@@ -11,7 +11,7 @@ README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results: benchmarks/update_readme.py writes what follows -->", "<!-- end of results -->"
 TITLES = {
     "chgnet": "CHGNet 0.3.0, pretrained, beside `CHGNetCalculator`",
-    "mace": "MACE at the size of MACE-MP-0 medium (4.7 million parameters, random weights), beside `MACECalculator`",
+    "mace": "MACE of MACE-MP-0 medium's size (4.7 million random weights), beside `MACECalculator`",
 }
 
 
