@@ -13,7 +13,6 @@ import pytest
 import torch
 from ase import Atoms
 from support.mace_models import (
-    DENSITY,
     NARROW,
     OPTIONS,
     RESIDUAL,
@@ -58,11 +57,10 @@ def small_oxide() -> Atoms:
 
 @pytest.mark.parametrize("partitions", PARTITIONS)
 @pytest.mark.parametrize("build", STRUCTURES.values(), ids=STRUCTURES)
-@pytest.mark.parametrize("kind", [RESIDUAL, DENSITY])
 def test_any_structure_over_any_number_of_partitions(
-    kind: str, build: Callable[[], Structure], partitions: int | str
+    build: Callable[[], Structure], partitions: int | str
 ) -> None:
-    check(narrow(kind), build(), partitions)
+    check(narrow(), build(), partitions)
 
 
 @pytest.mark.parametrize("partitions", [1, 3])

@@ -43,6 +43,8 @@ NARROW: dict[str, dict[str, Any]] = {
     "three_layers": {
         "num_interactions": 3,
         "hidden_irreps": "16x0e+16x1o+16x2e",
+        "correlation": 2,
+        "atomic_inter_scale": 1000.0,
         "radial_type": "chebyshev",
         "distance_transform": "Agnesi",
     },
