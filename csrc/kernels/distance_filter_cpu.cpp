@@ -9,7 +9,8 @@ constexpr int32_t block = 64;
 
 }  // namespace
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// Not under ThreadSanitizer: the function that picks a clone runs before the sanitizer has started.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
 int64_t filter_within(const Coordinates& coordinates, const Run* runs, int64_t n_runs, float x, float y,
