@@ -21,10 +21,11 @@ from distmlip.models import adapter_for
 from distmlip.models.interface import Evaluation
 from distmlip.options import (
     METHODS,
+    check_weights_fit,
     checked_choice,
     checked_dtype,
+    checked_length,
     checked_partitions,
-    checked_skin,
     checked_weights,
 )
 from distmlip.plan import Plan
@@ -111,7 +112,7 @@ class DistCalculator(Calculator):
             method=checked_choice("method", method, METHODS),
             weights=checked_weights(weights),
             recompute=checked_choice("recompute", recompute, (True, False, "auto")) is True,
-            skin=checked_skin(skin),
+            skin=checked_length("skin", skin),
         )
         self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
@@ -234,11 +235,7 @@ class DistCalculator(Calculator):
             names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
             known = " ".join(chemical_symbols[z] for z in sorted(self._adapter.supported_numbers))
             raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
-        weights = self._evaluator.settings.weights
-        if weights is not None and len(weights) != len(atoms):
-            raise InvalidInputError(
-                f"weights has {len(weights)} entries for {len(atoms)} atoms; give one per atom"
-            )
+        check_weights_fit(self._evaluator.settings.weights, len(atoms))
 
     def _results(self, atoms: Atoms) -> dict[str, Any]:
         evaluations = self._evaluator.evaluate(atoms)

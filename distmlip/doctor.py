@@ -40,7 +40,9 @@ def findings_table(findings: list[Finding]) -> Table:
     for name in ("what", "", "detail"):
         table.add_column(name, overflow="fold")
     for finding in findings:
-        table.add_row(finding.what, "[green]ok[/]" if finding.works else "[yellow]no[/]", escape(finding.detail))
+        table.add_row(
+            finding.what, "[green]ok[/]" if finding.works else "[yellow]no[/]", escape(finding.detail)
+        )
     return table
 
 

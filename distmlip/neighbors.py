@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +10,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
+from distmlip.options import checked_length
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -76,36 +75,15 @@ def neighbor_list(
     return result[0] if len(result) == 1 else result
 
 
-@contextmanager
-def invalid_input() -> Iterator[None]:
-    """Turn what the core says about bad input into this package's exception."""
-    try:
-        yield
-    except ValueError as error:
-        raise InvalidInputError(str(error)) from None
-
-
-def checked_length(name: str, value: object) -> float:
-    """Return a length in Å that is finite and not negative."""
-    try:
-        length = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise InvalidInputError(f"{name} is {value!r}; it must be a number (Å)") from None
-    if not (length >= 0 and math.isfinite(length)):
-        raise InvalidInputError(f"{name} is {length} Å; it must be finite and not negative")
-    return length
-
-
 def _within(quantities: str, a: Atoms, cutoff: float, self_interaction: bool) -> dict[str, np.ndarray]:
-    with invalid_input():
-        arrays: dict[str, np.ndarray] = core.neighbor_list(
-            quantities=quantities,
-            positions=a.positions,
-            cell=a.cell.array,
-            periodic=[bool(periodic) for periodic in a.pbc],
-            cutoff=cutoff,
-            self_interaction=bool(self_interaction),
-        )
+    arrays: dict[str, np.ndarray] = core.neighbor_list(
+        quantities=quantities,
+        positions=a.positions,
+        cell=a.cell.array,
+        periodic=[bool(periodic) for periodic in a.pbc],
+        cutoff=cutoff,
+        self_interaction=bool(self_interaction),
+    )
     return arrays
 
 

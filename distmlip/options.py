@@ -37,15 +37,18 @@ def checked_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     return value
 
 
-def checked_skin(skin: float) -> float:
-    """The skin in Å."""
-    if not isinstance(skin, Real) or not math.isfinite(skin) or skin < 0:
-        raise InvalidInputError(f"skin={skin!r} Å; it must be a finite number of at least 0")
-    return float(skin)
+def checked_length(name: str, value: object) -> float:
+    """A length in Å: finite and not negative."""
+    if isinstance(value, str) or not isinstance(value, Real | np.ndarray):
+        raise InvalidInputError(f"{name}={value!r}; it must be a number (Å)")
+    length = float(value)
+    if not math.isfinite(length) or length < 0:
+        raise InvalidInputError(f"{name}={length} Å; it must be a finite number of at least 0")
+    return length
 
 
 def checked_weights(weights: ArrayLike | None) -> NDArray[np.float64] | None:
-    """A copy of the weights, (n_atoms,)."""
+    """A copy of the weights, (n_atoms,); :func:`check_weights_fit` compares with a structure."""
     if weights is None:
         return None
     try:
@@ -54,11 +57,19 @@ def checked_weights(weights: ArrayLike | None) -> NDArray[np.float64] | None:
         raise InvalidInputError(
             f"weights={weights!r} are not numbers; give one finite number >= 0 per atom"
         ) from None
-    if array.ndim != 1 or not np.isfinite(array).all() or (array < 0).any() or not array.sum() > 0:
-        raise InvalidInputError(
-            f"weights of shape {array.shape} must be one finite number >= 0 per atom, and not all of them 0"
-        )
+    if array.ndim != 1:
+        raise InvalidInputError(f"weights has the shape {array.shape}; it must be (n_atoms,), one per atom")
+    bad = ~(np.isfinite(array) & (array >= 0))
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise InvalidInputError(f"weights[{first}]={array[first]}; it must be a finite number of at least 0")
     return array
+
+
+def check_weights_fit(weights: NDArray[np.float64] | None, n_atoms: int) -> None:
+    """Raise if there are weights, but not one per atom."""
+    if weights is not None and len(weights) != n_atoms:
+        raise InvalidInputError(f"weights has {len(weights)} entries for {n_atoms} atoms; give one per atom")
 
 
 def checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,14 @@ import numpy as np
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
-from distmlip.neighbors import checked_length, invalid_input
+from distmlip.options import (
+    METHODS,
+    check_weights_fit,
+    checked_choice,
+    checked_length,
+    checked_partitions,
+    checked_weights,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -99,49 +105,35 @@ def partition(
     edge_cutoff = _checked_cutoff("cutoff", cutoff)
     bonds = None if bond_cutoff is None else _checked_cutoff("bond_cutoff", bond_cutoff)
     if len(atoms) == 0:
-        raise InvalidInputError("the structure has 0 atoms; at least 1 is needed")
-    with invalid_input():
-        cut = core.Decomposition(
-            positions=atoms.positions,
-            cell=atoms.cell.array,
-            periodic=[bool(periodic) for periodic in atoms.pbc],
-            cutoff=edge_cutoff,
-            n_partitions=count,
-            bond_cutoff=bonds or 0.0,
-            method=str(method),
-            weights=_checked_weights(weights, len(atoms)),
-        )
-        parts = tuple(_part(cut, p, atoms.positions) for p in range(count))
+        raise InvalidInputError("the structure has no atoms; at least 1 is needed")
+    balance = checked_weights(weights)
+    check_weights_fit(balance, len(atoms))
+    cut = core.Decomposition(
+        positions=atoms.positions,
+        cell=atoms.cell.array,
+        periodic=[bool(periodic) for periodic in atoms.pbc],
+        cutoff=edge_cutoff,
+        n_partitions=count,
+        bond_cutoff=bonds or 0.0,
+        method=checked_choice("method", method, METHODS),
+        weights=balance,
+    )
+    parts = tuple(_part(cut, p, atoms.positions) for p in range(count))
     return Partitioning(owner=cut.owner, parts=parts, method=cut.method)
 
 
 def _checked_count(partitions: int) -> int:
-    try:
-        count = operator.index(partitions)
-    except TypeError:
-        raise InvalidInputError(f"partitions is {partitions!r}; it must be a whole number") from None
-    if count < 1:
-        raise InvalidInputError(f"partitions is {count}; it must be at least 1")
+    count = checked_partitions(partitions)
+    if count is None:
+        raise InvalidInputError("partitions='auto' is for DistCalculator; give a whole number of at least 1")
     return count
 
 
 def _checked_cutoff(name: str, value: float) -> float:
     length = checked_length(name, value)
     if length == 0:
-        raise InvalidInputError(f"{name} is 0 Å; it must be above 0")
+        raise InvalidInputError(f"{name}=0 Å; it must be above 0")
     return length
-
-
-def _checked_weights(weights: np.ndarray | None, n_atoms: int) -> np.ndarray | None:
-    if weights is None:
-        return None
-    try:
-        values = np.asarray(weights, dtype=float)
-    except (TypeError, ValueError):
-        raise InvalidInputError("weights are not numbers; give one number per atom") from None
-    if values.shape != (n_atoms,):
-        raise InvalidInputError(f"weights have the shape {values.shape}; it must be ({n_atoms},)")
-    return values
 
 
 def _part(cut: Any, p: int, positions: np.ndarray) -> Part:
