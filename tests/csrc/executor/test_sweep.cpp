@@ -1,7 +1,7 @@
 // The sweep over many partitions and workers, in plain C++: for the thread sanitizer.
 //
-// The "model": x = a · rows; y = x_local summed over all local rows, per owned row; energy = y². Its gradients
-// are known in closed form, so the program compares, and exits with 1 where anything differs.
+// The "model": x = a · rows; y = x_local summed over all local rows, per owned row; energy = y². Its
+// gradients are known in closed form, so the program compares, and exits with 1 where anything differs.
 #include <ATen/ATen.h>
 
 #include <atomic>
@@ -45,16 +45,14 @@ class Model : public executor::StageRunner {
     }
     if (stage == 0) {
       const auto x = at::full({kOwned, 1}, static_cast<double>(partition + 1), at::kDouble);
-      return {{{"x", x}}, [](const Tensors& gradients) {
-                return executor::Gradients{{}, gradients.at("x")};
-              }};
+      return {{{"x", x}},
+              [](const Tensors& gradients) { return executor::Gradients{{}, gradients.at("x")}; }};
     }
     const auto total = inputs.at("x").sum();
     const auto energy = total.pow(2).expand({kOwned}).clone();
     const auto gradient = at::full_like(inputs.at("x"), 2.0 * kOwned * total.item<double>());
-    return {{{"energy", energy}}, [gradient](const Tensors&) {
-              return executor::Gradients{{{"x", gradient}}, {}};
-            }};
+    return {{{"energy", energy}},
+            [gradient](const Tensors&) { return executor::Gradients{{{"x", gradient}}, {}}; }};
   }
   void check_interrupt() override {}
   int running() const { return running_; }
