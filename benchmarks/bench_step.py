@@ -5,7 +5,8 @@
 
 Each size is a process of its own, in which all calculators take turns over slightly moved atoms (median of
 the rounds after the first ones). Memory is the growth of the peak RSS above the loaded model over two steps,
-each calculator in a fresh process. Writes benchmarks/results/step_<family>.json and prints the tables.
+each calculator in a fresh process. Writes benchmarks/results/step_<family>.json, which keeps the sizes
+of earlier runs, and prints the tables.
 """
 
 from __future__ import annotations
@@ -45,8 +46,6 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "P=4, recompute": {"partitions": 4, "recompute": True},
 }
 WARM_UP_ROUNDS = 2
-MEMORY_SHARE = 0.6
-"""Of the free memory; a calculator that needs more, scaled up from the next smaller size, is not run."""
 
 
 def main() -> None:
@@ -57,32 +56,40 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--sizes", nargs="+", type=int, choices=list(SUPERCELLS), default=list(SUPERCELLS))
     parser.add_argument("--repeats", type=int, default=3, help="measured rounds")
+    parser.add_argument(
+        "--memory-share",
+        type=float,
+        default=0.6,
+        help="of the free memory: what needs more, scaled up from the next smaller size, is not run",
+    )
     parser.add_argument("--measurement", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measurement:
         print(json.dumps(_measure(**json.loads(arguments.measurement))))
         return
     for family in arguments.families:
-        results = {
-            "machine": machine(),
-            "family": family,
-            "sizes": [],
-            "parity": _apart("parity", family=family),
-        }
+        path = RESULTS / f"step_{family}.json"
+        known = json.loads(path.read_text())["sizes"] if path.exists() else []
+        sizes = {size["n_atoms"]: size for size in known}
+        results = {"machine": machine(), "family": family, "parity": _apart("parity", family=family)}
         for size in sorted(arguments.sizes):
-            results["sizes"].append(bench_size(family, size, arguments.repeats, results["sizes"]))
+            smaller = [sizes[n] for n in sorted(sizes) if n < size]
+            sizes[size] = bench_size(family, size, arguments.repeats, smaller, arguments.memory_share)
+            results["sizes"] = [sizes[n] for n in sorted(sizes)]
             RESULTS.mkdir(exist_ok=True)
-            (RESULTS / f"step_{family}.json").write_text(json.dumps(results, indent=1) + "\n")
+            path.write_text(json.dumps(results, indent=1) + "\n")
         print(as_markdown(results))
 
 
-def bench_size(family: str, size: int, repeats: int, smaller: list[dict[str, Any]]) -> dict[str, Any]:
+def bench_size(
+    family: str, size: int, repeats: int, smaller: list[dict[str, Any]], memory_share: float
+) -> dict[str, Any]:
     """Memory of every variant, then the seconds per step of those that fit."""
     memory: dict[str, float] = {}
     not_run: dict[str, float] = {}
     for variant in VARIANTS:
         expected = _scaled(smaller, variant, size)
-        if expected > MEMORY_SHARE * psutil.virtual_memory().available / 1e6:
+        if expected > memory_share * psutil.virtual_memory().available / 1e6:
             not_run[variant] = expected
         else:
             memory[variant] = _apart("memory", family=family, size=size, variant=variant)
