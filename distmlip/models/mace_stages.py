@@ -75,7 +75,7 @@ class Layers:
 
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
         """Spherical harmonics and radial features of the edges."""
-        with _plain_torchscript():
+        with _torchscript_on(vectors.device):
             edge_feats, cutoff = self.module.radial_embedding(
                 _lengths(vectors), self._attributes(graph), _edge_index(graph), self.module.atomic_numbers
             )
@@ -98,7 +98,7 @@ class Layers:
         )
 
     def _run(self, layer: int, graph: LocalGraph, vectors: Tensor, inputs: Tensors) -> Tensors:
-        with _plain_torchscript():
+        with _torchscript_on(vectors.device):
             attributes = self._attributes(graph)
             outputs = self._embed(graph, vectors, attributes) if layer == 0 else {}
             state = {**inputs, **outputs}
@@ -197,14 +197,15 @@ def _given(block: Any, n_owned: int, rows: Tensors) -> Iterator[None]:
 
 
 @contextmanager
-def _plain_torchscript() -> Iterator[None]:
-    """Run e3nn's TorchScript operation by operation.
+def _torchscript_on(device: torch.device) -> Iterator[None]:
+    """Run e3nn's TorchScript operation by operation on a GPU.
 
-    Optimising it again for new numbers of edges made the first calls 2 to 3 times slower and later ones no
-    faster. The switch belongs to the thread, so nobody else sees it.
+    Its fuser would compile kernels for new numbers of edges there, again and again. A CPU has no fuser: there
+    the optimiser costs 0.2 to 2 s in the first two calls of a replica and saves up to a tenth of all others.
+    The switch belongs to the thread, so nobody else sees it.
     """
     before = torch._C._get_graph_executor_optimize()
-    torch._C._set_graph_executor_optimize(False)
+    torch._C._set_graph_executor_optimize(before and device.type == "cpu")
     try:
         yield
     finally:

@@ -29,10 +29,8 @@ from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.mace import MACECalculator, adapt
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*TorchScript:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
-]
+# Of e3nn and opt_einsum_fx, while the models are made.
+pytestmark = pytest.mark.filterwarnings("ignore:The TorchScript type system:UserWarning")
 
 MORE_THAN_ATOMS = "more than atoms"
 PARTITIONS = (1, 2, 3, 4, 8, MORE_THAN_ATOMS)
