@@ -54,7 +54,7 @@ class Evaluator:
         self._decomposition: Any = None
         self._step: Any = None
         self._numbers: NDArray[np.int64] = np.empty(0, np.int64)
-        self._local_numbers: list[torch.Tensor] = []
+        self._local_atoms: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def evaluate(self, atoms: Atoms) -> list[Evaluation]:
         """One sweep per model of the adapter. Fills :attr:`counters`."""
@@ -98,7 +98,7 @@ class Evaluator:
             self._rebuild(positions, cell, pbc)
         if not valid or not np.array_equal(numbers, self._numbers):
             self._numbers = numbers.copy()
-            self._local_numbers = [self._numbers_of(p) for p in range(len(self._device_of_partition))]
+            self._local_atoms = [self._atoms_of(p) for p in range(len(self._device_of_partition))]
         self._step.update(positions)
 
     def _rebuild(
@@ -123,10 +123,11 @@ class Evaluator:
         self._step = core.Step(decomposition, devices, self.adapter.dtype)
         self._decomposition = decomposition
 
-    def _numbers_of(self, partition: int) -> torch.Tensor:
+    def _atoms_of(self, partition: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Index and atomic number of each local row, on the partition's device."""
         local = np.concatenate([self._decomposition.owned(partition), self._decomposition.halo(partition)])
         device = self.settings.devices.devices[self._device_of_partition[partition]]
-        return torch.from_numpy(self._numbers[local]).to(device)
+        return torch.from_numpy(local).to(device), torch.from_numpy(self._numbers[local]).to(device)
 
     def _local_graphs(self, system: Mapping[str, torch.Tensor]) -> list[LocalGraph]:
         parts = self._step.parts
@@ -141,7 +142,8 @@ class Evaluator:
                 LocalGraph(
                     partition=p,
                     n_owned=self._step.n_owned[p],
-                    numbers=self._local_numbers[p],
+                    atoms=self._local_atoms[p][0],
+                    numbers=self._local_atoms[p][1],
                     senders=part.senders,
                     receivers=part.receivers,
                     vectors=part.vectors,

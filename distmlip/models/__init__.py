@@ -21,6 +21,8 @@ def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) ->
         UnsupportedModelError: no adapter knows the type, or the model has a part that cannot be distributed.
         InvalidInputError: an option that the family does not have.
     """
+    for member in model if isinstance(model, list | tuple) else [model]:
+        _refuse_compiled(member)
     for kind in type(_first(model)).__mro__:
         module = FAMILIES.get(kind.__module__.partition(".")[0])
         if module is not None:
@@ -34,6 +36,19 @@ def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) ->
 
 def _first(model: Any) -> Any:
     return model[0] if isinstance(model, list | tuple) and model else model
+
+
+def _refuse_compiled(model: Any) -> None:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            "the model is compiled with TorchScript and cannot be cut into stages; give the model object "
+            "that it was compiled from (of MACE the .model file, not the compiled or LAMMPS one)"
+        )
+    if hasattr(model, "_orig_mod"):
+        raise UnsupportedModelError(
+            "the model is compiled with torch.compile and cannot be cut into stages; give the model that it "
+            "was compiled from (its _orig_mod)"
+        )
 
 
 def _type_name(model: Any) -> str:

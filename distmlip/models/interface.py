@@ -62,6 +62,8 @@ class LocalGraph:
     partition: int
     n_owned: int
     """Rows ``[0, n_owned)`` are owned atoms, ``[n_owned, n_local)`` halo atoms."""
+    atoms: Tensor
+    """(n_local,) int64: index of each local row in the user's structure."""
     numbers: Tensor
     """(n_local,) int64: atomic numbers."""
     senders: Tensor
@@ -290,6 +292,9 @@ class Adapter(ABC):
         """The family's own calculator on an independent copy of the models: the undivided original."""
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:  # noqa: ARG002  families without such quantities
-        """Per-system quantities (charge, spin, …), computed from the whole system and given to every
-        partition as ``graph.system``. The calculator recomputes when they change."""
+        """Quantities besides positions and types that the model reads (charge, spin, …).
+
+        They are computed from the whole system and given to every partition as ``graph.system``; one with a
+        row per atom is to be indexed with ``graph.atoms``. The calculator recomputes when they change.
+        """
         return {}

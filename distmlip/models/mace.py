@@ -21,6 +21,7 @@ from distmlip.models import mace_stages  # noqa: E402
 from distmlip.models.interface import Adapter, Evaluation, Stage, with_derived  # noqa: E402
 from distmlip.models.mace_support import (  # noqa: E402
     Options,
+    atom_values,
     head_index,
     own_dtype,
     read_models,
@@ -33,8 +34,8 @@ from distmlip.models.replicate import replicate  # noqa: E402
 def adapt(model: Any, dtype: torch.dtype | None = None, **family_options: Any) -> MACEAdapter:
     """The adapter of a ``MACE`` or ``ScaleShiftMACE``, a list of them (a committee), or a ``MACECalculator``.
 
-    ``family_options``: ``head``, ``info_keys``, ``energy_units_to_eV``, ``compute_atomic_stresses``, as in
-    ``MACECalculator``. Where a ``MACECalculator`` is given, its own are the defaults.
+    ``family_options``: ``head``, ``info_keys``, ``arrays_keys``, ``energy_units_to_eV`` and
+    ``compute_atomic_stresses``, as in ``MACECalculator``. Where a ``MACECalculator`` is given, its own are the defaults.
 
     Raises:
         UnsupportedModelError: the model has a part that cannot be distributed.
@@ -87,10 +88,16 @@ class MACEAdapter(Adapter):
         return with_derived(layers.derive, layers.stages(), memoise=not recompute)
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:
-        """See :class:`Adapter`; what the model embeds of ``atoms.info``, such as the total charge."""
-        names = dict.fromkeys(name for model in self.models for name in getattr(model, "embedding_specs", {}))
-        values = {name: system_value(name, self._options.info_keys, atoms.info) for name in names}
-        return {name: torch.tensor([value], dtype=self.dtype) for name, value in values.items()}
+        """See :class:`Adapter`; what the model embeds of ``atoms.info`` and ``atoms.arrays``."""
+        specs = {name: spec for model in self.models for name, spec in _embedding_specs(model).items()}
+        return {name: self._embedded(name, spec["per"], atoms) for name, spec in specs.items()}
+
+    def _embedded(self, name: str, per: str, atoms: Atoms) -> Tensor:
+        if per == "graph":
+            value = system_value(name, self._options.info_keys, atoms.info)
+            return torch.tensor([value], dtype=self.dtype)
+        values = torch.as_tensor(atom_values(name, self._options.arrays_keys, atoms.arrays))
+        return values.to(self.dtype) if values.is_floating_point() else values
 
     def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         """See :class:`Adapter`; ``node_energy`` is ``energies`` without the reference energies, in eV.
@@ -137,9 +144,15 @@ class MACEAdapter(Adapter):
             default_dtype=str(chosen).removeprefix("torch."),
             head=options.head,
             info_keys=dict(options.info_keys),
+            arrays_keys=dict(options.arrays_keys),
             energy_units_to_eV=options.energy_units_to_eV,
             compute_atomic_stresses=options.compute_atomic_stresses,
         )
+
+
+def _embedding_specs(model: nn.Module) -> dict[str, Any]:
+    specs: dict[str, Any] = getattr(model, "embedding_specs", {})
+    return specs
 
 
 def _embedding_energy(evaluation: Evaluation) -> float:

@@ -114,9 +114,12 @@ class Layers:
         module, owned = self.module, attributes[: graph.n_owned]
         features = module.node_embedding(attributes)
         if hasattr(module, "joint_embedding"):
-            system = {name: graph.system[name] for name in module.embedding_specs}
+            embedded = {
+                name: graph.system[name] if spec["per"] == "graph" else graph.system[name][graph.atoms]
+                for name, spec in module.embedding_specs.items()
+            }
             same_system = torch.zeros(graph.n_local, dtype=torch.int64, device=attributes.device)
-            features = features + module.joint_embedding(same_system, system)
+            features = features + module.joint_embedding(same_system, embedded)
         outputs = {name: given.original(features) for name, given in self._sender_maps(0).items()}
         outputs["features"] = features[: graph.n_owned]
         outputs["reference_energy"] = self._of_head(module.atomic_energies_fn(owned)).double()

@@ -38,7 +38,9 @@ class Options:
     info_keys: Mapping[str, str] = field(
         default_factory=lambda: {"total_spin": "spin", "total_charge": "charge"}
     )
-    """Name of an embedded quantity -> key in ``atoms.info``."""
+    """Name of an embedded quantity of the system -> key in ``atoms.info``."""
+    arrays_keys: Mapping[str, str] = field(default_factory=dict)
+    """Name of an embedded quantity of every atom -> key in ``atoms.arrays``."""
     energy_units_to_eV: float = 1.0  # noqa: N815 -- MACECalculator's name
     compute_atomic_stresses: bool = False
     """Whether results have ``virials`` (n_atoms, 3, 3)."""
@@ -72,6 +74,7 @@ def _calculator_options(calculator: MACECalculator) -> Options:
     return Options(
         head=_head_of(calculator),
         info_keys=dict(calculator.info_keys),
+        arrays_keys=dict(calculator.arrays_keys),
         energy_units_to_eV=float(calculator.energy_units_to_eV),
         compute_atomic_stresses=bool(calculator.compute_atomic_stresses),
     )
@@ -115,16 +118,6 @@ def read_models(model: Any) -> list[nn.Module]:
 def require_supported(model: Any) -> None:
     """Refuse a model whose energy is not what the stages compute, naming the part."""
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    if isinstance(model, torch.jit.ScriptModule):
-        raise UnsupportedModelError(
-            "the model is compiled with TorchScript and cannot be cut into stages; give the model object "
-            "that it was compiled from (the .model file, not the compiled or LAMMPS one)"
-        )
-    if hasattr(model, "_orig_mod"):
-        raise UnsupportedModelError(
-            "the model is compiled with torch.compile and cannot be cut into stages; give the model that it "
-            "was compiled from (its _orig_mod)"
-        )
     if getattr(type(model), "forward", None) not in (MACE.forward, ScaleShiftMACE.forward):
         raise UnsupportedModelError(
             f"{kind} computes more than an energy of edges (dipoles, polarizabilities, electrostatics, …) or "
@@ -137,12 +130,6 @@ def require_supported(model: Any) -> None:
                     f"{part}.{position} of the model is a {type(block).__qualname__}, which cannot be "
                     f"distributed; supported are {', '.join(cls.__qualname__ for cls in supported)}"
                 )
-    for name, spec in getattr(model, "embedding_specs", {}).items():
-        if spec["per"] != "graph":
-            raise UnsupportedModelError(
-                f"the model embeds {name!r} for every atom; only quantities of the whole system "
-                '("per": "graph") can be distributed'
-            )
 
 
 def head_index(model: Any, name: str | None) -> int:
@@ -166,7 +153,7 @@ SYSTEM_DEFAULTS = {"total_charge": 0.0, "total_spin": 1.0, "elec_temp": 0.0, "fe
 
 
 def system_value(name: str, info_keys: Mapping[str, str], info: Mapping[str, Any]) -> float:
-    """The number that a model embeds under this name.
+    """The number of the system that a model embeds under this name.
 
     Raises:
         InvalidInputError: there is none, or it is not one number.
@@ -184,3 +171,21 @@ def system_value(name: str, info_keys: Mapping[str, str], info: Mapping[str, Any
     if array.size != 1 or not np.issubdtype(array.dtype, np.number) or not np.isfinite(array).all():
         raise InvalidInputError(f"atoms.info[{key!r}]={value!r}; {name!r} must be one finite number")
     return float(array.reshape(()))
+
+
+def atom_values(name: str, arrays_keys: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n_atoms, width): what a model embeds of every atom under this name.
+
+    Raises:
+        InvalidInputError: there is no such array, or it has values that are not finite numbers.
+    """
+    key = arrays_keys.get(name)
+    if key is None or key not in arrays:
+        raise InvalidInputError(
+            f"the model embeds {name!r} of every atom, which is not there: set atoms.arrays[{key or name!r}]"
+            + ("" if key else f" and give arrays_keys={{{name!r}: {name!r}}}")
+        )
+    values = np.asarray(arrays[key])
+    if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
+        raise InvalidInputError(f"atoms.arrays[{key!r}] must be finite numbers to be embedded as {name!r}")
+    return values.reshape(len(values), -1)

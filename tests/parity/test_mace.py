@@ -176,6 +176,31 @@ def test_an_embedded_quantity_with_a_name_of_its_own() -> None:
     assert_same_results(results_of(DistCalculator(model, partitions=2, **keys), atoms), theirs)
 
 
+@pytest.mark.parametrize("partitions", [1, 3, MORE_THAN_ATOMS])
+def test_quantities_embedded_of_every_atom(partitions: int | str) -> None:
+    specs = {
+        "site": {"type": "continuous", "per": "atom", "in_dim": 2, "emb_dim": 8},
+        "kind": {"type": "categorical", "per": "atom", "num_classes": 4, "emb_dim": 8},
+    }
+    model, atoms = build_narrow(embedding_specs=specs), small_oxide()
+    keys = {"arrays_keys": {"site": "site", "kind": "kind_of_atom"}}
+    with pytest.raises(InvalidInputError, match="site"):
+        DistCalculator(model, **keys).calculate(atoms)
+    random = np.random.default_rng(0)
+    atoms.set_array("site", random.normal(size=(len(atoms), 2)))
+    atoms.set_array("kind_of_atom", random.integers(0, 4, len(atoms)))
+    theirs = results_of(MACECalculator(models=[copy.deepcopy(model)], default_dtype="float64", **keys), atoms)
+    calculator = DistCalculator(model, partitions=number_of(partitions, atoms), **keys)
+    assert_same_results(results_of(calculator, atoms), theirs)
+    atoms.calc = calculator
+    before = atoms.get_potential_energy()
+    atoms.arrays["site"][3] += 1.0
+    assert abs(atoms.get_potential_energy() - before) > 1e-6
+    atoms.arrays["site"][3] = np.nan
+    with pytest.raises(InvalidInputError, match="finite"):
+        atoms.get_potential_energy()
+
+
 def test_forces_are_the_gradient_of_the_energy() -> None:
     atoms, step = small_oxide(), 1e-4
     atoms.calc = DistCalculator(narrow(), partitions=3)
@@ -340,18 +365,11 @@ def test_model_with_a_block_that_is_not_known() -> None:
         DistCalculator(model)
 
 
-def test_model_that_embeds_every_atom() -> None:
-    specs = {"site": {"type": "continuous", "per": "atom", "in_dim": 1, "emb_dim": 8}}
-    with pytest.raises(UnsupportedModelError, match="site"):
-        DistCalculator(build_narrow(embedding_specs=specs))
-
-
 def test_compiled_models() -> None:
     with pytest.raises(UnsupportedModelError, match="_orig_mod"):
-        adapt(torch.compile(build_narrow()))
-    scripted = torch.jit.script(torch.nn.Linear(1, 1))
+        DistCalculator(torch.compile(build_narrow()))
     with pytest.raises(UnsupportedModelError, match="TorchScript"):
-        adapt(scripted)
+        DistCalculator([torch.jit.script(torch.nn.Linear(1, 1))])
 
 
 @pytest.mark.parametrize(
