@@ -35,7 +35,7 @@ def adapt(model: Any, dtype: torch.dtype | None = None, **family_options: Any) -
     """The adapter of a ``MACE`` or ``ScaleShiftMACE``, a list of them (a committee), or a ``MACECalculator``.
 
     ``family_options``: ``head``, ``info_keys``, ``arrays_keys``, ``energy_units_to_eV`` and
-    ``compute_atomic_stresses``, as in ``MACECalculator``. Where a ``MACECalculator`` is given, its own are the defaults.
+    ``compute_atomic_stresses``, as in ``MACECalculator``. Where one is given, its own are the defaults.
 
     Raises:
         UnsupportedModelError: the model has a part that cannot be distributed.
