@@ -26,7 +26,7 @@ string(REGEX MATCH "[0-9]+\\.[0-9]+\\.[0-9]+[^']*" PythonTorch_VERSION "${_versi
 message(STATUS "torch ${PythonTorch_VERSION}: ${PythonTorch_ROOT}")
 
 foreach(_library c10 torch_cpu torch_python)
-  find_library(PythonTorch_${_library} ${_library} PATHS "${PythonTorch_ROOT}/lib" NO_DEFAULT_PATH REQUIRED)
+  find_library(PythonTorch_${_library} ${_library} PATHS "${PythonTorch_ROOT}/lib" NO_DEFAULT_PATH NO_CACHE REQUIRED)
 endforeach()
 
 add_library(PythonTorch::torch INTERFACE IMPORTED)
