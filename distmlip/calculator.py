@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,6 +15,7 @@ from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike, NDArray
 
+from distmlip.cell import volume_of
 from distmlip.devices import DeviceLike, resolve_devices
 from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
 from distmlip.evaluator import Evaluator, Settings
@@ -40,7 +42,7 @@ class Verification:
     forces: float
     """eV/Å."""
     stress: float | None
-    """eV/Å^3."""
+    """eV/Å^3. Only for fully periodic cells: otherwise the originals divide by volumes of their own."""
     magmoms: float | None
     """μB."""
 
@@ -61,7 +63,7 @@ class DistCalculator(Calculator):
 
     Args:
         model: a model object, a list of them (a committee), or the family's own ASE calculator. It is not
-            changed.
+            changed; after changing its weights make a new calculator.
         devices: ``"auto"`` (every visible GPU, else the CPU), a device, or a list of devices.
         partitions: how many, at least 1 and as many as you like; more than devices is fine. ``"auto"``: one
             per GPU; on a CPU as many as make partitions small enough for the caches.
@@ -106,6 +108,7 @@ class DistCalculator(Calculator):
             "dtype": dtype,
         }
         self._arguments = (model, {**options, **family_options})
+        self._lock = threading.RLock()  # threads that share the calculator take turns
         settings = Settings(
             devices=resolve_devices(devices),
             partitions=checked_partitions(partitions),
@@ -121,9 +124,9 @@ class DistCalculator(Calculator):
         self.parameters.update(
             family=self._adapter.family,
             devices=[str(device) for device in settings.devices.devices],
-            partitions=partitions,
+            partitions=settings.partitions or "auto",
             method=method,
-            recompute=recompute,
+            recompute=settings.recompute,
             skin=settings.skin,
             dtype=str(self._adapter.dtype).removeprefix("torch."),
         )
@@ -140,10 +143,16 @@ class DistCalculator(Calculator):
             raise InvalidInputError(
                 "there are no atoms to calculate; give atoms, or set atoms.calc = calculator"
             )
-        self.results = {}
-        self._check_atoms(target)
-        super().calculate(target, properties, system_changes)
-        self.results = self._results(target)
+        with self._lock:
+            self.results = {}
+            self._check_atoms(target)
+            super().calculate(target, properties, system_changes)
+            self.results = self._results(target)
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """ASE's way to one result; calculates if something has changed."""
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation; also quantities such as the charge in ``atoms.info``."""
@@ -162,7 +171,8 @@ class DistCalculator(Calculator):
         if target is None:
             raise InvalidInputError("there are no atoms to plan for; call plan(atoms)")
         self._check_atoms(target)
-        return self._evaluator.plan(target)
+        with self._lock:
+            return self._evaluator.plan(target)
 
     def verify(self, atoms: Atoms) -> Verification:
         """Compare with the undivided original: the family's own calculator on a copy of the model.
@@ -184,7 +194,7 @@ class DistCalculator(Calculator):
             energy_per_atom=abs(ours["energy"] - float(theirs["energy"])) / len(atoms),
             forces=_difference(ours["forces"], forces),
             stress=None
-            if stress is None or "stress" not in ours
+            if stress is None or "stress" not in ours or not atoms.pbc.all()
             else _difference(ours["stress"], _voigt(stress)),
             magmoms=_difference(ours["magmoms"], theirs["magmoms"]) if "magmoms" in ours else None,
         )
@@ -236,13 +246,15 @@ class DistCalculator(Calculator):
             known = " ".join(chemical_symbols[z] for z in sorted(self._adapter.supported_numbers))
             raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
         check_weights_fit(self._evaluator.settings.weights, len(atoms))
+        self._system(atoms)  # raises if the model reads something that is not there
 
     def _results(self, atoms: Atoms) -> dict[str, Any]:
-        evaluations = self._evaluator.evaluate(atoms)
+        with self._lock:
+            evaluations = self._evaluator.evaluate(atoms)
         for evaluation in evaluations:
             _check_finite(evaluation)
         results = self._adapter.results(atoms, evaluations)
-        volume = abs(np.linalg.det(atoms.cell.array))
+        volume = volume_of(atoms)
         if volume > 0:
             virials = np.mean([evaluation.virials for evaluation in evaluations], axis=0)
             results["stress"] = full_3x3_to_voigt_6_stress(-virials.sum(axis=0) / volume)

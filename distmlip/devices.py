@@ -47,6 +47,10 @@ def resolve_devices(devices: DeviceLike | Sequence[DeviceLike]) -> Devices:
         devices = [f"cuda:{k}" for k in range(n_gpus)] or ["cpu"]
     elif isinstance(devices, str | torch.device):
         devices = [devices]
+    if not isinstance(devices, Sequence):
+        raise InvalidInputError(
+            f"devices={devices!r}; give 'auto', a device such as 'cpu', or a list of them"
+        )
     checked = [_checked(device) for device in devices]
     if not checked:
         raise InvalidInputError('devices is empty; give at least one, for example devices=["cpu"]')

@@ -52,6 +52,7 @@ class Evaluator:
         self.counters: dict[str, dict[str, int]] = {}
         self._stages: dict[tuple[int, int], list[Stage]] = {}
         self._decomposition: Any = None
+        self._decomposition_is_complete = False
         self._step: Any = None
         self._numbers: NDArray[np.int64] = np.empty(0, np.int64)
         self._local_atoms: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -93,12 +94,14 @@ class Evaluator:
         positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
         cell, pbc = np.asarray(atoms.cell.array, np.float64), np.asarray(atoms.pbc, bool)
         numbers = np.asarray(atoms.numbers, np.int64)
-        valid = self._decomposition is not None and self._decomposition.still_valid(positions, cell, pbc)
+        valid = self._decomposition_is_complete and self._decomposition.still_valid(positions, cell, pbc)
         if not valid:
             self._rebuild(positions, cell, pbc)
         if not valid or not np.array_equal(numbers, self._numbers):
+            self._decomposition_is_complete = False
             self._numbers = numbers.copy()
             self._local_atoms = [self._atoms_of(p) for p in range(len(self._device_of_partition))]
+            self._decomposition_is_complete = True
         self._step.update(positions)
 
     def _rebuild(
@@ -106,7 +109,7 @@ class Evaluator:
     ) -> None:
         settings = self.settings
         n_partitions = settings.n_partitions(len(positions))
-        self._decomposition = None  # a failure below must not leave the old graph behind
+        self._decomposition_is_complete = False  # until all that follows from it is there, too
         decomposition = core.Decomposition(
             positions,
             cell,

@@ -16,16 +16,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from distmlip.errors import InvalidInputError
 
+MOST_PARTITIONS = 4096
+"""The core's limit: it keeps a send list for every pair of partitions."""
+
 METHODS = ("auto", "slab", "bisection")
 
 
 def checked_partitions(partitions: int | str) -> int | None:
     """The number of partitions; None for ``"auto"``."""
-    if partitions == "auto":
+    if isinstance(partitions, str) and partitions == "auto":
         return None
-    if isinstance(partitions, bool) or not isinstance(partitions, Integral) or int(partitions) < 1:
+    whole = isinstance(partitions, Integral) and not isinstance(partitions, bool)
+    if not whole or not 1 <= int(partitions) <= MOST_PARTITIONS:
         raise InvalidInputError(
-            f"partitions={partitions!r}; it must be a whole number of at least 1, or 'auto'"
+            f"partitions={partitions!r}; it must be a whole number between 1 and {MOST_PARTITIONS}, or 'auto'"
         )
     return int(partitions)
 

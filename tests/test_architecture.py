@@ -21,7 +21,7 @@ LIBTORCH_FOLDERS = {"exchange", "executor", "bindings"}
 PYTHON_ORDER = [
     {"errors", "data"},
     {"_native", "_core", "_built_for"},
-    {"plan", "options", "devices", "neighbors", "partitioning"},
+    {"plan", "options", "cell", "devices", "neighbors", "partitioning"},
     {"models"},
     {"evaluator"},
     {"calculator"},

@@ -20,6 +20,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 from ase.mep import NEB
 from ase.optimize import FIRE
+from chgnet.model import CHGNet
 from support.chgnet_models import build_narrow, published
 from support.mace_models import narrow
 from support.structures import oxide, oxide_cell
@@ -82,6 +83,18 @@ def test_a_cell_without_volume_has_no_stress(model: torch.nn.Module) -> None:
     assert np.isfinite(pair.get_forces()).all()
     with pytest.raises(PropertyNotImplementedError):
         pair.get_stress()
+
+
+def test_a_flat_cell_has_no_stress(model: torch.nn.Module) -> None:
+    trio = Atoms(
+        "O3",
+        positions=[[0, 0, 0], [0, 0, 1.3], [1.2, 0, 0.2]],
+        cell=[[1, 0.1, 0.3], [0, 1, 0.7], [1, 1.1, 1]],
+    )
+    trio.calc = DistCalculator(model)
+    assert np.isfinite(trio.get_forces()).all()
+    with pytest.raises(PropertyNotImplementedError):
+        trio.get_stress()
 
 
 # ---- invariance
@@ -244,6 +257,28 @@ def test_calculators_in_threads(atoms: Atoms, model: torch.nn.Module) -> None:
         np.testing.assert_array_equal(forces, expected)
 
 
+def test_one_calculator_shared_by_threads(atoms: Atoms, model: torch.nn.Module) -> None:
+    structures = [atoms.copy() for _ in range(3)]
+    for k, structure in enumerate(structures):
+        structure.rattle(0.1, seed=k)
+    expected = [forces_of(structure, model, partitions=3) for structure in structures]
+    shared = DistCalculator(model, partitions=3, dtype="float64")
+    worst = {}
+
+    def work(k: int) -> None:
+        worst[k] = max(
+            np.abs(shared.get_property("forces", structures[k]) - expected[k]).max() for _ in range(4)
+        )
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert set(worst) == {0, 1, 2}
+    assert max(worst.values()) < 1e-9
+
+
 def test_the_model_is_not_changed(atoms: Atoms) -> None:
     model = build_narrow().train()
     for parameter in model.parameters():
@@ -273,6 +308,10 @@ BAD_OPTIONS = [
     (dict(partitions=0), InvalidInputError, "partitions=0"),
     (dict(partitions=2.5), InvalidInputError, "partitions=2.5"),
     (dict(partitions="many"), InvalidInputError, "partitions='many'"),
+    (dict(partitions=5000), InvalidInputError, "between 1 and 4096"),
+    (dict(partitions=np.array([1, 2])), InvalidInputError, "whole number"),
+    (dict(devices=0), InvalidInputError, "devices=0"),
+    (dict(devices=None), InvalidInputError, "devices=None"),
     (dict(skin=-0.1), InvalidInputError, "skin=-0.1"),
     (dict(skin=float("nan")), InvalidInputError, "skin=nan"),
     (dict(method="metis"), InvalidInputError, "method='metis'"),
@@ -354,6 +393,17 @@ def test_bad_structure_computes_nothing_and_leaves_the_calculator_usable(
             call()
     good.calc = atoms.calc
     np.testing.assert_array_equal(good.get_forces(), expected)
+
+
+def test_a_model_with_a_forward_of_its_own() -> None:
+    class Doubled(CHGNet):
+        def _compute(self, *args, **kwargs):
+            return super()._compute(*args, **kwargs)
+
+    changed = build_narrow()
+    changed.__class__ = Doubled
+    with pytest.raises(UnsupportedModelError, match="Doubled"):
+        DistCalculator(changed)
 
 
 def test_property_that_is_not_implemented(atoms: Atoms) -> None:

@@ -252,3 +252,16 @@ def test_partitions_are_chosen_by_size_on_a_cpu() -> None:
     used = evaluator(None)
     assert used.plan(small).n_partitions == 1
     assert used.plan(large).n_partitions > 1
+
+
+def test_a_failure_while_the_graph_is_replaced_leaves_no_old_one_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used, other = evaluator(3), copper()
+    used.evaluate(other)
+    other.positions = other.positions[::-1].copy()
+    with monkeypatch.context() as patched:
+        patched.setattr(used, "_atoms_of", lambda partition: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            used.evaluate(other)
+    np.testing.assert_array_equal(used.evaluate(other)[0].forces, evaluator(3).evaluate(other)[0].forces)

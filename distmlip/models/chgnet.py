@@ -150,6 +150,12 @@ class CHGNetAdapter(Adapter):
 
 
 def _refuse_unsupported(model: CHGNet) -> None:
+    kind = type(model)
+    if kind.forward is not CHGNet.forward or kind._compute is not CHGNet._compute:
+        raise UnsupportedModelError(
+            f"{kind.__module__}.{kind.__qualname__} has a forward of its own, which cannot be cut into "
+            "stages; only CHGNet's own can"
+        )
     if not model.mlp_first:
         raise UnsupportedModelError(
             "CHGNet with mlp_first=False: its energy is not a sum over atoms, so it cannot be distributed; "

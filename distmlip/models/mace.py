@@ -11,15 +11,15 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 # e3nn 0.4.4 loads its constants with torch.load, which has to be told about slices since torch 2.6.
-torch.serialization.add_safe_globals([slice])
+with torch.serialization.safe_globals([slice]):
+    from mace.calculators import MACECalculator
+from torch import Tensor, nn
 
-from mace.calculators import MACECalculator  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-from distmlip.errors import InvalidInputError, UnsupportedModelError  # noqa: E402
-from distmlip.models import mace_stages  # noqa: E402
-from distmlip.models.interface import Adapter, Evaluation, Stage, with_derived  # noqa: E402
-from distmlip.models.mace_support import (  # noqa: E402
+from distmlip.cell import volume_of
+from distmlip.errors import InvalidInputError, UnsupportedModelError
+from distmlip.models import mace_stages
+from distmlip.models.interface import Adapter, Evaluation, Stage, with_derived
+from distmlip.models.mace_support import (
     Options,
     atom_values,
     head_index,
@@ -28,7 +28,7 @@ from distmlip.models.mace_support import (  # noqa: E402
     read_options,
     system_value,
 )
-from distmlip.models.replicate import replicate  # noqa: E402
+from distmlip.models.replicate import replicate
 
 
 def adapt(model: Any, dtype: torch.dtype | None = None, **family_options: Any) -> MACEAdapter:
@@ -125,7 +125,7 @@ class MACEAdapter(Adapter):
             results["virials"] = np.mean([evaluation.virials for evaluation in evaluations], axis=0)
         if len(evaluations) > 1:
             results |= _committee_results("energy", energies) | _committee_results("forces", forces)
-            volume = abs(np.linalg.det(atoms.cell.array))
+            volume = volume_of(atoms)
             if volume > 0:
                 stresses = [-evaluation.virials.sum(axis=0) / volume for evaluation in evaluations]
                 results |= _committee_results("stress", np.array(stresses))
