@@ -14,7 +14,7 @@ from chgnet.model import CHGNet
 from chgnet.model.composition_model import CompositionModel
 from chgnet.model.dynamics import CHGNetCalculator
 from support.chgnet_models import NARROW, PUBLISHED, build_narrow, narrow, published
-from support.parity import assert_parity, original, root_mean_square
+from support.parity import assert_parity, difference_quotient, original, root_mean_square
 from support.structures import STRUCTURES, Structure, oxide_cell, rattled
 
 from distmlip import DistCalculator, partition
@@ -240,16 +240,6 @@ def test_forces_and_stress_are_derivatives_of_our_own_energy() -> None:
 
         slope = difference_quotient(atoms, step, deform)
         assert slope / atoms.get_volume() == pytest.approx(stress[i, j], rel=1e-6, abs=1e-9)
-
-
-def difference_quotient(atoms: Atoms, step: float, change: Callable[[Atoms, float], object]) -> float:
-    energies = []
-    for h in (step, -step):
-        changed = atoms.copy()
-        changed.calc = atoms.calc
-        change(changed, h)
-        energies.append(changed.get_potential_energy())
-    return (energies[0] - energies[1]) / (2 * step)
 
 
 def test_float32_noise_does_not_grow_with_the_box() -> None:

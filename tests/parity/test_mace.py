@@ -22,7 +22,7 @@ from support.mace_models import (
     narrow,
     torch_globals,
 )
-from support.parity import EXACT, assert_parity, original
+from support.parity import EXACT, assert_parity, difference_quotient, original
 from support.structures import STRUCTURES, Structure, oxide_cell, rattled
 
 from distmlip import DistCalculator
@@ -201,19 +201,26 @@ def test_quantities_embedded_of_every_atom(partitions: int | str) -> None:
         atoms.get_potential_energy()
 
 
-def test_forces_are_the_gradient_of_the_energy() -> None:
+def test_forces_and_stress_are_derivatives_of_the_energy() -> None:
     atoms, step = small_oxide(), 1e-4
     atoms.calc = DistCalculator(narrow(), partitions=3)
     for atom, axis in ((0, 0), (3, 1), (7, 2)):
-        energies = []
-        for sign in (1, -1):
-            moved = atoms.copy()
-            moved.calc = atoms.calc
-            moved.positions[atom, axis] += sign * step
-            energies.append(moved.get_potential_energy())
-        assert (energies[1] - energies[0]) / (2 * step) == pytest.approx(
-            atoms.get_forces()[atom, axis], abs=1e-5
-        )
+
+        def move(moved: Atoms, h: float, row: tuple[int, int] = (atom, axis)) -> None:
+            moved.positions[row] += h
+
+        slope = difference_quotient(atoms, step, move)
+        assert -slope == pytest.approx(atoms.get_forces()[atom, axis], abs=1e-5)
+    stress = atoms.get_stress(voigt=False)
+    for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (0, 2)):
+        strain = np.zeros((3, 3))
+        strain[i, j] = 1.0
+
+        def deform(strained: Atoms, h: float, strain: np.ndarray = strain) -> None:
+            strained.set_cell(strained.cell.array @ (np.eye(3) + h * strain), scale_atoms=True)
+
+        slope = difference_quotient(atoms, step, deform)
+        assert slope / atoms.get_volume() == pytest.approx(stress[i, j], abs=1e-6)
 
 
 # ---- nothing is computed twice

@@ -153,6 +153,17 @@ def assert_exchanges_follow_the_plan(
     assert not planned, f"exchanges in the plan that no stage has: {planned}"
 
 
+def difference_quotient(atoms: Atoms, step: float, change: Callable[[Atoms, float], object]) -> float:
+    """The slope of the energy along a change of the structure, from finite differences."""
+    energies = []
+    for h in (step, -step):
+        changed = atoms.copy()
+        changed.calc = atoms.calc
+        change(changed, h)
+        energies.append(changed.get_potential_energy())
+    return (energies[0] - energies[1]) / (2 * step)
+
+
 def _adapter(model: Any, dtype: torch.dtype, options: dict[str, Any]) -> Adapter:
     return adapter_for(model, dtype, **_family_options(options))
 
