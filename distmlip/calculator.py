@@ -204,7 +204,7 @@ class DistCalculator(Calculator):
         """Rows that each stage computed in the last call, summed over partitions: ``atoms``, ``edges``,
         ``bonds``, ``angles``, and ``received …`` for the rows that an exchange delivered before it.
 
-        The first four are the sizes of the graphs that the stage ran on, for the kinds of rows that it says it
+        The first four are the sizes of the graphs that the stage ran on, for the kinds of row that it says it
         updates; tests compare them with hooks on the models' own submodules.
         """
         return self._evaluator.counters
