@@ -137,7 +137,11 @@ class MACEAdapter(Adapter):
         device = next(self.models[0].parameters()).device
         options = self._options
         # MACECalculator extends the list of properties of its class, which is that of all ASE calculators.
-        calculator_type = type("ReferenceMACECalculator", (MACECalculator,), {"implemented_properties": []})
+        calculator_type = type(
+            "ReferenceMACECalculator",
+            (MACECalculator,),
+            {"implemented_properties": [], "calculate": _calculate},
+        )
         return calculator_type(
             models=[replicate(model, device, chosen) for model in self.models],
             device=str(device),
@@ -148,6 +152,13 @@ class MACEAdapter(Adapter):
             energy_units_to_eV=options.energy_units_to_eV,
             compute_atomic_stresses=options.compute_atomic_stresses,
         )
+
+
+def _calculate(calculator: MACECalculator, *arguments: Any, **keywords: Any) -> None:
+    """MACECalculator's own, without its stress where that refers to another volume than that of the cell."""
+    MACECalculator.calculate(calculator, *arguments, **keywords)
+    if not calculator.atoms.pbc.all():
+        calculator.results.pop("stress", None)
 
 
 def _embedding_specs(model: nn.Module) -> dict[str, Any]:

@@ -201,6 +201,15 @@ def test_quantities_embedded_of_every_atom(partitions: int | str) -> None:
         atoms.get_potential_energy()
 
 
+@pytest.mark.parametrize(("structure", "has_stress"), [("oxide", True), ("slab", False), ("molecule", False)])
+def test_verify_compares_no_stress_that_the_original_gets_wrong(structure: str, has_stress: bool) -> None:
+    atoms = STRUCTURES[structure]().atoms
+    verification = DistCalculator(narrow(), partitions=2).verify(atoms)
+    assert verification.forces <= 1e-9
+    assert (verification.stress is not None) == has_stress
+    assert verification.stress is None or verification.stress <= 1e-11
+
+
 def test_forces_and_stress_are_derivatives_of_the_energy() -> None:
     atoms, step = small_oxide(), 1e-4
     atoms.calc = DistCalculator(narrow(), partitions=3)
