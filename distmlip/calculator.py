@@ -65,8 +65,8 @@ class DistCalculator(Calculator):
         model: a model object, a list of them (a committee), or the family's own ASE calculator. It is not
             changed; after changing its weights make a new calculator.
         devices: ``"auto"`` (every visible GPU, else the CPU), a device, or a list of devices.
-        partitions: how many, at least 1 and as many as you like; more than devices is fine. ``"auto"``: one
-            per GPU; on a CPU as many as make partitions small enough for the caches.
+        partitions: how many, from 1 to 4096; more than devices or atoms is fine. ``"auto"``: one per GPU; on
+            a CPU as many as make partitions small enough for the caches.
         method: how to cut: ``"slab"`` (parallel slabs along one axis), ``"bisection"`` (recursive) or
             ``"auto"``.
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
@@ -160,7 +160,7 @@ class DistCalculator(Calculator):
         if (
             self.atoms is not None
             and not changes
-            and not _equal(self._system(atoms), self._system(self.atoms))
+            and not _equal(self._adapter.system(atoms), self._adapter.system(self.atoms))
         ):
             changes.append("info")
         return changes
@@ -222,17 +222,13 @@ class DistCalculator(Calculator):
         return {}
 
     def __copy__(self) -> DistCalculator:
-        model, options = self._arguments
-        return DistCalculator(model, **options)
+        return _rebuild(*self._arguments)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DistCalculator:
         return self.__copy__()  # the model is never changed, so copies share it
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, self._arguments
-
-    def _system(self, atoms: Atoms) -> dict[str, torch.Tensor]:
-        return self._adapter.system(atoms)
 
     def _check_atoms(self, atoms: Atoms) -> None:
         if len(atoms) == 0:
@@ -250,7 +246,7 @@ class DistCalculator(Calculator):
             known = " ".join(chemical_symbols[z] for z in sorted(self._adapter.supported_numbers))
             raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
         check_weights_fit(self._evaluator.settings.weights, len(atoms))
-        self._system(atoms)  # raises if the model reads something that is not there
+        self._adapter.system(atoms)  # raises if the model reads something that is not there
 
     def _results(self, atoms: Atoms) -> dict[str, Any]:
         with self._lock:

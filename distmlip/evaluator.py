@@ -133,7 +133,7 @@ class Evaluator:
         return torch.from_numpy(local).to(device), torch.from_numpy(self._numbers[local]).to(device)
 
     def _local_graphs(self, system: Mapping[str, torch.Tensor]) -> list[LocalGraph]:
-        parts = self._step.parts
+        parts, n_owned = self._step.parts, self._step.n_owned
         n_angles_total = sum(len(part.angles) for part in parts if part.angles is not None)
         graphs = []
         for p, part in enumerate(parts):
@@ -144,7 +144,7 @@ class Evaluator:
             graphs.append(
                 LocalGraph(
                     partition=p,
-                    n_owned=self._step.n_owned[p],
+                    n_owned=n_owned[p],
                     atoms=self._local_atoms[p][0],
                     numbers=self._local_atoms[p][1],
                     senders=part.senders,

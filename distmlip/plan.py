@@ -31,18 +31,25 @@ class Plan:
     """Bytes that each partition receives, for every exchange of the forward sweep; the backward sweep
     sends as many back."""
 
+    @property
+    def title(self) -> str:
+        """The choices that hold for all partitions, in one line."""
+        recompute = "on" if self.recompute else "off"
+        return f"{self.n_partitions} partitions by {self.method}, recompute {recompute}"
+
+    @property
+    def bytes_received(self) -> list[int]:
+        """By each partition in one forward sweep: all exchanges together."""
+        exchanges = self.bytes_per_exchange.values()
+        return [sum(exchange[p] for exchange in exchanges) for p in range(self.n_partitions)]
+
     def __str__(self) -> str:
         header = ["partition", "owned", "halo", "edges", "bonds", "angles", "bytes in"]
-        received = [sum(column) for column in zip(*self.bytes_per_exchange.values(), strict=True)]
-        received = received or [0] * self.n_partitions
-        columns = [self.owned, self.halo, self.edges, self.bonds, self.angles, received]
+        columns = [self.owned, self.halo, self.edges, self.bonds, self.angles, self.bytes_received]
         rows = [[str(p), *(f"{column[p]:,}" for column in columns)] for p in range(self.n_partitions)]
         rows.append(["sum", *(f"{sum(column):,}" for column in columns)])
         widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
         lines = [
             "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in [header, *rows]
         ]
-        title = (
-            f"{self.n_partitions} partitions by {self.method}, recompute {'on' if self.recompute else 'off'}"
-        )
-        return "\n".join([title, *lines])
+        return "\n".join([self.title, *lines])

@@ -63,14 +63,12 @@ class Cut:
 
 def plan_table(plan: Plan) -> Table:
     """Atoms, edges, bonds and angles of each partition, and what it receives in one forward sweep."""
-    title = f"{plan.n_partitions} partitions by {plan.method}, recompute {'on' if plan.recompute else 'off'}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=plan.title, title_justify="left")
     table.add_column("partition")
     for name in ("owned", "halo", "edges", "bonds", "angles", "kB received"):
         table.add_column(name, justify="right")
-    received = [sum(column) for column in zip(*plan.bytes_per_exchange.values(), strict=True)]
-    received = received or [0] * plan.n_partitions
-    columns = [plan.owned, plan.halo, plan.edges, plan.bonds, plan.angles, [b // 1000 for b in received]]
+    received = [n_bytes // 1000 for n_bytes in plan.bytes_received]
+    columns = [plan.owned, plan.halo, plan.edges, plan.bonds, plan.angles, received]
     for p in range(plan.n_partitions):
         table.add_row(str(p), *(f"{column[p]:,}" for column in columns))
     table.add_section()

@@ -16,7 +16,7 @@ from distmlip.report import Agreement, Cut, agreement_table, draw, plan_table, s
 
 def history(n: int) -> History:
     values = [float(k) for k in range(n)]
-    return History(values, [value + 1 for value in values], values, values)
+    return History(values, [value + 1 for value in values], values)
 
 
 def system(n_partitions: int) -> tuple[Atoms, Cut]:
