@@ -20,7 +20,6 @@ from distmlip.devices import DeviceLike, resolve_devices
 from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
 from distmlip.evaluator import Evaluator, Settings
 from distmlip.models import adapter_for
-from distmlip.models.interface import Evaluation
 from distmlip.options import (
     METHODS,
     check_weights_fit,
@@ -251,11 +250,10 @@ class DistCalculator(Calculator):
     def _results(self, atoms: Atoms) -> dict[str, Any]:
         with self._lock:
             evaluations = self._evaluator.evaluate(atoms)
-        for evaluation in evaluations:
-            _check_finite(evaluation)
         results = self._adapter.results(atoms, evaluations)
+        _check_finite(results)
         volume = volume_of(atoms)
-        if volume > 0:
+        if volume > 0 and self._adapter.conservative:
             virials = np.mean([evaluation.virials for evaluation in evaluations], axis=0)
             results["stress"] = full_3x3_to_voigt_6_stress(-virials.sum(axis=0) / volume)
             results["stresses"] = full_3x3_to_voigt_6_stress(-virials / volume)
@@ -266,8 +264,8 @@ def _rebuild(model: Any, options: dict[str, Any]) -> DistCalculator:
     return DistCalculator(model, **options)
 
 
-def _check_finite(evaluation: Evaluation) -> None:
-    energies, forces = evaluation.atoms["energy"], evaluation.forces
+def _check_finite(results: dict[str, Any]) -> None:
+    energies, forces = results["energies"], results["forces"]
     finite = np.isfinite(energies) & np.isfinite(forces).all(axis=1)
     if not finite.all():
         first = int(np.argmin(finite))

@@ -70,14 +70,16 @@ class Evaluator:
         parts = self._step.parts
         halo = [len(self._decomposition.halo(p)) for p in range(len(parts))]
         cut = [0 if part.cut is None else len(part.cut) for part in parts]
+        received = {"halo": halo, "add": cut, "swap": cut, "all_sum": [int(len(parts) > 1)] * len(parts)}
         n_angles = [0 if part.angles is None else len(part.angles) for part in parts]
         itemsize = torch.empty(0, dtype=self.adapter.dtype).element_size()
         exchanges = {}
         for stage in self._stages_of(0, 0):
             for exchange in stage.before:
-                rows = halo if exchange.kind == "halo" else cut
                 row_bytes = math.prod(exchange.width) * itemsize
-                exchanges[f"{stage.name}: {exchange.kind} {exchange.name}"] = [n * row_bytes for n in rows]
+                exchanges[f"{stage.name}: {exchange.kind} {exchange.name}"] = [
+                    n_rows * row_bytes for n_rows in received[exchange.kind]
+                ]
         return Plan(
             n_partitions=len(parts),
             method=self._decomposition.method,
@@ -165,7 +167,15 @@ class Evaluator:
     def _sweep(self, model: int, graphs: list[LocalGraph]) -> Evaluation:
         stages = [self._stages_of(model, device) for device in self._device_of_partition]
         slots = [self.settings.devices.slots[device] for device in self._device_of_partition]
-        out = core.sweep(self._step, stages, graphs, slots, self.adapter.dtype, not self.settings.recompute)
+        out = core.sweep(
+            self._step,
+            stages,
+            graphs,
+            slots,
+            self.adapter.dtype,
+            keep=not self.settings.recompute,
+            backward=self.adapter.conservative,
+        )
         for stage, (partitions, received) in zip(stages[0], out["counts"], strict=True):
             self._count(stage, [graphs[p] for p in partitions], received)
         return Evaluation(

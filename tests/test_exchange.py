@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, permutations
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 import distmlip  # noqa: F401  (registers the operators)
 
 ops = torch.ops.distmlip
-EXCHANGES = ["gather", "halo", "fold", "add", "scatter"]
+EXCHANGES = ["gather", "halo", "fold", "add", "scatter", "swap", "all_sum"]
 
 
 class Case:
@@ -40,10 +41,19 @@ class Case:
         return [torch.cat([self.x[p][self.groups[p][q]] for p in range(n)]) for q in range(n)]
 
     def call(self, name: str, *x: torch.Tensor) -> list[torch.Tensor]:
-        extra = [[len(t) for t in self.x]] if name == "scatter" else []
-        return getattr(ops, name)(list(x), self.rows, self.counts, *extra)
+        return getattr(ops, name)(list(x), *self.plan(name))
+
+    def plan(self, name: str) -> tuple[Any, ...]:
+        """What the operator takes besides the tensors."""
+        if name == "scatter":
+            return self.rows, self.counts, [len(t) for t in self.x]
+        return {"swap": (self.counts,), "all_sum": ()}.get(name, (self.rows, self.counts))
 
     def inputs(self, name: str) -> list[torch.Tensor]:
+        if name == "swap":
+            return [x[rows] for x, rows in zip(self.x, self.rows, strict=True)]
+        if name == "all_sum":
+            return [x.sum(dim=0) for x in self.x]
         if name == "scatter":
             return self.gathered()
         if name == "fold":
@@ -52,7 +62,7 @@ class Case:
 
 
 def case(name: str, seed: int = 3) -> Case:
-    return Case(3, seed, symmetric=name == "add")
+    return Case(3, seed, symmetric=name in ("add", "swap"))
 
 
 cases = st.builds(Case, st.integers(1, 5), st.integers(0, 10**6), st.sampled_from([(), (2,), (3, 2)]))
@@ -77,6 +87,19 @@ def test_add_sums_both_copies(case: Case) -> None:
         for row, value in zip(rows.tolist(), gathered, strict=True):
             expected[row] += value
         torch.testing.assert_close(summed, expected)
+
+
+@given(symmetric_cases)
+def test_swap_hands_over_the_other_copies(case: Case) -> None:
+    for swapped, gathered in zip(case.call("swap", *case.inputs("swap")), case.gathered(), strict=True):
+        assert torch.equal(swapped, gathered)
+
+
+@given(cases)
+def test_all_sum_gives_everyone_the_sum(case: Case) -> None:
+    x = case.inputs("all_sum")
+    for total in case.call("all_sum", *x):
+        torch.testing.assert_close(total, torch.stack(x).sum(dim=0))
 
 
 @given(cases, st.sampled_from(["gather", "halo"]))
@@ -107,8 +130,7 @@ def test_gradients(name: str) -> None:
 def test_opcheck(name: str) -> None:
     example = case(name)
     inputs = [x.clone().requires_grad_() for x in example.inputs(name)]
-    extra = [[len(t) for t in example.x]] if name == "scatter" else []
-    torch.library.opcheck(getattr(ops, name).default, (inputs, example.rows, example.counts, *extra))
+    torch.library.opcheck(getattr(ops, name).default, (inputs, *example.plan(name)))
 
 
 def test_compile_records_one_operator() -> None:
@@ -139,3 +161,13 @@ def test_plan_that_does_not_fit(change, message: str) -> None:
     example = case("gather")
     with pytest.raises((ValueError, RuntimeError), match=message):
         ops.gather(*change(example.x, example.rows, example.counts))
+
+
+def test_copies_that_do_not_match_and_shapes_that_differ() -> None:
+    x = [torch.ones(2, 3), torch.ones(2, 3)]
+    with pytest.raises((ValueError, RuntimeError), match="shares 2 rows"):
+        ops.swap(x, [0, 2, 1, 0])
+    with pytest.raises((ValueError, RuntimeError), match="must have 1 rows"):
+        ops.swap(x, [0, 1, 1, 0])
+    with pytest.raises((ValueError, RuntimeError), match="must agree"):
+        ops.all_sum([x[0], x[1][:1]])

@@ -3,7 +3,10 @@
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <map>
 #include <memory>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "bindings/bindings.h"
@@ -15,6 +18,7 @@ namespace py = pybind11;
 namespace distmlip::bindings {
 namespace {
 
+using executor::ExchangeSpec;
 using executor::Gradients;
 using executor::StageOutput;
 using executor::StageSpec;
@@ -36,12 +40,23 @@ std::shared_ptr<py::object> shared(py::object object) {
           }};
 }
 
+ExchangeSpec::Kind kind_of(const std::string& name) {
+  static const std::map<std::string, ExchangeSpec::Kind> kinds{{"halo", ExchangeSpec::Kind::halo},
+                                                               {"add", ExchangeSpec::Kind::add},
+                                                               {"swap", ExchangeSpec::Kind::swap},
+                                                               {"all_sum", ExchangeSpec::Kind::all_sum}};
+  const auto found = kinds.find(name);
+  if (found == kinds.end()) {
+    throw std::invalid_argument("exchange of kind '" + name + "'; it must be halo, add, swap or all_sum");
+  }
+  return found->second;
+}
+
 StageSpec spec_of(const py::handle& stage) {
   StageSpec spec;
   spec.name = stage.attr("name").cast<std::string>();
   for (const auto& exchange : stage.attr("before")) {
-    const bool halo = exchange.attr("kind").cast<std::string>() == "halo";
-    spec.before.push_back({halo ? executor::ExchangeSpec::Kind::halo : executor::ExchangeSpec::Kind::add,
+    spec.before.push_back({kind_of(exchange.attr("kind").cast<std::string>()),
                            exchange.attr("name").cast<std::string>(),
                            exchange.attr("width").cast<std::vector<int64_t>>()});
   }
@@ -107,18 +122,15 @@ class PythonStages : public executor::StageRunner {
 };
 
 py::dict run_sweep(const executor::Step& step, const py::list& stages, const py::list& graphs,
-                   std::vector<size_t> slots, at::ScalarType dtype, bool keep) {
+                   std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool backward) {
   executor::SweepRequest request;
   for (const auto& stage : stages[0]) {
     request.stages.push_back(spec_of(stage));
   }
   request.slots = std::move(slots);
-  request.n_owned = step.n_owned();
-  request.n_bonds = step.n_bonds();
-  request.atoms = step.atoms();
-  request.bonds = step.bonds();
-  request.dtype = dtype;
+  request.boundary = {step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(), dtype};
   request.keep = keep;
+  request.backward = backward;
 
   PythonStages runner(stages, graphs);
   executor::SweepResult result;
@@ -170,7 +182,7 @@ void bind_executor(py::module_& module) {
       .def_property_readonly("n_owned", &executor::Step::n_owned)
       .def_property_readonly("n_bonds", &executor::Step::n_bonds);
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
-             py::arg("dtype"), py::arg("keep"));
+             py::arg("dtype"), py::arg("keep"), py::arg("backward"));
 }
 
 }  // namespace distmlip::bindings

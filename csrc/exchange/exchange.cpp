@@ -126,4 +126,43 @@ PerPartition add(const RowPlan& plan, const PerPartition& x) {
   return result;
 }
 
+PerPartition swap(const std::vector<int64_t>& counts, const PerPartition& x) {
+  const size_t n = x.size();
+  TORCH_CHECK_VALUE(counts.size() == n * n, "counts has ", counts.size(), " entries, but ", n,
+                    " partitions need ", n * n);
+  std::vector<PerPartition> sent;
+  for (size_t p = 0; p < n; ++p) {
+    const std::vector<int64_t> mine(counts.begin() + static_cast<int64_t>(p * n),
+                                    counts.begin() + static_cast<int64_t>((p + 1) * n));
+    int64_t n_rows = 0;
+    for (size_t q = 0; q < n; ++q) {
+      TORCH_CHECK_VALUE(mine[q] >= 0 && mine[q] == counts[q * n + p], "partition ", p, " shares ", mine[q],
+                        " rows with partition ", q, ", which shares ", counts[q * n + p],
+                        "; both must be the same number, >= 0");
+      n_rows += mine[q];
+    }
+    TORCH_CHECK_VALUE(x[p].dim() > 0 && x[p].sym_size(0) == n_rows, "the tensor of partition ", p,
+                      " must have ", n_rows, " rows, but its shape is ", x[p].sym_sizes());
+    sent.push_back(split(x[p], mine));
+  }
+  return deliver(sent, x);
+}
+
+PerPartition all_sum(const PerPartition& x) {
+  PerPartition result;
+  if (x.empty()) {
+    return result;
+  }
+  at::Tensor total = x[0].clone();
+  for (size_t p = 1; p < x.size(); ++p) {
+    TORCH_CHECK_VALUE(x[p].sym_sizes() == x[0].sym_sizes(), "the tensor of partition ", p, " has shape ",
+                      x[p].sym_sizes(), ", that of partition 0 ", x[0].sym_sizes(), "; they must agree");
+    total = total + x[p].to(total.device());
+  }
+  for (const auto& tensor : x) {
+    result.push_back(total.to(tensor.device(), total.scalar_type(), /*non_blocking=*/false, /*copy=*/true));
+  }
+  return result;
+}
+
 }  // namespace distmlip::exchange

@@ -42,4 +42,13 @@ PerPartition fold(const RowPlan& plan, const PerPartition& y);
 /// k-th row of p for q and the k-th row of q for p are copies of each other), so add is its own adjoint.
 PerPartition add(const RowPlan& plan, const PerPartition& x);
 
+/// For rows with one copy in another partition, of which x[p] has only those rows, grouped by the other
+/// partition: each becomes its copy. counts[p * P + q] = counts[q * P + p] rows are shared by p and q. Its
+/// own adjoint. Throws c10::ValueError if counts do not fit `x`.
+PerPartition swap(const std::vector<int64_t>& counts, const PerPartition& x);
+
+/// The sum over partitions of tensors of one shape, in the order of partitions, for every one of them. Its
+/// own adjoint. Throws c10::ValueError if shapes differ.
+PerPartition all_sum(const PerPartition& x);
+
 }  // namespace distmlip::exchange

@@ -3,6 +3,8 @@
 //   torch.ops.distmlip.gather(Tensor[] x, Tensor[] rows, int[] counts) -> Tensor[]
 //   torch.ops.distmlip.scatter(Tensor[] y, Tensor[] rows, int[] counts, SymInt[] n_rows) -> Tensor[]
 //   torch.ops.distmlip.halo / fold / add (Tensor[] x, Tensor[] rows, int[] counts) -> Tensor[]
+//   torch.ops.distmlip.swap(Tensor[] x, int[] counts) -> Tensor[]
+//   torch.ops.distmlip.all_sum(Tensor[] x) -> Tensor[]
 //
 // The backward of each is another of them, so they can be differentiated any number of times. A plan is
 // passed as plain tensors and counts (see RowPlan), which is what opcheck and torch.compile understand.
@@ -43,6 +45,8 @@ PerPartition fold_kernel(at::TensorList y, at::TensorList rows, at::IntArrayRef 
 PerPartition add_kernel(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
   return add(checked_plan(x, rows, counts), x.vec());
 }
+PerPartition swap_kernel(at::TensorList x, at::IntArrayRef counts) { return swap(counts.vec(), x.vec()); }
+PerPartition all_sum_kernel(at::TensorList x) { return all_sum(x.vec()); }
 
 /// Calls an operator through the dispatcher, so that a backward can itself be differentiated.
 template <class Signature, class... Arguments>
@@ -67,6 +71,12 @@ PerPartition call_gather(at::TensorList x, at::TensorList rows, at::IntArrayRef 
 PerPartition call_scatter(at::TensorList y, at::TensorList rows, at::IntArrayRef counts,
                           c10::SymIntArrayRef n_rows) {
   return dispatch<Sized>("distmlip::scatter", y, rows, counts, n_rows);
+}
+PerPartition call_swap(at::TensorList x, at::IntArrayRef counts) {
+  return dispatch<PerPartition(at::TensorList, at::IntArrayRef)>("distmlip::swap", x, counts);
+}
+PerPartition call_all_sum(at::TensorList x) {
+  return dispatch<PerPartition(at::TensorList)>("distmlip::all_sum", x);
 }
 
 void save_plan(AutogradContext* context, at::TensorList rows, at::IntArrayRef counts) {
@@ -127,6 +137,29 @@ struct ScatterFunction : torch::autograd::Function<ScatterFunction> {
   }
 };
 
+struct SwapFunction : torch::autograd::Function<SwapFunction> {
+  static variable_list forward(AutogradContext* context, at::TensorList x, at::IntArrayRef counts) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    context->saved_data["counts"] = counts.vec();
+    return call_swap(x, counts);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    variable_list result = call_swap(gradients, context->saved_data["counts"].toIntVector());
+    result.emplace_back();
+    return result;
+  }
+};
+
+struct AllSumFunction : torch::autograd::Function<AllSumFunction> {
+  static variable_list forward(AutogradContext*, at::TensorList x) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return call_all_sum(x);
+  }
+  static variable_list backward(AutogradContext*, const variable_list& gradients) {
+    return call_all_sum(gradients);
+  }
+};
+
 PerPartition gather_autograd(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
   return GatherFunction::apply(x, rows, counts);
 }
@@ -138,6 +171,10 @@ template <auto Operator, auto Adjoint>
 PerPartition unary_autograd(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
   return UnaryFunction<Operator, Adjoint>::apply(x, rows, counts);
 }
+PerPartition swap_autograd(at::TensorList x, at::IntArrayRef counts) {
+  return SwapFunction::apply(x, counts);
+}
+PerPartition all_sum_autograd(at::TensorList x) { return AllSumFunction::apply(x); }
 
 void register_kernels(torch::Library& library) {
   library.impl("gather", &gather_kernel);
@@ -145,6 +182,8 @@ void register_kernels(torch::Library& library) {
   library.impl("halo", &halo_kernel);
   library.impl("fold", &fold_kernel);
   library.impl("add", &add_kernel);
+  library.impl("swap", &swap_kernel);
+  library.impl("all_sum", &all_sum_kernel);
 }
 
 TORCH_LIBRARY(distmlip, library) {
@@ -153,6 +192,8 @@ TORCH_LIBRARY(distmlip, library) {
   library.def("fold(Tensor[] x, Tensor[] rows, int[] counts) -> Tensor[]");
   library.def("add(Tensor[] x, Tensor[] rows, int[] counts) -> Tensor[]");
   library.def("scatter(Tensor[] y, Tensor[] rows, int[] counts, SymInt[] n_rows) -> Tensor[]");
+  library.def("swap(Tensor[] x, int[] counts) -> Tensor[]");
+  library.def("all_sum(Tensor[] x) -> Tensor[]");
 }
 // The kernels are made of ATen operators, so one source serves every device.
 TORCH_LIBRARY_IMPL(distmlip, CPU, library) { register_kernels(library); }
@@ -164,6 +205,8 @@ TORCH_LIBRARY_IMPL(distmlip, Autograd, library) {
   library.impl("halo", &unary_autograd<&call_halo, &call_fold>);
   library.impl("fold", &unary_autograd<&call_fold, &call_halo>);
   library.impl("add", &unary_autograd<&call_add, &call_add>);
+  library.impl("swap", &swap_autograd);
+  library.impl("all_sum", &all_sum_autograd);
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ class Sweep {
   Sweep(const SweepRequest& request, StageRunner& runner)
       : request_(request),
         runner_(runner),
-        n_partitions_(request.n_owned.size()),
+        n_partitions_(request.boundary.n_partitions()),
         state_(n_partitions_),
         gradients_(n_partitions_),
         pullbacks_(request.stages.size(), std::vector<Pullback>(n_partitions_)) {
@@ -41,7 +41,7 @@ class Sweep {
       forward(k);
       runner_.check_interrupt();
     }
-    for (size_t k = n_stages; k-- > 0;) {
+    for (size_t k = request_.backward ? n_stages : 0; k-- > 0;) {
       backward(k);
       runner_.check_interrupt();
     }
@@ -53,7 +53,7 @@ class Sweep {
   void for_each_partition(const std::function<void(size_t)>& job) {
     std::map<size_t, std::vector<size_t>> partitions_of;
     for (size_t p = 0; p < n_partitions_; ++p) {
-      if (request_.n_owned[p] > 0) {
+      if (has_atoms(p)) {
         partitions_of[request_.slots[p]].push_back(p);
       }
     }
@@ -71,7 +71,7 @@ class Sweep {
     std::vector<Tensors> inputs(n_partitions_);
     for (size_t p = 0; p < n_partitions_; ++p) {
       for (const auto& name : stage.reads) {
-        if (request_.n_owned[p] > 0) {
+        if (has_atoms(p)) {
           inputs[p][name] = state_[p].at(name);
         }
       }
@@ -83,9 +83,12 @@ class Sweep {
     const bool last = k + 1 == request_.stages.size();
     for_each_partition([&](size_t p) {
       // The last stage goes back at once, so only one partition's is ever in memory.
-      StageOutput output = runner_.run(k, p, inputs[p], request_.keep || last);
+      const bool keep = request_.backward && (request_.keep || last);
+      StageOutput output = runner_.run(k, p, inputs[p], keep);
       inputs[p].clear();
-      if (last) {
+      if (!request_.backward) {
+        output.pullback = nullptr;
+      } else if (last) {
         pull_back(p, {{kEnergy, at::ones_like(output.tensors.at(kEnergy))}}, output.pullback);
       } else {
         pullbacks_[k][p] = std::move(output.pullback);
@@ -93,41 +96,28 @@ class Sweep {
       outputs[p] = std::move(output.tensors);
     });
     for (size_t p = 0; p < n_partitions_; ++p) {
-      if (request_.n_owned[p] > 0) {
+      if (has_atoms(p)) {
         store(k, p, outputs[p]);
       }
     }
   }
 
   void exchange_forward(size_t k, const ExchangeSpec& spec, std::vector<Tensors>& inputs) {
-    const auto& plan = plan_of(spec);
-    const PerPartition rows = spec.kind == ExchangeSpec::Kind::halo
-                                  ? exchange::halo(plan, collect(inputs, spec))
-                                  : exchange::add(plan, collect(inputs, spec));
+    PerPartition rows = request_.boundary.forward(spec, collect(inputs, spec.name));
+    result_.counts[k].received[spec.name] += request_.boundary.received(spec);
     for (size_t p = 0; p < n_partitions_; ++p) {
-      result_.counts[k].received[spec.name] += plan.received(static_cast<int64_t>(p));
-      inputs[p][spec.name] = rows[p];
+      inputs[p][spec.name] = std::move(rows[p]);
     }
   }
 
-  /// The tensor of every partition; zero rows where a partition has none.
-  PerPartition collect(const std::vector<Tensors>& tensors, const ExchangeSpec& spec) const {
+  /// The tensor of every partition; undefined where there is none.
+  static PerPartition collect(const std::vector<Tensors>& tensors, const std::string& name) {
     PerPartition all;
-    for (size_t p = 0; p < n_partitions_; ++p) {
-      const auto found = tensors[p].find(spec.name);
-      all.push_back(found != tensors[p].end() ? found->second : zeros(spec, p, 0));
+    for (const auto& of_partition : tensors) {
+      const auto found = of_partition.find(name);
+      all.push_back(found != of_partition.end() ? found->second : at::Tensor());
     }
     return all;
-  }
-
-  at::Tensor zeros(const ExchangeSpec& spec, size_t p, int64_t n_rows) const {
-    std::vector<int64_t> shape{n_rows};
-    shape.insert(shape.end(), spec.width.begin(), spec.width.end());
-    return at::zeros(shape, at::TensorOptions(request_.dtype).device(request_.atoms.rows[p].device()));
-  }
-
-  const exchange::RowPlan& plan_of(const ExchangeSpec& spec) const {
-    return spec.kind == ExchangeSpec::Kind::halo ? request_.atoms : request_.bonds;
   }
 
   void store(size_t k, size_t p, Tensors& outputs) {
@@ -199,32 +189,20 @@ class Sweep {
   }
 
   void exchange_backward(const ExchangeSpec& spec) {
-    const auto& plan = plan_of(spec);
-    PerPartition rows;
-    bool any = false;
-    for (size_t p = 0; p < n_partitions_; ++p) {
-      const auto found = input_gradients_[p].find(spec.name);
-      any = any || found != input_gradients_[p].end();
-      rows.push_back(found != input_gradients_[p].end() ? found->second
-                                                        : zeros(spec, p, input_rows(spec, p)));
-    }
-    if (!any) {
+    PerPartition gradients = collect(input_gradients_, spec.name);
+    const auto is_zero = [](const at::Tensor& gradient) { return !gradient.defined(); };
+    if (std::all_of(gradients.begin(), gradients.end(), is_zero)) {
       return;
     }
-    rows = spec.kind == ExchangeSpec::Kind::halo ? exchange::fold(plan, rows) : exchange::add(plan, rows);
+    gradients = request_.boundary.backward(spec, std::move(gradients));
     for (size_t p = 0; p < n_partitions_; ++p) {
-      if (request_.n_owned[p] > 0) {
-        input_gradients_[p][spec.name] = rows[p];
+      if (has_atoms(p)) {
+        input_gradients_[p][spec.name] = std::move(gradients[p]);
       }
     }
   }
 
-  /// Rows of an exchanged tensor as the stage got it.
-  int64_t input_rows(const ExchangeSpec& spec, size_t p) const {
-    return spec.kind == ExchangeSpec::Kind::halo
-               ? request_.n_owned[p] + request_.atoms.received(static_cast<int64_t>(p))
-               : request_.n_bonds[p];
-  }
+  bool has_atoms(size_t p) const { return request_.boundary.n_owned[p] > 0; }
 
   const SweepRequest& request_;
   StageRunner& runner_;

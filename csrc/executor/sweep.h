@@ -14,18 +14,11 @@
 #include <string>
 #include <vector>
 
-#include "exchange/exchange.h"
+#include "executor/boundary.h"
 
 namespace distmlip::executor {
 
 using Tensors = std::map<std::string, at::Tensor>;
-
-struct ExchangeSpec {
-  enum class Kind { halo, add };
-  Kind kind;
-  std::string name;
-  std::vector<int64_t> width;  ///< of a row: what a partition without rows takes part with
-};
 
 /// What the sweep knows of a stage (distmlip/models/interface.py, Stage).
 struct StageSpec {
@@ -56,12 +49,10 @@ class StageRunner {
 
 struct SweepRequest {
   std::vector<StageSpec> stages;
-  std::vector<size_t> slots;     ///< worker of each partition
-  std::vector<int64_t> n_owned;  ///< atoms of each partition; stages never run on zero of them
-  std::vector<int64_t> n_bonds;  ///< bonds of each partition
-  exchange::RowPlan atoms, bonds;
-  at::ScalarType dtype = at::kDouble;
-  bool keep = true;  ///< false: the inside of a stage is computed again in its backward
+  std::vector<size_t> slots;  ///< worker of each partition
+  Boundary boundary;          ///< stages never run on partitions without atoms
+  bool keep = true;           ///< false: the inside of a stage is computed again in its backward
+  bool backward = true;       ///< false: no gradients of the energy are wanted
 };
 
 struct StageCounts {

@@ -54,6 +54,13 @@ class BondGraph:
     def n_bonds(self) -> int:
         return len(self.bond_edge)
 
+    def reverse_edges(self) -> Tensor:
+        """(n_edges,) int64: the reverse of each directed edge; -1 where another partition owns it."""
+        edges = torch.arange(len(self.edge_bond), device=self.edge_bond.device)
+        both = torch.zeros_like(self.bond_edge).index_add(0, self.edge_bond, edges)
+        copies = torch.bincount(self.edge_bond, minlength=self.n_bonds)[self.edge_bond]
+        return torch.where(copies == 2, both[self.edge_bond] - edges, -1)
+
 
 @dataclass(frozen=True)
 class LocalGraph:
@@ -108,7 +115,28 @@ class Add:
     kind: ClassVar[str] = "add"
 
 
-Exchange = Halo | Add
+@dataclass(frozen=True)
+class Swap:
+    """Before the stage, ``name`` (n_cut, *width), one row per cut bond in the order of ``graph.bonds.cut``,
+    becomes the rows that the partitions with the other copies gave."""
+
+    name: str
+    width: tuple[int, ...]
+    kind: ClassVar[str] = "swap"
+
+
+@dataclass(frozen=True)
+class AllSum:
+    """Before the stage, ``name``, one tensor of shape ``width`` per partition, becomes their sum."""
+
+    name: str
+    width: tuple[int, ...]
+    kind: ClassVar[str] = "all_sum"
+
+
+Exchange = Halo | Add | Swap | AllSum
+"""All are differentiable: the backward sweep runs their adjoints. Partitions without atoms take part with
+zeros, so ``width`` must be right."""
 
 
 class Stage(Protocol):
@@ -250,7 +278,8 @@ class Evaluation:
     system: Mapping[str, np.ndarray]
     """The stages' ``system_results``, summed over partitions."""
     forces: np.ndarray
-    """(n_atoms, 3) float64, eV/Å."""
+    """(n_atoms, 3) float64, eV/Å: minus the gradient of the energy; zeros if the adapter is not
+    ``conservative``, as are the virials."""
     virials: np.ndarray
     """(n_atoms, 3, 3) float64, eV: each atom's symmetric share of ``-dE/dstrain``; half of each edge's to
     either end. Their sum is the virial of the system; ``stress = -virial / volume``."""
@@ -268,6 +297,9 @@ class Adapter(ABC):
     """Å; for models with angles."""
     dtype: torch.dtype
     """In which the model is evaluated."""
+    conservative: bool = True
+    """Whether forces are the gradient of the energy. If not, no backward sweep is made and no stress comes from
+    virials: :meth:`results` takes forces (and stress, if the model has one) from outputs of the stages."""
     supported_numbers: frozenset[int]
     """Atomic numbers that the model knows."""
     implemented_properties: Sequence[str]
@@ -285,7 +317,8 @@ class Adapter(ABC):
     @abstractmethod
     def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         """ASE results from one evaluation per model: every key of the original calculator, in ASE's units.
-        ``stress`` and ``stresses`` (Voigt-6, eV/Å^3) are added by the calculator from the virials."""
+        If the adapter is conservative, the calculator adds ``stress`` and ``stresses`` (Voigt-6, eV/Å^3) from
+        the virials."""
 
     @abstractmethod
     def reference(self, dtype: torch.dtype | None = None) -> Calculator:

@@ -1,6 +1,7 @@
 """A small model with everything that the executor offers, and its undivided form written independently.
 
-Two message-passing layers over atoms (halo), and a three-body term that sums over both ends of a bond (add).
+Two message-passing layers over atoms (halo) that also see the mean of all atoms (all_sum), a three-body term
+that sums over both ends of a bond (add), and a product of what the two ends of a bond say (swap).
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from torch import Tensor, nn
 
-from distmlip.models.interface import Adapter, Add, EagerStage, Evaluation, Halo, LocalGraph, Stage, Tensors
+from distmlip.models.interface import (
+    Adapter,
+    Add,
+    AllSum,
+    EagerStage,
+    Evaluation,
+    Halo,
+    LocalGraph,
+    Stage,
+    Swap,
+    Tensors,
+)
 
 CUTOFF, BOND_CUTOFF, WIDTH = 4.0, 2.9, 6
 
@@ -36,6 +48,10 @@ class ToyModel(nn.Module):
         cosine = torch.nn.functional.cosine_similarity(first, second, dim=1)
         return (1 + cosine) * _fade(first) * _fade(second)
 
+    def opinion(self, sender: Tensor, vectors: Tensor) -> Tensor:
+        """What the receiver of a short edge says of it: not what the other end says."""
+        return torch.tanh(sender @ self.readout) * _fade(vectors)
+
 
 def _fade(vectors: Tensor) -> Tensor:
     return (1 - torch.linalg.vector_norm(vectors, dim=1) / BOND_CUTOFF).clamp(min=0) ** 2
@@ -56,6 +72,7 @@ def undivided(model: ToyModel, atoms: Atoms) -> dict[str, Any]:
         messages = model.message(x[senders], x[receivers], vectors)
         x = x + torch.zeros_like(x).index_add(0, receivers, messages)
         layers.append(x)
+        x = x - x.sum(dim=0) / 7 if len(layers) == 1 else x
     energy = (x**2 @ model.readout).sum() + 0.3 * layers[0].sum()
     short = torch.linalg.vector_norm(vectors, dim=1) < BOND_CUTOFF
     bonds: dict[tuple[int, ...], Tensor] = {}
@@ -69,6 +86,12 @@ def undivided(model: ToyModel, atoms: Atoms) -> dict[str, Any]:
                 angle = model.angle(vectors[first : first + 1], vectors[second : second + 1])[0]
                 bonds[bond] = bonds.get(bond, 0.0) + angle
     energy = energy + sum(2 * total**2 for total in bonds.values())
+    embedded = model.embedding[torch.as_tensor(atoms.numbers)]
+    opinions: dict[tuple[int, ...], list[Tensor]] = {}
+    for edge, bond in keys.items():
+        said = model.opinion(embedded[senders[edge]][None], vectors[edge : edge + 1])
+        opinions.setdefault(bond, []).append(said[0])
+    energy = energy + sum(2 * first * second for first, second in opinions.values())
     gradients = torch.autograd.grad(energy, [positions, strain], allow_unused=True, materialize_grads=True)
     return {
         "energy": energy.item(),
@@ -82,9 +105,13 @@ def _embed(model: ToyModel) -> EagerStage:
         x = model.embedding[graph.numbers]
         messages = model.message(x[graph.senders], x[graph.receivers], vectors)
         out = x[: graph.n_owned].index_add(0, graph.receivers, messages)
-        return {"features": out, "first": out}
+        assert graph.bonds is not None
+        edges = graph.bonds.bond_edge[graph.bonds.cut]
+        opinions = model.opinion(x[graph.senders[edges]], vectors[edges])
+        return {"features": out, "first": out, "sum": out.sum(dim=0), "cut_opinions": opinions[:, None]}
 
-    return EagerStage("first layer", function, writes=("features", "first"), computes=("atoms", "edges"))
+    writes = ("features", "first", "sum", "cut_opinions")
+    return EagerStage("first layer", function, writes=writes, computes=("atoms", "edges"))
 
 
 def _angles(model: ToyModel) -> EagerStage:
@@ -101,24 +128,43 @@ def _angles(model: ToyModel) -> EagerStage:
 def _finish(model: ToyModel) -> EagerStage:
     def function(graph: LocalGraph, vectors: Tensor, inputs: Tensors) -> Tensors:
         assert graph.bonds is not None
-        x = inputs["features"]
+        x = inputs["features"] - inputs["sum"] / 7
         messages = model.message(x[graph.senders], x[graph.receivers], vectors)
         out = x[: graph.n_owned].index_add(0, graph.receivers, messages)
         # Each end of a bond counts once, with the sum of both ends.
         per_edge = inputs["bond_total"][graph.bonds.edge_bond, 0] ** 2
         energy = (out**2 @ model.readout).index_add(0, graph.receivers, per_edge)
         energy = energy + 0.3 * inputs["first"].sum(dim=1)
+        theirs = _opinions_of_the_other_ends(model, graph, vectors, inputs["cut_opinions"][:, 0])
+        mine = model.opinion(model.embedding[graph.numbers[graph.senders]], vectors)
+        energy = energy.index_add(0, graph.receivers, mine * theirs)
         return {"energy": energy, "norm": out.norm(dim=1), "total": out.sum(0)}
 
     return EagerStage(
         "second layer",
         function,
-        before=(Halo("features", (WIDTH,)), Add("bond_total", (1,))),
-        reads=("features", "first", "bond_total"),
+        before=(
+            Halo("features", (WIDTH,)),
+            Add("bond_total", (1,)),
+            AllSum("sum", (WIDTH,)),
+            Swap("cut_opinions", (1,)),
+        ),
+        reads=("features", "first", "bond_total", "sum", "cut_opinions"),
         results=("energy", "norm"),
         system_results=("total",),
         computes=("atoms", "edges"),
     )
+
+
+def _opinions_of_the_other_ends(model: ToyModel, graph: LocalGraph, vectors: Tensor, cut: Tensor) -> Tensor:
+    """(n_edges,): of the reverse of each edge; of long ones nothing."""
+    assert graph.bonds is not None
+    reverse = graph.bonds.reverse_edges()
+    there = reverse >= 0
+    values = vectors.new_zeros(graph.n_edges)
+    senders = model.embedding[graph.numbers[graph.receivers[there]]]
+    values = values.index_put((torch.nonzero(there)[:, 0],), model.opinion(senders, -vectors[there]))
+    return values.index_put((graph.bonds.bond_edge[graph.bonds.cut],), cut)
 
 
 class ToyAdapter(Adapter):

@@ -68,10 +68,10 @@ executor::SweepRequest request(size_t n_workers) {
                     {"second", {{executor::ExchangeSpec::Kind::halo, "x", {1}}}, {"x"}, {}, {"energy"}, {}}};
   for (int64_t p = 0; p < kPartitions; ++p) {
     request.slots.push_back(static_cast<size_t>(p) % n_workers);
-    request.n_owned.push_back(kOwned);
-    request.n_bonds.push_back(0);
+    request.boundary.n_owned.push_back(kOwned);
+    request.boundary.n_bonds.push_back(0);
   }
-  request.atoms = ring_plan();
+  request.boundary.atoms = ring_plan();
   return request;
 }
 
