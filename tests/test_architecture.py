@@ -36,6 +36,8 @@ MODEL_PACKAGES = {
     "pymatgen": "chgnet",
     "mace": "mace",
     "e3nn": "mace",
+    "matgl": "matgl",
+    "torch_geometric": "matgl",
 }
 
 MAX_HEADER_LINES = 150

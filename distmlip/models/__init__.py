@@ -10,7 +10,12 @@ import torch
 from distmlip.errors import UnsupportedModelError
 from distmlip.models.interface import Adapter
 
-FAMILIES = {"chgnet": "distmlip.models.chgnet", "mace": "distmlip.models.mace"}
+FAMILIES = {
+    "chgnet": "distmlip.models.chgnet",
+    "mace": "distmlip.models.mace",
+    "matgl": "distmlip.models.matgl",
+    "sevenn": "distmlip.models.sevennet",
+}
 """Top-level package that a model's class (or one of its bases) comes from -> module of its adapter."""
 
 

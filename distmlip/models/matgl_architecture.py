@@ -1,0 +1,73 @@
+"""What all kinds of matgl networks have in common as parts of the adapter."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers
+from matgl.apps.pes import Potential
+from torch import Tensor, nn
+
+from distmlip.models.interface import EagerStage, LocalGraph, Tensors
+
+
+class Architecture(ABC):
+    """One kind of network inside a ``Potential``: what it is, and its stages.
+
+    It is made of the user's potential to be asked what it is, and of every replica to be run.
+    """
+
+    name: ClassVar[str]
+    """What the network is called in messages."""
+    bond_cutoff: float | None = None
+    """Å; for networks with three-body terms."""
+    options: tuple[str, ...] = ()
+    """What it reads besides the structure: arguments of ``PESCalculator``."""
+    site_properties: tuple[str, ...] = ()
+    """ASE results per atom, besides energies, that its stages give as ``results``."""
+
+    def __init__(self, potential: Potential) -> None:
+        self.potential = potential
+        self.network: Any = network_of(potential)
+        self.cutoff = float(self.network.cutoff)
+        numbers = [atomic_numbers[symbol] for symbol in self.network.element_types]
+        device = potential.data_std.device
+        self._element_of_number = torch.full((max(numbers) + 1,), -1, device=device)
+        self._element_of_number[numbers] = torch.arange(len(numbers), device=device)
+
+    @abstractmethod
+    def require_supported(self) -> None:
+        """Raise UnsupportedModelError if the network has a part that cannot be distributed, naming it."""
+
+    def prepare(self) -> None:  # noqa: B027  not every network has to be
+        """Change the network, that of a new replica, so that it can be run in stages."""
+
+    @abstractmethod
+    def stages(self) -> Sequence[tuple[EagerStage, frozenset[str]]]:
+        """The stages with the names of the derived tensors that they read (see ``with_derived``)."""
+
+    @abstractmethod
+    def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
+        """The named functions of edge vectors and types."""
+
+    def system(self, atoms: Atoms, options: Mapping[str, Any]) -> Tensors:  # noqa: ARG002  read by some
+        """What the stages find in ``graph.system``; see :meth:`Adapter.system`."""
+        return {}
+
+    def elements(self, graph: LocalGraph) -> Tensor:
+        """(n_local,) int64: position of each atom's element in the network's ``element_types``."""
+        return self._element_of_number[graph.numbers]
+
+    def scaled(self, site_energies: Tensor) -> Tensor:
+        """(n_owned,) float64 in eV, of what the network gives, without reference energies."""
+        return site_energies.double() * self.potential.data_std.double()
+
+
+def network_of(potential: Potential) -> nn.Module:
+    """The network of a potential, also of one with ``compile_model=True``: not compiled."""
+    network: nn.Module = getattr(potential.model, "_orig_mod", potential.model)
+    return network

@@ -1,0 +1,202 @@
+"""The two ways in which matgl's TensorNet computes with 3 x 3 tensors: in plain torch, and in warp kernels.
+
+A tensor is the sum of its parts: a scalar times the identity, a skew-symmetric and a symmetric traceless one.
+Everything here is applied to tensors of all channels, and made of the functions and methods that the model's
+own layers are made of.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from matgl.utils.maths import decompose_tensor, tensor_norm
+from torch import Tensor, nn
+
+from distmlip.models.interface import LocalGraph, Tensors
+
+Parts = Sequence[Tensor]
+
+
+class Algebra(ABC):
+    """Operations on tensors in the layout of one of the two."""
+
+    graph_tensors: tuple[str, ...] = ()
+    """Derived tensors that message passing reads besides what is in the graph."""
+
+    @abstractmethod
+    def shape(self, units: int) -> tuple[int, ...]:
+        """Of one atom's tensor."""
+
+    @abstractmethod
+    def split(self, tensors: Tensor) -> Parts:
+        """The three parts of tensors."""
+
+    @abstractmethod
+    def join(self, parts: Parts) -> Tensor:
+        """The tensors of three parts."""
+
+    @abstractmethod
+    def mix(self, linears: Iterable[nn.Module], tensors: Tensor) -> Parts:
+        """Apply a linear map over the channels to each part of tensors."""
+
+    @abstractmethod
+    def normalised(self, tensors: Tensor) -> Tensor:
+        """Tensors divided by one more than their squared norm."""
+
+    @abstractmethod
+    def product(self, left: Tensor, right: Tensor) -> Tensor:
+        """Matrix products."""
+
+    @abstractmethod
+    def anticommutator(self, left: Tensor, right: Tensor) -> Tensor:
+        """The sum of the matrix products in both orders."""
+
+    @abstractmethod
+    def invariants(self, tensors: Tensor) -> Tensor:
+        """(n, 3 * units): squared norms of the parts."""
+
+    def graph_of(self, graph: LocalGraph) -> Tensors:  # noqa: ARG002  only one of them needs any
+        """The tensors in :attr:`graph_tensors`."""
+        return {}
+
+    @abstractmethod
+    def embedding(self, layer: Any, graph: LocalGraph, elements: Tensor, edges: Tensors) -> Tensor:
+        """Tensors of the owned atoms from those of their edges."""
+
+    @abstractmethod
+    def messages(
+        self, layer: Any, graph: LocalGraph, parts: Parts, weights: Tensor, edges: Tensors
+    ) -> Tensor:
+        """Tensors of the owned atoms: sums over their edges of the senders' parts times (n_edges, 3 * units)
+        weights."""
+
+
+class TorchAlgebra(Algebra):
+    """Tensors of shape (n, units, 3, 3); so are all their parts."""
+
+    def shape(self, units: int) -> tuple[int, ...]:
+        return units, 3, 3
+
+    def split(self, tensors: Tensor) -> Parts:
+        parts: Parts = decompose_tensor(tensors)
+        return parts
+
+    def join(self, parts: Parts) -> Tensor:
+        scalar, skew, traceless = parts
+        return scalar + skew + traceless
+
+    def mix(self, linears: Iterable[nn.Module], tensors: Tensor) -> Parts:
+        parts = zip(linears, self.split(tensors), strict=True)
+        return [linear(part.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for linear, part in parts]
+
+    def normalised(self, tensors: Tensor) -> Tensor:
+        result: Tensor = tensors / (tensor_norm(tensors) + 1)[..., None, None]
+        return result
+
+    def product(self, left: Tensor, right: Tensor) -> Tensor:
+        return left @ right
+
+    def anticommutator(self, left: Tensor, right: Tensor) -> Tensor:
+        return right @ left + left @ right
+
+    def invariants(self, tensors: Tensor) -> Tensor:
+        return torch.cat([tensor_norm(part) for part in self.split(tensors)], dim=-1)
+
+    def embedding(self, layer: Any, graph: LocalGraph, elements: Tensor, edges: Tensors) -> Tensor:
+        # The layer would go on with a row for every atom that it has the species of.
+        aggregate = layer.aggregate
+        layer.aggregate = partial(_aggregate_at_first, aggregate, graph.n_owned)
+        edge_index = torch.stack([graph.receivers, graph.senders])
+        try:
+            tensors: Tensor
+            tensors, _ = layer(elements, edge_index, edges["radial"], edges["lengths"], edges["vectors"])
+        finally:
+            layer.aggregate = aggregate
+        return tensors
+
+    def messages(
+        self, layer: Any, graph: LocalGraph, parts: Parts, weights: Tensor, _edges: Tensors
+    ) -> Tensor:
+        edge_index = torch.stack([graph.receivers, graph.senders])
+        weights = weights.view(graph.n_edges, layer.units, 3)
+        messages = layer.message(edge_index, *parts, weights)
+        return self.join(layer.aggregate(messages, graph.receivers, graph.n_owned))
+
+
+def _aggregate_at_first(
+    aggregate: Callable[..., Any], n_owned: int, messages: Any, receivers: Tensor, dim_size: int
+) -> Any:
+    assert n_owned <= dim_size
+    return aggregate(messages, receivers, n_owned)
+
+
+class WarpAlgebra(Algebra):
+    """Tensors of shape (n, 3, 3, units); their parts have 1, 3 and 5 components: (n, components, units)."""
+
+    graph_tensors = ("row_data", "row_indices", "row_indptr", "col_data", "col_indices", "col_indptr")
+    """Compressed sparse rows and columns: the edges of every receiver, and of every sender."""
+
+    def __init__(self) -> None:
+        from matgl import ops  # there only with warp-lang and nvalchemi-toolkit-ops
+
+        self._ops = ops
+
+    def shape(self, units: int) -> tuple[int, ...]:
+        return 3, 3, units
+
+    def split(self, tensors: Tensor) -> Parts:
+        parts: Parts = self._ops.fn_decompose_tensor(tensors)
+        return parts
+
+    def join(self, parts: Parts) -> Tensor:
+        tensors: Tensor = self._ops.fn_compose_tensor(*parts)
+        return tensors
+
+    def mix(self, linears: Iterable[nn.Module], tensors: Tensor) -> Parts:
+        return [linear(part) for linear, part in zip(linears, self.split(tensors), strict=True)]
+
+    def normalised(self, tensors: Tensor) -> Tensor:
+        return tensors / ((tensors * tensors).sum((-3, -2), keepdim=True) + 1)
+
+    def product(self, left: Tensor, right: Tensor) -> Tensor:
+        tensors: Tensor = self._ops.fn_tensor_matmul_so3_3x3(left, right)
+        return tensors
+
+    def anticommutator(self, left: Tensor, right: Tensor) -> Tensor:
+        tensors: Tensor = self._ops.fn_tensor_matmul_o3_3x3(left, right)
+        return tensors
+
+    def invariants(self, tensors: Tensor) -> Tensor:
+        invariants: Tensor = self._ops.fn_tensor_norm3(tensors)
+        return invariants
+
+    def graph_of(self, graph: LocalGraph) -> Tensors:
+        edge_index = torch.stack([graph.receivers, graph.senders]).int()
+        tensors = self._ops.graph_transform(edge_index, graph.n_local)
+        return dict(zip(self.graph_tensors, tensors, strict=True))
+
+    def embedding(self, layer: Any, graph: LocalGraph, elements: Tensor, edges: Tensors) -> Tensor:
+        edge_index = torch.stack([graph.receivers, graph.senders])
+        tensors: Tensor = layer(
+            elements,
+            edge_index,
+            edges["lengths"],
+            edges["vectors"],
+            edges["radial"],
+            edges["row_data"],
+            edges["row_indptr"][: graph.n_owned + 1],
+        )
+        return tensors
+
+    def messages(
+        self, layer: Any, graph: LocalGraph, parts: Parts, weights: Tensor, edges: Tensors
+    ) -> Tensor:
+        weights = weights.view(graph.n_edges, layer.units, 3).mT.contiguous()
+        compressed = (edges[name] for name in self.graph_tensors)
+        # It has a row for every sender, those of halo atoms without work: no edge ends at them.
+        messages = self._ops.fn_message_passing(*parts, weights, *compressed)
+        return self.join([message[: graph.n_owned] for message in messages])
