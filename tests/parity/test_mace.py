@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, number_of
 from support.mace_models import (
     NARROW,
     OPTIONS,
@@ -22,7 +23,7 @@ from support.mace_models import (
     narrow,
     torch_globals,
 )
-from support.parity import EXACT, assert_parity, difference_quotient, original
+from support.parity import EXACT, original
 from support.structures import STRUCTURES, Structure, oxide_cell, rattled
 
 from distmlip import DistCalculator
@@ -32,65 +33,37 @@ from distmlip.models.mace import MACECalculator, adapt
 # Of e3nn and opt_einsum_fx, while the models are made.
 pytestmark = pytest.mark.filterwarnings("ignore:The TorchScript type system:UserWarning")
 
-MORE_THAN_ATOMS = "more than atoms"
-PARTITIONS = (1, 2, 3, 4, 8, MORE_THAN_ATOMS)
 
+class TestMACE(ModelContract):
+    kinds = (RESIDUAL, *(kind for kind in NARROW if kind != RESIDUAL))
+    structures_of_kinds = ("oxide", "two_far_apart_molecules", "one_atom")
+    published = ("MACE-MP-0 medium",)
 
-def number_of(partitions: int | str, atoms: Atoms) -> int:
-    return len(atoms) + 3 if partitions == MORE_THAN_ATOMS else int(partitions)
+    def model(self, kind: str) -> Any:
+        return narrow(kind)
 
+    def published_model(self, name: str) -> Any:
+        return mp0_medium()
 
-def check(model: Any, structure: Structure, partitions: int | str, **options: Any) -> dict[str, float]:
-    for atoms in (structure.atoms, structure.reference):
+    def fresh_model(self) -> Any:
+        return build_narrow("zbl_and_agnesi").train()
+
+    def options_of(self, name: str) -> dict[str, Any]:
+        return OPTIONS.get(name, {})
+
+    def prepare(self, atoms: Atoms) -> Atoms:
         atoms.info.update(charge=-1.3, spin=3)
-    n_partitions = number_of(partitions, structure.atoms)
-    return assert_parity(model, structure.atoms, n_partitions, reference_atoms=structure.reference, **options)
+        return atoms
+
+
+def check(model: Any, structure: Structure, partitions: int, **options: Any) -> dict[str, float]:
+    return TestMACE().check(model, "", structure, partitions, **options)
 
 
 def small_oxide() -> Atoms:
     atoms = rattled(oxide_cell(), 0.08)
     atoms.info.update(charge=-1.3, spin=3)
     return atoms
-
-
-@pytest.mark.parametrize("partitions", PARTITIONS)
-@pytest.mark.parametrize("build", STRUCTURES.values(), ids=STRUCTURES)
-def test_any_structure_over_any_number_of_partitions(
-    build: Callable[[], Structure], partitions: int | str
-) -> None:
-    check(narrow(), build(), partitions)
-
-
-@pytest.mark.parametrize("partitions", [1, 3])
-@pytest.mark.parametrize("structure", ["oxide", "two_far_apart_molecules", "one_atom"])
-@pytest.mark.parametrize("kind", NARROW)
-def test_every_kind_of_model(kind: str, structure: str, partitions: int) -> None:
-    check(narrow(kind), STRUCTURES[structure](), partitions, **OPTIONS.get(kind, {}))
-
-
-@pytest.mark.parametrize("kind", NARROW)
-def test_recomputed_stages_give_the_same(kind: str) -> None:
-    check(narrow(kind), STRUCTURES["metal_with_vacancies"](), 3, recompute=True, **OPTIONS.get(kind, {}))
-
-
-@pytest.mark.parametrize("partitions", [1, 4])
-@pytest.mark.parametrize("kind", [RESIDUAL, "zbl_and_agnesi", "two_heads", "charge_and_spin"])
-def test_single_precision_is_no_worse_than_the_original(kind: str, partitions: int) -> None:
-    options = OPTIONS.get(kind, {})
-    check(narrow(kind), STRUCTURES["oxide"](), partitions, dtype=torch.float32, **options)
-
-
-@pytest.mark.parametrize("partitions", [1, 4])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize(
-    "structure",
-    [
-        pytest.param(name, marks=[] if name == "thin_in_one_direction" else pytest.mark.slow)
-        for name in STRUCTURES
-    ],
-)
-def test_published_size(structure: str, dtype: torch.dtype, partitions: int) -> None:
-    check(mp0_medium(), STRUCTURES[structure](), partitions, dtype=dtype)
 
 
 # ---- results
@@ -176,7 +149,7 @@ def test_an_embedded_quantity_with_a_name_of_its_own() -> None:
     assert_same_results(results_of(DistCalculator(model, partitions=2, **keys), atoms), theirs)
 
 
-@pytest.mark.parametrize("partitions", [1, 3, MORE_THAN_ATOMS])
+@pytest.mark.parametrize("partitions", [1, 3, PARTITIONS[-1]])
 def test_quantities_embedded_of_every_atom(partitions: int | str) -> None:
     specs = {
         "site": {"type": "continuous", "per": "atom", "in_dim": 2, "emb_dim": 8},
@@ -210,28 +183,6 @@ def test_verify_compares_no_stress_that_the_original_gets_wrong(structure: str, 
     assert verification.stress is None or verification.stress <= 1e-11
 
 
-def test_forces_and_stress_are_derivatives_of_the_energy() -> None:
-    atoms, step = small_oxide(), 1e-4
-    atoms.calc = DistCalculator(narrow(), partitions=3)
-    for atom, axis in ((0, 0), (3, 1), (7, 2)):
-
-        def move(moved: Atoms, h: float, row: tuple[int, int] = (atom, axis)) -> None:
-            moved.positions[row] += h
-
-        slope = difference_quotient(atoms, step, move)
-        assert -slope == pytest.approx(atoms.get_forces()[atom, axis], abs=1e-5)
-    stress = atoms.get_stress(voigt=False)
-    for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (0, 2)):
-        strain = np.zeros((3, 3))
-        strain[i, j] = 1.0
-
-        def deform(strained: Atoms, h: float, strain: np.ndarray = strain) -> None:
-            strained.set_cell(strained.cell.array @ (np.eye(3) + h * strain), scale_atoms=True)
-
-        slope = difference_quotient(atoms, step, deform)
-        assert slope / atoms.get_volume() == pytest.approx(stress[i, j], abs=1e-6)
-
-
 # ---- nothing is computed twice
 
 PARTS = re.compile(
@@ -244,29 +195,17 @@ ON_HALO_TOO = re.compile(r"node_embedding|interactions\.0\.linear_(up|down)|.*\.
 
 @pytest.mark.parametrize("partitions", PARTITIONS)
 @pytest.mark.parametrize("kind", [*interaction_classes, "zbl_and_agnesi", "three_layers"])
-def test_nothing_is_computed_twice(kind: str, partitions: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, atoms = narrow(kind), STRUCTURES["metal_with_vacancies"]().atoms
+def test_nothing_is_computed_twice(kind: str, partitions: int | str) -> None:
+    model = narrow(kind)
     reference = adapt(model).reference()
-    theirs, ours = Counter(), Counter()
-    count_rows(reference.models[0], theirs)
-    reference.calculate(atoms)
-    calculator = DistCalculator(model, partitions=number_of(partitions, atoms))
-    adapter = calculator._adapter
-    replicate = adapter.replicate
 
-    def counted_replica(index: int, device: torch.device) -> torch.nn.Module:
-        replica = replicate(index, device)
-        count_rows(replica, ours)
-        return replica
+    def expected(name: str, rows: int, calculator: DistCalculator) -> int:
+        return rows + sum(calculator.plan().halo) if ON_HALO_TOO.fullmatch(name) else rows
 
-    monkeypatch.setattr(adapter, "replicate", counted_replica)
-    calculator.calculate(atoms)
-    n_halo = sum(calculator.plan().halo)
-    assert theirs["interactions.1.conv_tp"] == sum(calculator.plan().edges)
-    assert set(ours) == set(theirs)
-    for name, rows in theirs.items():
-        expected = rows + n_halo if ON_HALO_TOO.fullmatch(name) else rows
-        assert ours[name] == expected, name
+    atoms = STRUCTURES["metal_with_vacancies"]().atoms
+    assert_nothing_is_computed_twice(
+        model, atoms, partitions, count_rows, (reference, reference.models[0]), expected
+    )
 
 
 def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
@@ -285,24 +224,6 @@ def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
 
 
 # ---- the user's model and torch's state
-
-
-def test_the_model_is_not_changed() -> None:
-    model = build_narrow("zbl_and_agnesi").train()
-    before = {name: (tensor, tensor.clone()) for name, tensor in model.state_dict(keep_vars=True).items()}
-    flags = [parameter.requires_grad for parameter in model.parameters()]
-    for dtype in (torch.float64, torch.float32):
-        calculator = DistCalculator(model, partitions=3, dtype=dtype, recompute=dtype == torch.float32)
-        calculator.calculate(small_oxide())
-    after = model.state_dict(keep_vars=True)
-    assert list(after) == list(before)
-    for name, (tensor, values) in before.items():
-        assert after[name] is tensor
-        assert tensor.dtype == values.dtype
-        assert torch.equal(tensor, values)
-    assert [parameter.requires_grad for parameter in model.parameters()] == flags
-    assert all(part.training for part in model.modules())
-    assert all(not part._forward_pre_hooks for part in model.modules())
 
 
 def test_replicas_share_the_weights() -> None:
@@ -347,7 +268,7 @@ def test_unknown_head() -> None:
             DistCalculator(narrow("two_heads"), **options)
 
 
-def test_unknown_option() -> None:
+def test_the_options_that_exist_are_named() -> None:
     with pytest.raises(InvalidInputError, match=r"on_isolated_atoms.*head, info_keys"):
         DistCalculator(narrow(), on_isolated_atoms="warn")
 

@@ -1,15 +1,19 @@
-"""Structures for the parity tests: small, rattled, and awkward in one way each, of H, Li, O, Mn, Cu."""
+"""Structures for the parity tests: small, rattled, awkward in one way each; and three of the real world."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import ase.build
 import ase.io
+import ase.spacegroup
 import numpy as np
 from ase import Atoms
+
+DATA = Path(__file__).parent.parent / "data"
 
 LARGEST_CUTOFF = 6.0
 """Å; of the models that are tested. Boxes around molecules keep images farther apart than this."""
@@ -133,5 +137,37 @@ STRUCTURES: dict[str, Callable[[], Structure]] = {
     )
 }
 
-NUMBERS = sorted({int(number) for build in STRUCTURES.values() for number in build().atoms.numbers})
+
+def cathode() -> Structure:
+    """Li9Co7O16 (mp-1175469), triclinic."""
+    return periodic(rattled(ase.io.read(DATA / "mp-1175469-Li9Co7O16.cif"), 0.05))
+
+
+def quartz() -> Structure:
+    """α-quartz; positions of Si and O from Levien, Prewitt and Weidner, Am. Mineral. 65 (1980)."""
+    crystal = ase.spacegroup.crystal(
+        ["Si", "O"],
+        basis=[(0.4697, 0.0, 2 / 3), (0.4135, 0.2669, 0.1191 + 2 / 3)],
+        spacegroup=154,
+        cellpar=[4.916, 4.916, 5.4054, 90, 90, 120],
+    )
+    return periodic(rattled(crystal * (2, 1, 1), 0.05))
+
+
+def dry_ice() -> Structure:
+    """Carbon dioxide, a molecular crystal (Pa-3)."""
+    crystal = ase.spacegroup.crystal(
+        ["C", "O"],
+        basis=[(0.0, 0.0, 0.0), (0.1185, 0.1185, 0.1185)],
+        spacegroup=205,
+        cellpar=[5.624] * 3 + [90] * 3,
+    )
+    return periodic(rattled(crystal * (2, 1, 1), 0.05))
+
+
+REAL: dict[str, Callable[[], Structure]] = {build.__name__: build for build in (cathode, quartz, dry_ice)}
+
+NUMBERS = sorted(
+    {int(number) for build in [*STRUCTURES.values(), *REAL.values()] for number in build().atoms.numbers}
+)
 """Every atomic number that occurs in them."""
