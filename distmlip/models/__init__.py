@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from distmlip.errors import UnsupportedModelError
+from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.interface import Adapter
 
 FAMILIES = {
@@ -22,10 +22,14 @@ FAMILIES = {
 def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) -> Adapter:
     """The adapter of a model object, a list of them (a committee), or that family's own ASE calculator.
 
+    An adapter is taken as it is: so models of other packages can be distributed (docs/new_model.md).
+
     Raises:
         UnsupportedModelError: no adapter knows the type, or the model has a part that cannot be distributed.
         InvalidInputError: an option that the family does not have.
     """
+    if isinstance(model, Adapter):
+        return _as_it_is(model, dtype, family_options)
     for member in model if isinstance(model, list | tuple) else [model]:
         _refuse_compiled(member)
     for kind in type(_first(model)).__mro__:
@@ -35,8 +39,18 @@ def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) ->
             return adapter
     raise UnsupportedModelError(
         f"a model of type {_type_name(_first(model))} is not supported; supported are model objects and "
-        f"calculators of the packages {', '.join(sorted(FAMILIES))}"
+        f"calculators of the packages {', '.join(sorted(FAMILIES))}, and adapters (docs/new_model.md)"
     )
+
+
+def _as_it_is(adapter: Adapter, dtype: torch.dtype | None, options: dict[str, Any]) -> Adapter:
+    if options:
+        raise InvalidInputError(f"options {sorted(options)} are unknown; give them to the adapter itself")
+    if dtype not in (None, adapter.dtype):
+        raise InvalidInputError(
+            f"dtype={dtype}, but the adapter evaluates in {adapter.dtype}; make it with that"
+        )
+    return adapter
 
 
 def _first(model: Any) -> Any:

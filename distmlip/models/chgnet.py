@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.chgnet_blocks import Blocks
 from distmlip.models.chgnet_projection import project_before_gathering
-from distmlip.models.interface import Adapter, Evaluation, Stage, with_derived
+from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, Stage, with_derived
 from distmlip.models.replicate import replicate
 
 EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
@@ -90,15 +90,7 @@ class CHGNetAdapter(Adapter):
         self.bond_cutoff = float(model.graph_converter.bond_graph_cutoff)
         self.supported_numbers = frozenset(range(1, model.atom_embedding.embedding.num_embeddings + 1))
         magmoms = ("magmoms",) if model.n_conv > 1 else ()
-        self.implemented_properties = (
-            "energy",
-            "free_energy",
-            "energies",
-            "forces",
-            "stress",
-            "stresses",
-            *magmoms,
-        )
+        self.implemented_properties = (*PROPERTIES, *magmoms)
         self._on_isolated_atoms = on_isolated_atoms
 
     def replicate(self, index: int, device: torch.device) -> nn.Module:
