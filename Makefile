@@ -2,24 +2,27 @@
 # make test   every test that is not marked slow;  make test-slow   the rest
 # make lint   formatters, linters, types, sizes, import directions
 #
-# Everything lives in .venv. A stamp file says that the package installed there is the current source, so
-# that a second call starts at once.
+# Everything lives in .venv and .venv-e3nn: mace-torch needs e3nn 0.4.4, SevenNet and fairchem a newer one. A
+# stamp file says that the package installed there is the current source, so that a second call starts at once.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+VENV_E3NN ?= .venv-e3nn
 PYTEST_WORKERS ?= 2
 
 BIN := $(VENV)/bin
+comma := ,
+E3NN_TESTS := tests/parity/test_esen.py tests/parity/test_sevennet.py
 SOURCES := $(shell find csrc cmake distmlip build_backend -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE
 CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
 # A build folder of its own: CMake's cache remembers one environment's torch. No isolation: pybind11 then
 # stays in one place and only what changed is compiled again.
-INSTALL := CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(BIN)/pip install --quiet --no-build-isolation --config-settings=build-dir=build/make
+install = CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(1)/bin/pip install --quiet --no-build-isolation --config-settings=build-dir=build/make$(notdir $(1)) "$(2)"
 
 # From the repository root `distmlip` would be the source folder, which has no compiled core.
 RUN := PYTHONSAFEPATH=1 $(BIN)
-PYTEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(PYTEST_WORKERS) -rs
+pytest = OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) -rs
 
 .PHONY: demo test test-slow lint format bench clean
 .DELETE_ON_ERROR:
@@ -27,11 +30,13 @@ PYTEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(PYTEST_WORKERS) -rs
 demo: $(VENV)/.demo
 	$(RUN)/distmlip demo
 
-test: $(VENV)/.test
-	$(PYTEST) -m "not slow"
+test: $(VENV)/.test $(VENV_E3NN)/.test
+	$(call pytest,$(VENV)) -m "not slow" $(E3NN_TESTS:%=--ignore=%)
+	$(call pytest,$(VENV_E3NN)) -m "not slow" $(E3NN_TESTS)
 
-test-slow: $(VENV)/.test
-	$(PYTEST) -m slow
+test-slow: $(VENV)/.test $(VENV_E3NN)/.test
+	$(call pytest,$(VENV)) -m slow $(E3NN_TESTS:%=--ignore=%)
+	$(call pytest,$(VENV_E3NN)) -m slow $(E3NN_TESTS)
 
 lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -50,24 +55,31 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_step.py
 
 clean:
-	rm -rf $(VENV) build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_E3NN) build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/bin/python $(VENV_E3NN)/bin/python:
+	$(PYTHON) -m venv $(@D)/..
 
 # Torch first: a package that asks for a newer one would bring gigabytes of CUDA libraries.
-$(VENV)/.torch: | $(BIN)/python
-	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet "$(TORCH)"
-	$(BIN)/pip install --quiet "scikit-build-core>=0.11" "pybind11>=3.0" ninja
+%/.torch: | %/bin/python
+	$*/bin/python -c "import torch" 2>/dev/null || $*/bin/pip install --quiet "$(TORCH)"
+	$*/bin/pip install --quiet "scikit-build-core>=0.11" "pybind11>=3.0" ninja
 	touch $@
 
 $(VENV)/.demo: $(SOURCES) | $(VENV)/.torch
-	$(INSTALL) ".[chgnet]"
+	$(call install,$(VENV),.[chgnet])
 	touch $@
 
 $(VENV)/.test: $(SOURCES) | $(VENV)/.torch
-	$(INSTALL) ".[chgnet,mace,test]"
+	$(call install,$(VENV),.[chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)test])
 	touch $@ $(VENV)/.demo
+
+# fairchem without the CUDA packages that it asks for and does not need on a CPU.
+$(VENV_E3NN)/.test: $(SOURCES) tests/requirements-esen.txt | $(VENV_E3NN)/.torch
+	$(VENV_E3NN)/bin/pip install --quiet --no-deps fairchem-core==2.24.0
+	$(VENV_E3NN)/bin/pip install --quiet -r tests/requirements-esen.txt
+	$(call install,$(VENV_E3NN),.[sevennet$(comma)test])
+	touch $@
 
 $(VENV)/.lint: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['lint'])")

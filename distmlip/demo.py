@@ -25,7 +25,7 @@ from distmlip.plan import Plan
 from distmlip.report import Agreement, Cut
 
 STRUCTURE = "mp-18767-LiMnO2.cif"
-WITH_WEIGHTS = ("chgnet",)
+WITH_WEIGHTS = {"chgnet": FAMILIES["chgnet"], "sevennet": FAMILIES["sevenn"]}
 """Families whose Python package ships weights."""
 
 
@@ -51,11 +51,12 @@ def pretrained(family: str) -> Calculator:
         raise InvalidInputError(
             f"family {family!r} has no weights in its package; use one of {', '.join(WITH_WEIGHTS)}"
         )
+    package = WITH_WEIGHTS[family].distribution
     try:
-        adapter = importlib.import_module(FAMILIES[family])
+        adapter = importlib.import_module(WITH_WEIGHTS[family].adapter)
     except ImportError as error:
         raise ImportError(
-            f"the {family} package is missing ({error}); run: pip install {family}, "
+            f"the {family} package is missing ({error}); run: pip install {package}, "
             f"or pip install '.[{family}]' in distmlip's source folder"
         ) from error
     with contextlib.redirect_stdout(io.StringIO()):  # chgnet announces its device

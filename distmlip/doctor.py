@@ -7,11 +7,13 @@ import importlib.metadata
 import platform
 from dataclasses import dataclass
 
+from packaging.version import Version
 from rich.markup import escape
 from rich.table import Table
 
-PACKAGES = ["distmlip", "torch", "numpy", "ase", "chgnet", "mace-torch"]
-FAMILY_PACKAGES = {"chgnet": "chgnet", "mace": "mace-torch"}
+from distmlip.models import FAMILIES, Family
+
+PACKAGES = ["distmlip", "torch", "numpy", "ase"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ def examine() -> list[Finding]:
         Finding("python", True, platform.python_version()),
         *(_version(package) for package in PACKAGES),
         _core(),
-        *(_family(family) for family in FAMILY_PACKAGES),
+        *(_family(family) for family in FAMILIES.values()),
         _cuda(),
     ]
 
@@ -65,14 +67,24 @@ def _core() -> Finding:
     return Finding("compiled core", n_neighbors == 12, f"finds {n_neighbors} of 12 neighbours in fcc copper")
 
 
-def _family(family: str) -> Finding:
-    from distmlip.models import FAMILIES
-
+def _family(family: Family) -> Finding:
+    what = f"{family.extra} models"
     try:
-        importlib.import_module(FAMILIES[family])
-    except ImportError as error:
-        return Finding(f"{family} models", False, f"{error}; run: pip install {FAMILY_PACKAGES[family]}")
-    return Finding(f"{family} models", True, "can be distributed")
+        version = importlib.metadata.version(family.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        detail = f"{family.distribution} is not installed; run: pip install 'distmlip[{family.extra}]'"
+        return Finding(what, False, detail)
+    found = f"{family.distribution} {version}"
+    try:
+        importlib.import_module(family.adapter)
+    except Exception as error:  # whatever that package does when it is imported
+        return Finding(what, False, f"{found} cannot be used: {type(error).__name__}: {error}")
+    tested = family.lowest if family.lowest == family.newest else f"{family.lowest} to {family.newest}"
+    if not Version(family.lowest) <= Version(version) <= Version(family.newest):
+        return Finding(
+            what, True, f"{found}, which was not tested ({tested} was); check with calc.verify(atoms)"
+        )
+    return Finding(what, True, f"{found} (tested: {tested}) can be distributed")
 
 
 def _cuda() -> Finding:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ase.io import read
 from matplotlib.image import imread
+
+from distmlip import doctor
 
 
 def distmlip(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,5 +64,26 @@ def test_doctor_finds_the_core_and_the_families() -> None:
     lines = [line.split("│") for line in done.stdout.splitlines() if "│" in line]
     found = {cells[1].strip(): cells[2].strip() for cells in lines}
     assert found["compiled core"] == "ok"
-    assert found["chgnet models"] == "ok"
-    assert found["mace models"] == "ok"
+    for family in ("chgnet", "mace", "matgl"):
+        assert found[f"{family} models"] == "ok"
+    assert {"esen models", "sevennet models"} <= set(found)
+
+
+def test_doctor_says_which_versions_were_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = doctor.FAMILIES["chgnet"]
+    other = replace(tested, lowest="0.0.1", newest="0.0.2")
+    missing = replace(tested, distribution="no-such-package")
+    broken = replace(tested, adapter="distmlip.models.no_such_adapter")
+    families = {"tested": tested, "other": other, "missing": missing, "broken": broken}
+    monkeypatch.setattr(doctor, "FAMILIES", families)
+    found = [finding for finding in doctor.examine() if finding.what == "chgnet models"]
+    found += [finding for finding in doctor.examine() if finding.what.startswith("no_such")]
+    fine, untested, absent, unusable = found
+    assert fine.works
+    assert untested.works
+    assert "0.0.1 to 0.0.2" in untested.detail
+    assert "calc.verify" in untested.detail
+    assert not absent.works
+    assert "pip install 'distmlip[chgnet]'" in absent.detail
+    assert not unusable.works
+    assert "no_such_adapter" in unusable.detail

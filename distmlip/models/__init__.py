@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,13 +11,32 @@ import torch
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.interface import Adapter
 
+
+@dataclass(frozen=True)
+class Family:
+    """Where a family's models come from, and with which versions of their package they were tested."""
+
+    adapter: str
+    """Module of the adapter."""
+    distribution: str
+    """What pip calls the package."""
+    lowest: str
+    newest: str
+
+    @property
+    def extra(self) -> str:
+        """Of ``pip install distmlip[extra]``."""
+        return self.adapter.rpartition(".")[2]
+
+
 FAMILIES = {
-    "chgnet": "distmlip.models.chgnet",
-    "mace": "distmlip.models.mace",
-    "matgl": "distmlip.models.matgl",
-    "sevenn": "distmlip.models.sevennet",
+    "chgnet": Family("distmlip.models.chgnet", "chgnet", "0.4.2", "0.4.2"),
+    "fairchem": Family("distmlip.models.esen", "fairchem-core", "2.24.0", "2.24.0"),
+    "mace": Family("distmlip.models.mace", "mace-torch", "0.3.16", "0.3.16"),
+    "matgl": Family("distmlip.models.matgl", "matgl", "4.1.2", "4.1.2"),
+    "sevenn": Family("distmlip.models.sevennet", "sevenn", "0.13.0", "0.13.0"),
 }
-"""Top-level package that a model's class (or one of its bases) comes from -> module of its adapter."""
+"""By the top-level package that a model's class (or one of its bases) comes from."""
 
 
 def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) -> Adapter:
@@ -33,9 +53,9 @@ def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) ->
     for member in model if isinstance(model, list | tuple) else [model]:
         _refuse_compiled(member)
     for kind in type(_first(model)).__mro__:
-        module = FAMILIES.get(kind.__module__.partition(".")[0])
-        if module is not None:
-            adapter: Adapter = importlib.import_module(module).adapt(model, dtype, **family_options)
+        family = FAMILIES.get(kind.__module__.partition(".")[0])
+        if family is not None:
+            adapter: Adapter = importlib.import_module(family.adapter).adapt(model, dtype, **family_options)
             return adapter
     raise UnsupportedModelError(
         f"a model of type {_type_name(_first(model))} is not supported; supported are model objects and "
