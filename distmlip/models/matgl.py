@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,18 +13,26 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 from matgl.apps.pes import Potential
 from matgl.ext.ase import Atoms2Graph, PESCalculator, find_points_in_spheres
-from matgl.models import TensorNet
+from matgl.models import QET, CHGNet, M3GNet, TensorNet
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from distmlip.cell import volume_of
 from distmlip.errors import InvalidInputError, UnsupportedModelError
-from distmlip.models.interface import Adapter, Evaluation, Stage, with_derived
+from distmlip.models.interface import Adapter, Evaluation, Stage, Tensors, with_derived
 from distmlip.models.matgl_architecture import Architecture, network_of
+from distmlip.models.matgl_chgnet import CHGNetArchitecture
+from distmlip.models.matgl_m3gnet import M3GNetArchitecture
+from distmlip.models.matgl_qet import QETArchitecture
 from distmlip.models.matgl_tensornet import TensorNetArchitecture
 from distmlip.models.replicate import replicate
 
-ARCHITECTURES: dict[type[nn.Module], type[Architecture]] = {TensorNet: TensorNetArchitecture}
+ARCHITECTURES: dict[type[nn.Module], type[Architecture]] = {
+    TensorNet: TensorNetArchitecture,
+    M3GNet: M3GNetArchitecture,
+    CHGNet: CHGNetArchitecture,
+    QET: QETArchitecture,
+}
 """Type of ``potential.model`` -> how it is cut into stages."""
 
 REFUSED_FLAGS = {
@@ -63,15 +71,18 @@ class MatglAdapter(Adapter):
 
     def __init__(
         self,
-        potential: Potential,
+        potential: Any,
         architecture: Architecture,
         dtype: torch.dtype | None,
         options: Mapping[str, Any],
     ) -> None:
-        if dtype not in (None, torch.float32, torch.float64):
-            raise InvalidInputError(f"dtype={dtype}: matgl is evaluated in torch.float32 or torch.float64")
         self.models = [potential]
         self.dtype = dtype or potential.data_std.dtype
+        if self.dtype not in architecture.dtypes:
+            raise InvalidInputError(
+                f"dtype={self.dtype}: this {architecture.name} of matgl is evaluated in "
+                f"{' or '.join(map(str, architecture.dtypes))}"
+            )
         self.cutoff = architecture.cutoff
         self.bond_cutoff = architecture.bond_cutoff
         self._architecture = architecture
@@ -118,9 +129,9 @@ class MatglAdapter(Adapter):
 
     def reference(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`; its stress is in eV/Å^3."""
-        potential = self.models[0]
-        replica = _replica(potential, potential.data_std.device, dtype or self.dtype)
-        return _Original(replica, self._options)
+        device = next(self.models[0].parameters()).device
+        replica = _replica(self.models[0], device, dtype or self.dtype)
+        return _Original(replica, self.system)
 
 
 def _architecture_of(potential: Any) -> Architecture:
@@ -148,7 +159,7 @@ def _architecture_of(potential: Any) -> Architecture:
     return architecture
 
 
-def _offsets(potential: Potential) -> tuple[float, dict[int, float]]:
+def _offsets(potential: Any) -> tuple[float, dict[int, float]]:
     """What the potential adds once per structure, and for every atom of an atomic number, in eV."""
     for name in ("data_mean", "data_std"):
         if getattr(potential, name).numel() != 1:
@@ -156,7 +167,7 @@ def _offsets(potential: Potential) -> tuple[float, dict[int, float]]:
                 f"{name} of the Potential has shape {tuple(getattr(potential, name).shape)}; one number is "
                 "supported"
             )
-    elements: Sequence[str] = network_of(potential).element_types  # type: ignore[assignment]
+    elements = network_of(potential).element_types
     offsets = torch.zeros(len(elements))
     if potential.element_refs is not None:
         offsets = potential.element_refs.property_offset
@@ -187,9 +198,10 @@ class _Original(PESCalculator):
 
     atoms: Atoms
 
-    def __init__(self, replica: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, replica: Any, system: Callable[[Atoms], Tensors]) -> None:
         replica.calc_forces = replica.calc_stresses = True
-        super().__init__(replica, stress_unit="eV/A3", use_voigt=True, **options)
+        super().__init__(replica, stress_unit="eV/A3", use_voigt=True)
+        self._system = system
         if replica.data_std.dtype == torch.float64:
             self._atoms2graph = _GraphInDouble(self.element_types, self.cutoff)
 
@@ -201,8 +213,12 @@ class _Original(PESCalculator):
     ) -> None:
         atoms = self.atoms if atoms is None else atoms
         periodic = _periodic(atoms, self.cutoff)
+        for name, value in self._system(atoms).items():
+            setattr(self, name, value)  # an attribute for each option; the original's own would be rounded
         super().calculate(periodic, properties, system_changes)
         self.atoms = atoms.copy()  # what the results belong to, for ASE's caching
+        if np.shape(self.results.get("magmoms"))[1:] == (1,):
+            self.results["magmoms"] = self.results["magmoms"].squeeze(1)  # as in ASE
         volume = volume_of(atoms)
         if volume == 0:
             del self.results["stress"]

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers
-from matgl.apps.pes import Potential
-from torch import Tensor, nn
+from torch import Tensor
 
 from distmlip.models.interface import EagerStage, LocalGraph, Tensors
 
@@ -25,14 +24,16 @@ class Architecture(ABC):
     """What the network is called in messages."""
     bond_cutoff: float | None = None
     """Å; for networks with three-body terms."""
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)
+    """In which it can be evaluated."""
     options: tuple[str, ...] = ()
     """What it reads besides the structure: arguments of ``PESCalculator``."""
     site_properties: tuple[str, ...] = ()
     """ASE results per atom, besides energies, that its stages give as ``results``."""
 
-    def __init__(self, potential: Potential) -> None:
+    def __init__(self, potential: Any) -> None:
         self.potential = potential
-        self.network: Any = network_of(potential)
+        self.network = network_of(potential)
         self.cutoff = float(self.network.cutoff)
         numbers = [atomic_numbers[symbol] for symbol in self.network.element_types]
         device = potential.data_std.device
@@ -55,7 +56,7 @@ class Architecture(ABC):
         """The named functions of edge vectors and types."""
 
     def system(self, atoms: Atoms, options: Mapping[str, Any]) -> Tensors:  # noqa: ARG002  read by some
-        """What the stages find in ``graph.system``; see :meth:`Adapter.system`."""
+        """What the stages find in ``graph.system``, under the names of options; see :meth:`Adapter.system`."""
         return {}
 
     def elements(self, graph: LocalGraph) -> Tensor:
@@ -64,10 +65,10 @@ class Architecture(ABC):
 
     def scaled(self, site_energies: Tensor) -> Tensor:
         """(n_owned,) float64 in eV, of what the network gives, without reference energies."""
-        return site_energies.double() * self.potential.data_std.double()
+        energies: Tensor = site_energies.double() * self.potential.data_std.double()
+        return energies
 
 
-def network_of(potential: Potential) -> nn.Module:
+def network_of(potential: Any) -> Any:
     """The network of a potential, also of one with ``compile_model=True``: not compiled."""
-    network: nn.Module = getattr(potential.model, "_orig_mod", potential.model)
-    return network
+    return getattr(potential.model, "_orig_mod", potential.model)

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from matgl.apps.pes import Potential
 from matgl.utils.cutoff import cosine_cutoff
 from torch import Tensor
 
@@ -30,8 +29,11 @@ class TensorNetArchitecture(Architecture):
     """
 
     name: ClassVar[str] = "TensorNet"
+    last_writes: ClassVar[tuple[str, ...]] = ()
+    last_results: ClassVar[tuple[str, ...]] = ("energy",)
+    """What the stage of the last layer leaves to the stages behind it, and to the caller."""
 
-    def __init__(self, potential: Potential) -> None:
+    def __init__(self, potential: Any) -> None:
         super().__init__(potential)
         self.algebra: Algebra = WarpAlgebra() if self.network._use_warp else TorchAlgebra()
         self.n_layers = len(self.network.layers)
@@ -42,6 +44,11 @@ class TensorNetArchitecture(Architecture):
             raise UnsupportedModelError(
                 f"{self.name} with is_intensive=True: its energy is not a sum over atoms, so it cannot be "
                 "distributed; only models with is_intensive=False can"
+            )
+        n_targets = self.network.final_layer.dims[-1]
+        if n_targets != 1:
+            raise UnsupportedModelError(
+                f"{self.name} with ntargets={n_targets} is not a potential; it must be 1"
             )
 
     def stages(self) -> list[tuple[EagerStage, frozenset[str]]]:
@@ -67,8 +74,8 @@ class TensorNetArchitecture(Architecture):
             function=partial(self._run, layer),
             before=() if first else (Halo("sent", self.algebra.shape(self.network.units)),),
             reads=() if first else ("tensors", "sent"),
-            writes=() if last else ("tensors", "sent"),
-            results=("energy",) if last else (),
+            writes=self.last_writes if last else ("tensors", "sent"),
+            results=self.last_results if last else (),
             computes=("atoms", "edges"),
         )
 
@@ -80,7 +87,7 @@ class TensorNetArchitecture(Architecture):
         else:
             tensors = self._interact(network.layers[layer], graph, inputs)
         if layer == self.n_layers - 1:
-            return self._read_out(tensors)
+            return self.read_out(graph, self._features(tensors))
         tensors = algebra.normalised(tensors)
         sent = algebra.join(algebra.mix(network.layers[layer + 1].linears_tensor[:3], tensors))
         return {"tensors": tensors, "sent": sent}
@@ -100,10 +107,10 @@ class TensorNetArchitecture(Architecture):
         change = algebra.join(algebra.mix(layer.linears_tensor[3:], algebra.normalised(update)))
         return inputs["tensors"] + change + algebra.product(change, change)
 
-    def _read_out(self, tensors: Tensor) -> Tensors:
-        return {"energy": self.scaled(self.network.final_layer(self._features(tensors)).sum(dim=1))}
+    def read_out(self, _graph: LocalGraph, features: Tensor) -> Tensors:
+        """What the last layer's stage gives, from the features (n_owned, units) of the owned atoms."""
+        return {"energy": self.scaled(self.network.final_layer(features).view(-1))}
 
     def _features(self, tensors: Tensor) -> Tensor:
-        """(n_owned, units): what the readout reads."""
         features: Tensor = self.network.linear(self.network.out_norm(self.algebra.invariants(tensors)))
         return features
