@@ -36,8 +36,10 @@ MODEL_PACKAGES = {
     "pymatgen": "chgnet",
     "mace": "mace",
     "e3nn": "mace",
+    "fairchem": "esen",
     "matgl": "matgl",
     "torch_geometric": "matgl",
+    "sevenn": "sevennet",
 }
 
 MAX_HEADER_LINES = 150

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import torch
@@ -11,18 +13,32 @@ from torch import nn
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def replicate(module: Module, device: torch.device, dtype: torch.dtype) -> Module:
+def replicate(
+    module: Module,
+    device: torch.device,
+    dtype: torch.dtype,
+    stand_ins: Mapping[int, object] = MappingProxyType({}),
+) -> Module:
     """Return a frozen copy of ``module`` in eval mode on ``device``, floating-point tensors in ``dtype``.
 
     Parameters and buffers share storage with the original where device and dtype agree already; the original
     keeps its dtype, device, mode and ``requires_grad``. Tensors inside TorchScript submodules are copied
-    (they copy themselves).
+    (they copy themselves); TorchScript functions, which have no state, are shared. ``stand_ins`` are what the
+    copy has in place of objects of the original, by their id.
     """
     parameters, buffers = list(module.parameters()), list(module.buffers())
     aliases: dict[int, object] = {
         **{id(parameter): nn.Parameter(parameter.detach(), requires_grad=False) for parameter in parameters},
         **{id(buffer): buffer.detach() for buffer in buffers},
+        **{id(function): function for function in _script_functions(module)},
+        **stand_ins,
     }
     replica = copy.deepcopy(module, aliases)
     # Module.to swaps each parameter's data, so an alias leaves the original's storage when it is converted.
     return replica.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+def _script_functions(module: nn.Module) -> list[object]:
+    """TorchScript functions that modules hold, such as activations; they refuse to be copied."""
+    attributes = (value for part in module.modules() for value in vars(part).values())
+    return [value for value in attributes if isinstance(value, torch.jit.ScriptFunction)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,13 +63,14 @@ def assert_parity(
     *,
     reference_atoms: Atoms | None = None,
     strong_forces: bool = True,
+    tolerances: Mapping[str, float] = EXACT,
     **options: Any,
 ) -> dict[str, float]:
     """Assert that ``DistCalculator(model, partitions=partitions)`` gives the original's results.
 
     ``reference_atoms`` are the same atoms as the original needs them (see ``Structure.reference``).
-    ``strong_forces=False`` is for structures whose forces vanish by symmetry. In float64 the tolerances are
-    :data:`EXACT`; in float32 ours may be 1.5 times as far from the float64 original as the float32 original.
+    ``strong_forces=False`` is for structures whose forces vanish by symmetry. ``tolerances`` are those in
+    float64; in float32 ours may be 1.5 times as far from the float64 original as the float32 original.
     Returns the differences to the float64 original.
     """
     reference_atoms = atoms if reference_atoms is None else reference_atoms
@@ -81,7 +82,7 @@ def assert_parity(
         assert largest_force >= LOWEST_LARGEST_FORCE, f"the test proves little: largest force {largest_force}"
     norm = root_mean_square if dtype == torch.float32 else largest
     differences = ours.differences(exact, norm)
-    limits = EXACT
+    limits = dict(tolerances)
     if dtype == torch.float32:
         noise = original(model, reference_atoms, atoms, dtype, options).differences(exact, norm)
         floor = NOISE_FLOOR * max(1.0, largest_force)
