@@ -56,7 +56,7 @@ class Architecture(ABC):
         """The named functions of edge vectors and types."""
 
     def system(self, atoms: Atoms, options: Mapping[str, Any]) -> Tensors:  # noqa: ARG002  read by some
-        """What the stages find in ``graph.system``, under the names of options; see :meth:`Adapter.system`."""
+        """What the stages find in ``graph.system``, each under its option's name; see :class:`Adapter`."""
         return {}
 
     def elements(self, graph: LocalGraph) -> Tensor:

@@ -1,8 +1,8 @@
 """The stages of matgl's QET: those of TensorNet, then charge equilibration and the readout.
 
 The charges minimise an energy under the condition that they add up to the total charge. The minimum is a
-closed form with two sums over all atoms. So each partition can tell the sum of its own charges, and with it as
-total charge the model's own solver gives them.
+closed form with two sums over all atoms. So each partition can tell what its own charges add up to, and with
+that as total charge the model's own solver gives them.
 """
 
 from __future__ import annotations

@@ -107,15 +107,14 @@ class TorchAlgebra(Algebra):
         return torch.cat([tensor_norm(part) for part in self.split(tensors)], dim=-1)
 
     def embedding(self, layer: Any, graph: LocalGraph, elements: Tensor, edges: Tensors) -> Tensor:
-        # The layer would go on with a row for every atom that it has the species of.
-        aggregate = layer.aggregate
-        layer.aggregate = partial(_aggregate_at_first, aggregate, graph.n_owned)
+        # The layer would go on with a row for every atom whose species it is given.
+        layer.aggregate = partial(_aggregate_owned, layer.aggregate, graph.n_owned)
         edge_index = torch.stack([graph.receivers, graph.senders])
         try:
             tensors: Tensor
             tensors, _ = layer(elements, edge_index, edges["radial"], edges["lengths"], edges["vectors"])
         finally:
-            layer.aggregate = aggregate
+            del layer.aggregate
         return tensors
 
     def messages(
@@ -127,10 +126,9 @@ class TorchAlgebra(Algebra):
         return self.join(layer.aggregate(messages, graph.receivers, graph.n_owned))
 
 
-def _aggregate_at_first(
-    aggregate: Callable[..., Any], n_owned: int, messages: Any, receivers: Tensor, dim_size: int
+def _aggregate_owned(
+    aggregate: Callable[..., Any], n_owned: int, messages: Any, receivers: Tensor, **_: int
 ) -> Any:
-    assert n_owned <= dim_size
     return aggregate(messages, receivers, n_owned)
 
 
