@@ -19,11 +19,13 @@ from matgl.models import MEGNet, SO3Net, TensorNet
 from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice
 from support.matgl_models import (
     ELEMENTS,
+    PRETRAINED,
     QETS,
     TENSORNET,
     build_qet,
     build_tensornet,
     pretrained,
+    pretrained_tensornet_without_warp,
     qet,
     tensornet,
 )
@@ -37,7 +39,7 @@ from distmlip.models.matgl import adapt
 # Of matgl, when it makes its float32 graphs.
 pytestmark = pytest.mark.filterwarnings("ignore:Creating a tensor from a list of numpy.ndarrays:UserWarning")
 
-TENSORNET_MATPES = "TensorNet-MatPES-PBE-v2025.1-PES"
+TENSORNET_MATPES = PRETRAINED[0]
 
 
 class TestTensorNet(ModelContract):
@@ -81,20 +83,11 @@ def test_other_kinds_on_any_structure(kind: str, build: Callable[[], Structure])
 
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_pretrained_weights_without_warp(partitions: int) -> None:
-    network = TensorNet(**{**pretrained(TENSORNET_MATPES).model._init_args, "use_warp": False})
-    state = pretrained(TENSORNET_MATPES).model.state_dict()
-    for name in ("weight", "bias"):  # of one map, which without warp is three
-        parts = state.pop(f"tensor_embedding.distance_proj.{name}").chunk(3)
-        state |= {f"tensor_embedding.distance_proj{i + 1}.{name}": part for i, part in enumerate(parts)}
-    network.load_state_dict(state)
-    model = Potential(network, data_std=3.1)
-    assert_parity(model, oxide().atoms, partitions)
-    ours = results_of(DistCalculator(model, dtype="float64"), oxide().atoms)
-    warp = results_of(
-        DistCalculator(Potential(pretrained(TENSORNET_MATPES).model, data_std=3.1), dtype="float64"),
-        oxide().atoms,
-    )
-    np.testing.assert_allclose(ours["forces"], warp["forces"], atol=1e-5)
+    model, atoms = pretrained_tensornet_without_warp(), oxide().atoms
+    assert_parity(model, atoms, partitions)
+    ours = results_of(DistCalculator(model, dtype="float64", partitions=partitions), atoms)
+    theirs = results_of(DistCalculator(pretrained(TENSORNET_MATPES), dtype="float64"), atoms)
+    np.testing.assert_allclose(ours["forces"], theirs["forces"], atol=1e-5)
 
 
 # ---- what the original calculator gives

@@ -32,6 +32,18 @@ def pretrained(name: str) -> Potential:
         return matgl.load_model(DATA / name)
 
 
+@functools.cache
+def pretrained_tensornet_without_warp() -> Potential:
+    """The pretrained TensorNet in plain torch."""
+    original = pretrained(PRETRAINED[0])
+    network = TensorNet(**{**original.model._init_args, "use_warp": False})
+    model = Potential(network, element_refs=original.element_refs.property_offset)
+    weights = torch.load(DATA / PRETRAINED[0] / "state.pt", map_location="cpu", weights_only=True)
+    result = model.load_state_dict(weights, strict=False)
+    assert not result.missing_keys, result.missing_keys
+    return model
+
+
 TENSORNET: dict[str, dict[str, Any]] = {
     "warp": {},
     "torch": {"use_warp": False},
