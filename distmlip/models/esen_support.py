@@ -16,8 +16,10 @@ from fairchem.core.units.mlip_unit import MLIPPredictUnit
 from torch import nn
 
 from distmlip.errors import UnsupportedModelError
+from distmlip.models.esen_experts import without_memory
 from distmlip.models.esen_outputs import Output, Scale, choose_dataset, choose_outputs, scale_of, tasks_of
 from distmlip.models.esen_undivided import PlainUnit
+from distmlip.models.replicate import replicate
 
 EXTERNAL_CUTOFF, EXTERNAL_MAX_NEIGHBORS = 6.0, 300
 """Of the graphs that ``FAIRChemCalculator`` makes with ``external_graph_gen=True``; Å."""
@@ -95,7 +97,10 @@ def read_potential(model: Any, task_name: Any = None) -> Potential:
 
 
 def _model_of(unit: MLIPPredictUnit) -> Any:
-    """The unit's own model, or where inference settings have changed that, the one of its checkpoint."""
+    """The unit's own model, or where inference settings have changed that, the one of its checkpoint.
+
+    It shares its weights, but is a copy: with its first prediction a unit may change its model.
+    """
     model = unit.model.module
     if not isinstance(model, HydraModel) or _prepared_part(model) is not None:
         try:
@@ -117,7 +122,8 @@ def _model_of(unit: MLIPPredictUnit) -> Any:
             "always_use_pbc=True of the backbone makes all systems periodic in all directions; load the "
             "predict unit without this override, and set atoms.pbc"
         )
-    return model
+    weights = next(backbone.parameters())
+    return replicate(model, weights.device, weights.dtype, stand_ins=without_memory(model))
 
 
 def _joined(pair: Any) -> nn.Module:

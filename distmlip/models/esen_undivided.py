@@ -120,7 +120,12 @@ class UndividedTasks(FAIRChemCalculator):
         super().__init__(unit, potential.dataset)
         self._is_biased = not potential.direct("stress") and potential.scale("stress").mean != 0
 
-    def calculate(self, atoms: Atoms, properties: Sequence[str], system_changes: Sequence[str]) -> None:
+    def calculate(
+        self,
+        atoms: Atoms,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
         """See ASE."""
         with FixedRoll():
             super().calculate(atoms, properties, system_changes)

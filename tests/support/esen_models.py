@@ -44,7 +44,7 @@ DIRECT = {
 EXPERTS = {"num_experts": 4, "use_composition_embedding": True, "moe_layer_type": "pytorch"}
 
 NARROW: dict[str, dict[str, Any]] = {
-    "uma": {**EXPERTS, "heads": BY_DATASET},
+    "uma": {**EXPERTS, "heads": BY_DATASET, "model_id": "UMA-S-1.2.1"},
     "esen": {},
     "broken_extensivity": {**EXPERTS, "heads": BY_DATASET, "model_id": "UMA-S-1.2"},
     "shared_experts": {
@@ -57,7 +57,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "layer_norm_on_a_grid": {"norm_type": "layer_norm", "ff_type": "grid", "lmax": 3, "mmax": 2},
     "s2_activation": {"norm_type": "layer_norm_sh", "act_type": "s2", "chg_spin_emb_type": "pos_emb"},
     "euler_angles": {"use_quaternion_wigner": False, "lmax": 3, "mmax": 1, "use_dataset_embedding": False},
-    "high_degree": {"lmax": 6, "mmax": 2, "sphere_channels": 8, "num_layers": 1},
+    "high_degree": {"lmax": 5, "mmax": 2, "sphere_channels": 8, "num_layers": 1},
     "balanced": {
         "num_layers": 3,
         "charge_balanced_channels": [0, 1, 2],
@@ -75,7 +75,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "sm": {"num_layers": 4, "lmax": 2},
     "30M": {"num_layers": 10, "lmax": 3},
 }
-PARAMETERS = {"sm": 6_315_010, "30M": 30_161_666}
+PARAMETERS = {"sm": 6_349_569, "30M": 30_249_473}
 
 
 def config_of(**changes: Any) -> dict[str, Any]:
