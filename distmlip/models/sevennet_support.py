@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from sevenn.calculator import SevenNetCalculator, SevenNetD3Calculator
-from sevenn.nn.convolution import IrrepsConvolution, IrrepsScatterGatterFusedConvolution
+from sevenn.nn.convolution import IrrepsConvolution
 from sevenn.nn.edge_embedding import EdgeEmbedding
 from sevenn.nn.equivariant_gate import EquivariantGate
 from sevenn.nn.force_output import ForceStressOutputFromEdge
@@ -84,13 +84,8 @@ def _require_supported(model: Any) -> None:
             f"the model has type_map={model.type_map} and cutoff={model.cutoff} Å; SevenNet's calculator "
             "needs both, too: build the model from a checkpoint"
         )
-    if not any(isinstance(part, IrrepsConvolution) for part in model):
-        raise UnsupportedModelError("the model has no convolution: there is nothing to distribute")
     for name, part in model.named_children():
-        convolution = type(getattr(part, "convolution", None)).__module__.partition(".")[0]
-        if type(part) is IrrepsScatterGatterFusedConvolution or (
-            type(part) is IrrepsConvolution and convolution != "e3nn"
-        ):
+        if name.endswith("_convolution") and not _runs_on_e3nn(part):
             raise UnsupportedModelError(
                 f"{name} of the model runs on an accelerator library (cuEquivariance, FlashTP or "
                 "OpenEquivariance), which cannot be distributed yet; build the model from its checkpoint "
@@ -111,6 +106,13 @@ def _require_supported(model: Any) -> None:
                 f"{name} of the model was built for LAMMPS (parallel=True) and has its own ghost atoms; "
                 "build the model without"
             )
+    if not any(type(part) is IrrepsConvolution for part in model):
+        raise UnsupportedModelError("the model has no convolution: there is nothing to distribute")
+
+
+def _runs_on_e3nn(part: Any) -> bool:
+    """Whether a convolution is SevenNet's own on e3nn's tensor product."""
+    return type(part) is IrrepsConvolution and type(part.convolution).__module__.startswith("e3nn.")
 
 
 def read_modal(model: Any, network: Any, given: Mapping[str, Any]) -> str | None:
