@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator
+
+from distmlip.models import adapter_for
 
 
 def chgnet() -> torch.nn.Module:
@@ -47,15 +50,72 @@ def mace_medium() -> torch.nn.Module:
     )
 
 
-MODELS: dict[str, Callable[[], torch.nn.Module]] = {"chgnet": chgnet, "mace": mace_medium}
+def tensornet() -> torch.nn.Module:
+    """TensorNet-MatPES-PBE-v2025.1 of matgl, pretrained; with warp-lang its layers are warp kernels."""
+    return _matgl("TensorNet-MatPES-PBE-v2025.1-PES")
+
+
+def m3gnet() -> torch.nn.Module:
+    """M3GNet-MatPES-PBE-v2025.1 of matgl, pretrained."""
+    return _matgl("M3GNet-MatPES-PBE-v2025.1-PES")
+
+
+def _matgl(name: str) -> torch.nn.Module:
+    import matgl
+
+    return matgl.load_model(Path(__file__).parents[1] / "tests" / "data" / name)
+
+
+def sevennet() -> torch.nn.Module:
+    """SevenNet-0 with the weights of its package."""
+    from distmlip.models.sevennet import pretrained
+
+    return pretrained().model
+
+
+def esen() -> torch.nn.Module:
+    """The size sm of eSEN (6 million parameters, 4 layers, lmax 2) with random weights: none are public."""
+    from fairchem.core.models.base import HydraModelV2
+    from fairchem.core.models.uma.escn_md import MLP_EFS_Head, eSCNMDBackbone
+
+    torch.manual_seed(0)
+    backbone = eSCNMDBackbone(
+        num_layers=4,
+        lmax=2,
+        mmax=2,
+        sphere_channels=128,
+        hidden_channels=128,
+        edge_channels=128,
+        num_distance_basis=64,
+        cutoff=6.0,
+        max_num_elements=100,
+        max_neighbors=300,
+        otf_graph=True,
+        direct_forces=False,
+        regress_forces=True,
+        regress_stress=True,
+        norm_type="rms_norm_sh",
+        act_type="gate",
+        ff_type="spectral",
+        use_dataset_embedding=False,
+        always_use_pbc=False,
+    )
+    head = MLP_EFS_Head(backbone, wrap_property=False)
+    with torch.no_grad():
+        list(head.energy_block.parameters())[-2].mul_(20)  # forces of order 1 eV/Å
+    return HydraModelV2(backbone, {"efs": head})
+
+
+MODELS: dict[str, Callable[[], torch.nn.Module]] = {
+    "chgnet": chgnet,
+    "esen": esen,
+    "m3gnet": m3gnet,
+    "mace": mace_medium,
+    "sevennet": sevennet,
+    "tensornet": tensornet,
+}
 
 
 def original(model: torch.nn.Module) -> Calculator:
-    """The package's own calculator of a model of :data:`MODELS`."""
-    if type(model).__module__.startswith("chgnet"):
-        from chgnet.model import CHGNetCalculator
-
-        return CHGNetCalculator(model, use_device="cpu")
-    from mace.calculators import MACECalculator
-
-    return MACECalculator(models=[model], device="cpu", default_dtype="float32")
+    """The package's own calculator of a model of :data:`MODELS`, in float32."""
+    return adapter_for(model, torch.float32).reference()

@@ -11,7 +11,11 @@ README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results: benchmarks/update_readme.py writes what follows -->", "<!-- end of results -->"
 TITLES = {
     "chgnet": "CHGNet 0.3.0, pretrained, beside `CHGNetCalculator`",
+    "esen": "eSEN of the size sm (6 million random weights), beside fairchem's own modules",
+    "m3gnet": "M3GNet-MatPES-PBE-v2025.1 of matgl, pretrained, beside `PESCalculator`",
     "mace": "MACE of MACE-MP-0 medium's size (4.7 million random weights), beside `MACECalculator`",
+    "sevennet": "SevenNet-0, pretrained, beside `SevenNetCalculator`",
+    "tensornet": "TensorNet-MatPES-PBE-v2025.1 of matgl (warp), pretrained, beside `PESCalculator`",
 }
 
 
