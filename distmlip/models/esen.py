@@ -146,9 +146,10 @@ class FAIRChemAdapter(Adapter):
         outputs = (
             evaluation.forces / self._stage_scale if self.conservative else evaluation.atoms["direct_forces"]
         )
+        energy = float(energies.sum())
         results: dict[str, Any] = {
-            "energy": float(energies.sum()),
-            "free_energy": float(energies.sum()),
+            "energy": energy,
+            "free_energy": energy,
             "energies": energies,
             "forces": outputs * scale.rmsd + scale.mean,
         }

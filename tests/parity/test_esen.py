@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from ase import Atoms
 
 pytest.importorskip("fairchem.core", reason="fairchem-core is not installed")
 
+from fairchem.core.datasets.atomic_data import AtomicData
 from fairchem.core.models.base import HydraModel
 from fairchem.core.models.uma.escn_md import Linear_Energy_Head, MLP_EFS_Head
 from support.contract import (
@@ -23,7 +26,7 @@ from support.contract import (
     ModelContract,
     assert_nothing_is_computed_twice,
 )
-from support.esen_models import DIRECT_KIND, NARROW, PUBLISHED, build, narrow, published, torch_globals
+from support.esen_models import DIRECT, NARROW, PUBLISHED, build, narrow, published, torch_globals
 from support.parity import assert_parity
 from support.structures import STRUCTURES, Structure, oxide, oxide_cell, quartz, rattled
 
@@ -167,8 +170,6 @@ def test_balanced_channels_sum_to_charge_and_spin_of_the_whole_system(partitions
 
 
 def test_a_model_that_has_been_used_cannot_be_copied_but_distributed() -> None:
-    import copy
-
     model, atoms = build(**NARROW["uma"]), charged(oxide().atoms)
     before = results_of(DistCalculator(model, partitions=3, devices="cpu", **OMAT), atoms)
     use(model, atoms)
@@ -181,8 +182,6 @@ def test_a_model_that_has_been_used_cannot_be_copied_but_distributed() -> None:
 
 def use(model: HydraModel, atoms: Atoms) -> None:
     """One prediction, after which expert layers hold tensors with a history."""
-    from fairchem.core.datasets.atomic_data import AtomicData
-
     data = AtomicData.from_ase(
         atoms, task_name="omat", r_data_keys=["charge", "spin"], target_dtype=torch.float64
     )
@@ -219,7 +218,8 @@ def test_a_strict_limit_of_neighbors_is_refused_where_it_acts() -> None:
 def test_direct_forces(structure: str, partitions: int | str) -> None:
     atoms = charged(STRUCTURES[structure]().atoms)
     n_partitions = len(atoms) + 3 if partitions == MORE_THAN_ATOMS else int(partitions)
-    assert_parity(direct(), atoms, n_partitions)
+    for kind in DIRECT:
+        assert_parity(direct(kind), atoms, n_partitions, **OMAT)
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
@@ -227,12 +227,9 @@ def test_direct_forces_in_single_precision(partitions: int) -> None:
     assert_parity(direct(), charged(oxide().atoms), partitions, dtype=torch.float32)
 
 
-_direct: list[HydraModel] = []
-
-
-def direct() -> HydraModel:
-    _direct.append(build(**DIRECT_KIND)) if not _direct else None
-    return _direct[0]
+@functools.cache
+def direct(kind: str = "alone") -> HydraModel:
+    return build(**DIRECT[kind])
 
 
 def test_direct_forces_are_no_derivatives() -> None:

@@ -19,7 +19,7 @@ from fairchem.core.calculate.ase_calculator import FAIRChemCalculator, Formation
 from fairchem.core.models.base import HydraModelV2
 from fairchem.core.models.uma.escn_md import Linear_Force_Head, MLP_EFS_Head
 from fairchem.core.units.mlip_unit.api.inference import UMATask
-from support.esen_models import BY_DATASET, DIRECT_KIND, EFS, EXPERTS, NARROW, build, torch_globals, unit
+from support.esen_models import BY_DATASET, DIRECT, EFS, EXPERTS, NARROW, build, torch_globals, unit
 from support.structures import STRUCTURES, oxide, oxide_cell, rattled
 
 from distmlip import DistCalculator
@@ -75,7 +75,7 @@ def test_a_predict_unit_needs_to_be_told_the_task(tmp_path: Path) -> None:
 
 
 def test_direct_forces_of_a_predict_unit(tmp_path: Path) -> None:
-    atoms, theirs = charged(oxide().atoms), FAIRChemCalculator(unit(tmp_path, **DIRECT_KIND))
+    atoms, theirs = charged(oxide().atoms), FAIRChemCalculator(unit(tmp_path, **DIRECT["alone"]))
     results = results_of(theirs, atoms)
     assert_same_results(results_of(DistCalculator(theirs, partitions=3, devices="cpu"), atoms), results)
     assert set(results) == {"energy", "free_energy", "forces", "stress"}
@@ -366,7 +366,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "direct stress": (
         lambda: build(
             tasks=False,
-            heads={**EFS, "stress": DIRECT_KIND["heads"]["stress"]},
+            heads={**EFS, "stress": DIRECT["alone"]["heads"]["stress"]},
             regress_stress=False,
             dataset_mapping={"omat": "omat"},
         ),

@@ -36,10 +36,15 @@ SINGLE_BY_DATASET = {
         "head_kwargs": {"wrap_property": False},
     }
 }
-DIRECT = {
+PREFIXED = {"efs": {**EFS["efs"], "prefix": "omat"}}
+DIRECT_HEADS = {
     "energy": {"module": f"{MODELS}.uma.escn_md.MLP_Energy_Head"},
     "forces": {"module": f"{MODELS}.uma.escn_md.Linear_Force_Head"},
     "stress": {"module": f"{MODELS}.uma.escn_md.MLP_Stress_Head"},
+}
+DIRECT_BY_DATASET = {
+    name: {**BY_DATASET["energyandforcehead"], "head_cls": head["module"], "head_kwargs": {}}
+    for name, head in DIRECT_HEADS.items()
 }
 EXPERTS = {"num_experts": 4, "use_composition_embedding": True, "moe_layer_type": "pytorch"}
 
@@ -64,12 +69,17 @@ NARROW: dict[str, dict[str, Any]] = {
         "spin_balanced_channels": [3, 4],
         "chg_spin_emb_type": "lin_emb",
     },
-    "few_neighbors": {"max_neighbors": 9},
+    "few_neighbors": {"max_neighbors": 9, "heads": PREFIXED},
     "mean_energy": {"heads": {"efs": {**EFS["efs"], "reduce": "mean"}}},
 }
 """What each kind of model changes of :func:`build`'s defaults."""
 
-DIRECT_KIND = {"direct_forces": True, "regress_stress": True, "direct_stress": True, "heads": DIRECT}
+_DIRECT = {"direct_forces": True, "regress_stress": True, "direct_stress": True}
+DIRECT = {
+    "alone": {**_DIRECT, "heads": DIRECT_HEADS},
+    "by dataset": {**_DIRECT, **EXPERTS, "heads": DIRECT_BY_DATASET},
+}
+"""Models whose heads predict forces and stress."""
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "sm": {"num_layers": 4, "lmax": 2},
@@ -82,9 +92,9 @@ def config_of(**changes: Any) -> dict[str, Any]:
     """The configuration of a model, as checkpoints have it; 16 channels, two layers."""
     heads = changes.pop("heads", EFS)
     model_id = changes.pop("model_id", None)
+    kind = "escn_moe.eSCNMDMoeBackbone" if "num_experts" in changes else "escn_md.eSCNMDBackbone"
     backbone = {
-        "model": f"{MODELS}.uma.escn_m{'oe' if 'num_experts' in changes else 'd'}.eSCNMD"
-        f"{'Moe' if 'num_experts' in changes else ''}Backbone",
+        "model": f"{MODELS}.uma.{kind}",
         "max_num_elements": N_NUMBERS,
         "sphere_channels": 16,
         "hidden_channels": 16,
@@ -111,29 +121,29 @@ def config_of(**changes: Any) -> dict[str, Any]:
         "_target_": f"{MODELS}.base.HydraModel",
         "backbone": backbone,
         "heads": heads,
-        "pass_through_head_outputs": heads is not DIRECT,
+        "pass_through_head_outputs": heads is not DIRECT_HEADS,
         "model_id": model_id,
     }
 
 
 def tasks_of(config: dict[str, Any]) -> list[dict[str, Any]]:
     """Energy, forces and stress for every dataset that the heads tell apart, with normalisers."""
-    if config["heads"] is DIRECT:
-        return [
-            _task("energy", "energy", ["omat"], rmsd=2.0, mean=0.3, references=True),
-            _task("forces", "forces", ["omat"], rmsd=1.3),
-            _task("stress", "stress", ["omat"], rmsd=0.7, mean=-0.01),
-        ]
-    if config["heads"] in (BY_DATASET, SINGLE_BY_DATASET):
-        return [
-            _task(f"{dataset}_{name}", name, [dataset], rmsd, mean, references=name == "energy")
-            for dataset, rmsd, mean in (("omat", 2.0, 0.3), ("omol", 1.5, 0.0))
-            for name, mean in (("energy", mean), ("forces", 0.0), ("stress", 0.0))
-        ]
+    heads = config["heads"]
+    datasets = {"omat": (2.0, 0.3), "omol": (1.5, 0.0)}
+    prefixes = {dataset: f"{dataset}_" for dataset in datasets}
+    if heads not in (BY_DATASET, SINGLE_BY_DATASET, DIRECT_BY_DATASET):
+        datasets = {"omat": (2.0, 0.0)}
+        prefixes = {"omat": "omat_" if heads is PREFIXED else ""}
+    direct = heads in (DIRECT_HEADS, DIRECT_BY_DATASET)
+    forces, stress = (0.9, 1.1) if direct or heads is EFS else (1.0, 1.0)
     return [
-        _task("energy", "energy", ["omat"], rmsd=2.0, references=True),
-        _task("forces", "forces", ["omat"], rmsd=1.9),
-        _task("stress", "stress", ["omat"], rmsd=2.1),
+        task
+        for dataset, (rmsd, mean) in datasets.items()
+        for task in (
+            _task(f"{prefixes[dataset]}energy", "energy", [dataset], rmsd, mean, references=True),
+            _task(f"{prefixes[dataset]}forces", "forces", [dataset], forces * rmsd, 0.01 * direct),
+            _task(f"{prefixes[dataset]}stress", "stress", [dataset], stress * rmsd, -0.02 * direct),
+        )
     ]
 
 
