@@ -13,6 +13,9 @@ from torch import Tensor
 
 from distmlip.models.interface import EagerStage, LocalGraph, Tensors
 
+AT_CUTOFF = 1e-10
+"""Å; atoms at the cutoff itself are neighbours, too: not every network is smooth there."""
+
 
 class Architecture(ABC):
     """One kind of network inside a ``Potential``: what it is, and its stages.
@@ -34,7 +37,7 @@ class Architecture(ABC):
     def __init__(self, potential: Any) -> None:
         self.potential = potential
         self.network = network_of(potential)
-        self.cutoff = float(self.network.cutoff)
+        self.cutoff = float(self.network.cutoff) + AT_CUTOFF
         numbers = [atomic_numbers[symbol] for symbol in self.network.element_types]
         device = potential.data_std.device
         self._element_of_number = torch.full((max(numbers) + 1,), -1, device=device)

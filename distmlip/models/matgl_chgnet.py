@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from distmlip.errors import UnsupportedModelError
 from distmlip.models.interface import EagerStage, Exchange, Halo, LocalGraph, Swap, Tensors
-from distmlip.models.matgl_architecture import Architecture
+from distmlip.models.matgl_architecture import AT_CUTOFF, Architecture
 from distmlip.models.matgl_line_graph import LineGraph
 
 MARGIN = 1e-7
@@ -52,7 +52,7 @@ class CHGNetArchitecture(Architecture):
             layer.conv.edge_update_func is not None for layer in network.bond_graph_layers
         )
         if self.has_line_graph:
-            self.bond_cutoff = float(min(network.three_body_cutoff, network.cutoff))
+            self.bond_cutoff = float(min(network.three_body_cutoff + AT_CUTOFF, self.cutoff))
         if potential.calc_magmom and isinstance(network.sitewise_readout, nn.Module):
             self.site_properties = ("magmoms",)
         if layer.conv.node_weight_func is not None:

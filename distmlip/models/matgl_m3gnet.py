@@ -36,7 +36,7 @@ class M3GNetArchitecture(Architecture):
     def __init__(self, potential: Any) -> None:
         super().__init__(potential)
         self.last = self.network.n_blocks - 1
-        self.bond_cutoff = float(min(self.network.threebody_cutoff, self.network.cutoff))
+        self.bond_cutoff = float(min(self.network.threebody_cutoff, self.cutoff))
 
     def require_supported(self) -> None:
         """See :class:`Architecture`."""

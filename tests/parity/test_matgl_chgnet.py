@@ -91,6 +91,12 @@ def test_weights_that_matgl_rounds_are_float32_only(partitions: int) -> None:
         DistCalculator(model, dtype="float64")
 
 
+@pytest.mark.parametrize("a", [2.25, 3.0])
+def test_atoms_at_the_cutoff_itself(a: float) -> None:
+    """At 4.5 Å, or at the cutoff of angles, where matgl still counts them."""
+    assert_parity(chgnet("plain"), bulk("Cu", "sc", a=a) * (2, 2, 2), 3, strong_forces=False)
+
+
 @pytest.mark.parametrize("pbc", [(True, False, False), (False, True, True), (False, False, False)])
 def test_partly_periodic_atoms_are_as_in_vacuum(pbc: tuple[bool, bool, bool]) -> None:
     atoms = rattled(bulk("MnO", "rocksalt", a=4.44, cubic=True) * (2, 1, 1), 0.1)

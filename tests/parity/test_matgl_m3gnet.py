@@ -47,6 +47,11 @@ class TestM3GNet(ModelContract):
         return build_m3gnet().train()
 
 
+def test_atoms_at_the_cutoff_itself() -> None:
+    """At 4.5 Å, where matgl still counts them and forces have a kink."""
+    assert_parity(m3gnet("plain"), bulk("Cu", "sc", a=2.25) * (2, 2, 2), 3, strong_forces=False)
+
+
 @pytest.mark.parametrize("pbc", [(True, False, False), (False, True, True), (False, False, False)])
 def test_partly_periodic_atoms_are_as_in_vacuum(pbc: tuple[bool, bool, bool]) -> None:
     atoms = rattled(bulk("MnO", "rocksalt", a=4.44, cubic=True) * (2, 1, 1), 0.1)
