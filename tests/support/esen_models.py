@@ -51,7 +51,13 @@ EXPERTS = {"num_experts": 4, "use_composition_embedding": True, "moe_layer_type"
 NARROW: dict[str, dict[str, Any]] = {
     "uma": {**EXPERTS, "heads": BY_DATASET, "model_id": "UMA-S-1.2.1"},
     "esen": {},
-    "broken_extensivity": {**EXPERTS, "heads": BY_DATASET, "model_id": "UMA-S-1.2"},
+    "broken_extensivity": {
+        **EXPERTS,
+        "heads": BY_DATASET,
+        "model_id": "UMA-S-1.2",
+        "charge_balanced_channels": [0],
+        "spin_balanced_channels": [1],
+    },
     "shared_experts": {
         **EXPERTS,
         "moe_type": "all",
