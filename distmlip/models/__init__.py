@@ -30,11 +30,11 @@ class Family:
 
 
 FAMILIES = {
-    "chgnet": Family("distmlip.models.chgnet", "chgnet", "0.4.2", "0.4.2"),
+    "chgnet": Family("distmlip.models.chgnet", "chgnet", "0.4.0", "0.4.2"),
     "fairchem": Family("distmlip.models.esen", "fairchem-core", "2.24.0", "2.24.0"),
     "mace": Family("distmlip.models.mace", "mace-torch", "0.3.16", "0.3.16"),
-    "matgl": Family("distmlip.models.matgl", "matgl", "4.1.2", "4.1.2"),
-    "sevenn": Family("distmlip.models.sevennet", "sevenn", "0.13.0", "0.13.0"),
+    "matgl": Family("distmlip.models.matgl", "matgl", "4.1.1", "4.1.2"),
+    "sevenn": Family("distmlip.models.sevennet", "sevenn", "0.12.0", "0.13.0"),
 }
 """By the top-level package that a model's class (or one of its bases) comes from."""
 

@@ -196,11 +196,10 @@ class _Original(CHGNetCalculator):
         atoms: Atoms | None = None,
         properties: list[str] | None = None,
         system_changes: list[str] | None = None,
-        task: str = "efsm",
     ) -> None:
         """The original's, with a stress that is as exact as its dtype, also of atoms without a cell."""
         atoms = self.atoms if atoms is None else atoms
-        super().calculate(_with_volume(atoms, self.model), properties, system_changes, task)
+        super().calculate(_with_volume(atoms, self.model), properties, system_changes)
         self.atoms = atoms.copy()  # what the results belong to, for ASE's caching
         volume = torch.tensor([np.linalg.det(atoms.cell.array)])
         if volume == 0:
