@@ -26,7 +26,7 @@ from support.contract import (
     ModelContract,
     assert_nothing_is_computed_twice,
 )
-from support.esen_models import DIRECT, NARROW, PUBLISHED, build, narrow, published, torch_globals
+from support.esen_models import DIRECT, NARROW, build, narrow, published, torch_globals
 from support.parity import assert_parity
 from support.structures import STRUCTURES, Structure, oxide, oxide_cell, quartz, rattled
 
@@ -57,8 +57,8 @@ def assert_same_results(ours: dict[str, Any], theirs: dict[str, Any], atol: floa
 class TestFairchem(ModelContract):
     kinds = tuple(NARROW)
     structures_of_kinds = ("oxide", "two_far_apart_molecules")
-    published = tuple(PUBLISHED)
-    slow = tuple(PUBLISHED)
+    published = ("sm",)
+    slow = ("sm",)
 
     def model(self, kind: str) -> HydraModel:
         return narrow(kind)
@@ -81,8 +81,9 @@ class TestFairchem(ModelContract):
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
-def test_published_size(partitions: int) -> None:
-    assert_parity(published("sm"), charged(quartz().atoms), partitions, **OMAT)
+@pytest.mark.parametrize("name", ["sm", pytest.param("30M", marks=pytest.mark.slow)])
+def test_published_size(name: str, partitions: int) -> None:
+    assert_parity(published(name), charged(quartz().atoms), partitions, **OMAT)
 
 
 # ---- what the whole system decides
