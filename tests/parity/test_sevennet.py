@@ -60,8 +60,8 @@ class TestSevenNet(ModelContract):
         self, model: Any, name: str, structure: Structure, partitions: int | str, **options: Any
     ) -> dict[str, float]:
         """The published weights come with e3nn's constants rounded to float32. So in float64 the model is
-        invariant under rotations to 1e-9 only, the virial is as asymmetric, and the original takes one half
-        of it for the shear stress where we take the mean: 1e-11 eV/Å^3."""
+        invariant under rotations to rounding in float32 only, and its virial is not quite symmetric: the
+        original reads the shear stress from one triangle, we take the mean of both (1e-11 eV/Å^3 apart)."""
         if name in PUBLISHED:
             options["tolerances"] = {**EXACT, "stress": 1e-10}
         return super().check(model, name, structure, partitions, **options)

@@ -91,7 +91,7 @@ def assert_parity(
         name: (value, limits[name]) for name, value in differences.items() if not value <= limits[name]
     }
     assert not too_far, f"(difference, limit) with {partitions} partitions in {dtype}: {too_far}"
-    assert_exchanges_follow_the_plan(calculator, model, dtype, options)
+    assert_exchanges_follow_the_plan(calculator)
     return differences
 
 
@@ -134,14 +134,12 @@ def values_of(calculator: Any, atoms: Atoms, compared: Atoms) -> Values:
     )
 
 
-def assert_exchanges_follow_the_plan(
-    calculator: DistCalculator, model: Any, dtype: torch.dtype, options: dict[str, Any]
-) -> None:
+def assert_exchanges_follow_the_plan(calculator: DistCalculator) -> None:
     """No exchange delivered more than the plan says: gathering everything in one partition cannot pass."""
-    adapter, plan = _adapter(model, dtype, options), calculator.plan()
-    itemsize = torch.empty(0, dtype=dtype).element_size()
+    adapter, plan = calculator._adapter, calculator.plan()
+    itemsize = torch.empty(0, dtype=adapter.dtype).element_size()
     planned = dict(plan.bytes_per_exchange)
-    for stage in adapter.stages(adapter.replicate(0, torch.device("cpu")), recompute=False):
+    for stage in calculator._evaluator._stages_of(0, 0):
         for exchange in stage.before:
             rows = calculator.counters[stage.name][f"received {exchange.name}"]
             n_bytes = rows * int(np.prod(exchange.width)) * itemsize
