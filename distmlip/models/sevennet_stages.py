@@ -26,10 +26,12 @@ from distmlip.models.replicate import replicate
 
 SELF_CONNECTIONS = (SelfConnectionIntro, SelfConnectionLinearIntro)
 """What a layer keeps of an atom itself, and adds after the convolution."""
-TOTALS = (AtomReduce, ForceStressOutputFromEdge)
-"""What the executor does instead, over all partitions."""
+OUTSIDE = (EdgeEmbedding, AtomReduce, ForceStressOutputFromEdge)
+"""What is derived from edge vectors for all stages, and what the executor does over all partitions."""
 DERIVED = frozenset({keys.EDGE_EMBEDDING, keys.EDGE_ATTR})
 """Radial features and spherical harmonics of the edges."""
+BETWEEN = (keys.NODE_FEATURE, keys.SELF_CONNECTION_TEMP)
+"""What a stage hands to the next: features, and what its self-connection will add to them."""
 PER_ATOM = (keys.NODE_FEATURE, keys.NODE_ATTR, keys.ATOM_TYPE)
 
 
@@ -67,7 +69,7 @@ class Layers:
                 self.one_hot.append(part)
             elif isinstance(part, IrrepsConvolution):
                 self.layers.append([part])
-            elif not isinstance(part, EdgeEmbedding | AtomReduce | ForceStressOutputFromEdge):
+            elif not isinstance(part, OUTSIDE):
                 (self.layers[-1] if self.layers else self.embedding).append(part)
 
     def stages(self) -> list[tuple[EagerStage, frozenset[str]]]:
@@ -81,14 +83,13 @@ class Layers:
 
     def _stage(self, layer: int) -> EagerStage:
         first, last = layer == 0, layer == len(self.layers) - 1
-        between = (keys.NODE_FEATURE, keys.SELF_CONNECTION_TEMP)
         width = self.layers[layer][0].convolution_kwargs["irreps_in1"].dim
         return EagerStage(
             name=f"layer {layer}",
             function=partial(self._run, layer),
             before=() if first else (Halo(keys.NODE_FEATURE, (width,)),),
-            reads=() if first else between,
-            writes=() if last else between,
+            reads=() if first else BETWEEN,
+            writes=() if last else BETWEEN,
             results=("energy",) if last else (),
             system_results=("num_edges",) if last else (),
             computes=("atoms", "edges"),
@@ -105,7 +106,7 @@ class Layers:
         for part in rest:
             data = part(data)
         if layer < len(self.layers) - 1:
-            return {key: data[key] for key in (keys.NODE_FEATURE, keys.SELF_CONNECTION_TEMP)}
+            return {key: data[key] for key in BETWEEN}
         return {
             "energy": data[keys.ATOMIC_ENERGY].view(-1).double(),
             "num_edges": torch.tensor(graph.n_edges, device=graph.senders.device),
