@@ -12,7 +12,7 @@ PYTEST_WORKERS ?= 2
 
 BIN := $(VENV)/bin
 comma := ,
-E3NN_TESTS := tests/parity/test_esen.py tests/parity/test_sevennet.py
+E3NN_TESTS := $(wildcard tests/parity/test_esen*.py tests/parity/test_sevennet*.py)
 SOURCES := $(shell find csrc cmake distmlip build_backend -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE
 CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 

@@ -13,9 +13,6 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-
-pytest.importorskip("fairchem.core", reason="fairchem-core is not installed")
-
 from fairchem.core.datasets.atomic_data import AtomicData
 from fairchem.core.models.base import HydraModel
 from fairchem.core.models.uma.escn_md import Linear_Energy_Head, MLP_EFS_Head

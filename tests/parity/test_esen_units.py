@@ -12,9 +12,6 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-
-pytest.importorskip("fairchem.core", reason="fairchem-core is not installed")
-
 from fairchem.core.calculate.ase_calculator import FAIRChemCalculator, FormationEnergyCalculator
 from fairchem.core.models.base import HydraModelV2
 from fairchem.core.models.uma.escn_md import Linear_Force_Head, MLP_EFS_Head
@@ -97,8 +94,6 @@ SETTINGS: dict[str, tuple[dict[str, Any], float]] = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_inference_settings(name: str, used: bool, tmp_path: Path) -> None:
     settings, atol = SETTINGS[name]
-    if name == "external graphs":
-        pytest.importorskip("pymatgen", reason="external graphs are made by pymatgen")
     predict_unit = unit(tmp_path, settings=settings, **UMA)
     theirs = FAIRChemCalculator(predict_unit, "omat")
     atoms, other = charged(oxide().atoms), charged(STRUCTURES["metal_with_vacancies"]().atoms)
