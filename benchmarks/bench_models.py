@@ -11,6 +11,9 @@ from ase.calculators.calculator import Calculator
 
 from distmlip.models import adapter_for
 
+DATA = Path(__file__).parents[1] / "tests" / "data"
+TENSORNET = "TensorNet-MatPES-PBE-v2025.1-PES"
+
 
 def chgnet() -> torch.nn.Module:
     """CHGNet 0.3.0 with the weights of its package."""
@@ -52,7 +55,20 @@ def mace_medium() -> torch.nn.Module:
 
 def tensornet() -> torch.nn.Module:
     """TensorNet-MatPES-PBE-v2025.1 of matgl, pretrained; with warp-lang its layers are warp kernels."""
-    return _matgl("TensorNet-MatPES-PBE-v2025.1-PES")
+    return _matgl(TENSORNET)
+
+
+def tensornet_torch() -> torch.nn.Module:
+    """The same model without the kernels, in plain torch."""
+    from matgl.apps.pes import Potential
+    from matgl.models import TensorNet
+
+    original = tensornet()
+    network = TensorNet(**{**original.model._init_args, "use_warp": False})
+    model = Potential(network, element_refs=original.element_refs.property_offset)
+    weights = torch.load(DATA / TENSORNET / "state.pt", map_location="cpu", weights_only=True)
+    model.load_state_dict(weights, strict=False)
+    return model
 
 
 def m3gnet() -> torch.nn.Module:
@@ -63,7 +79,7 @@ def m3gnet() -> torch.nn.Module:
 def _matgl(name: str) -> torch.nn.Module:
     import matgl
 
-    return matgl.load_model(Path(__file__).parents[1] / "tests" / "data" / name)
+    return matgl.load_model(DATA / name)
 
 
 def sevennet() -> torch.nn.Module:
@@ -113,6 +129,7 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "mace": mace_medium,
     "sevennet": sevennet,
     "tensornet": tensornet,
+    "tensornet_torch": tensornet_torch,
 }
 
 

@@ -1,7 +1,7 @@
 """One MD step of DistCalculator beside the model's own calculator: seconds, peak memory, differences.
 
-    python benchmarks/bench_step.py                      everything, about half an hour on 2 cores
-    python benchmarks/bench_step.py --families chgnet --repeats 4
+    python benchmarks/bench_step.py --families chgnet mace        about half an hour on 2 cores
+    python benchmarks/bench_step.py --families sevennet --sizes 128 --repeats 4
 
 Each size is a process of its own, in which all calculators take turns over slightly moved atoms (median of
 the rounds after the first ones). Memory is the growth of the peak RSS above the loaded model over two steps,
@@ -36,7 +36,7 @@ from distmlip import DistCalculator
 from distmlip.demo import rattled_supercell
 
 RESULTS = Path(__file__).parent / "results"
-SUPERCELLS = {504: (3, 3, 7), 1024: (4, 4, 8), 2000: (5, 5, 10)}
+SUPERCELLS = {128: (2, 2, 4), 504: (3, 3, 7), 1024: (4, 4, 8), 2000: (5, 5, 10)}
 PARITY_SUPERCELL = (2, 2, 4)
 VARIANTS: dict[str, dict[str, Any] | None] = {
     "original": None,
@@ -53,8 +53,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--families", nargs="+", choices=list(MODELS), default=list(MODELS))
-    parser.add_argument("--sizes", nargs="+", type=int, choices=list(SUPERCELLS), default=list(SUPERCELLS))
+    parser.add_argument("--families", nargs="+", choices=list(MODELS), default=["chgnet", "mace"])
+    parser.add_argument("--sizes", nargs="+", type=int, choices=list(SUPERCELLS), default=[504, 1024, 2000])
     parser.add_argument("--repeats", type=int, default=3, help="measured rounds")
     parser.add_argument(
         "--memory-share",

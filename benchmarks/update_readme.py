@@ -16,6 +16,7 @@ TITLES = {
     "mace": "MACE of MACE-MP-0 medium's size (4.7 million random weights), beside `MACECalculator`",
     "sevennet": "SevenNet-0, pretrained, beside `SevenNetCalculator`",
     "tensornet": "TensorNet-MatPES-PBE-v2025.1 of matgl (warp), pretrained, beside `PESCalculator`",
+    "tensornet_torch": "The same TensorNet in plain torch, beside `PESCalculator`",
 }
 
 

@@ -72,7 +72,10 @@ def _family(family: Family) -> Finding:
     try:
         version = importlib.metadata.version(family.distribution)
     except importlib.metadata.PackageNotFoundError:
-        detail = f"{family.distribution} is not installed; run: pip install 'distmlip[{family.extra}]'"
+        detail = (
+            f"{family.distribution} is not installed; run: pip install {family.distribution}, or pip install "
+            f"'.[{family.extra}]' in distmlip's source folder"
+        )
         return Finding(what, False, detail)
     found = f"{family.distribution} {version}"
     try:

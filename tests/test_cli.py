@@ -84,6 +84,6 @@ def test_doctor_says_which_versions_were_tested(monkeypatch: pytest.MonkeyPatch)
     assert "0.0.1 to 0.0.2" in untested.detail
     assert "calc.verify" in untested.detail
     assert not absent.works
-    assert "pip install 'distmlip[chgnet]'" in absent.detail
+    assert "pip install '.[chgnet]'" in absent.detail
     assert not unusable.works
     assert "no_such_adapter" in unusable.detail
