@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from distmlip._native import core
 from distmlip.devices import Devices
+from distmlip.models.checks import checked
 from distmlip.models.interface import Adapter, BondGraph, Evaluation, LocalGraph, Stage
 from distmlip.plan import Plan
 
@@ -161,7 +162,11 @@ class Evaluator:
     def _stages_of(self, model: int, device: int) -> list[Stage]:
         if (model, device) not in self._stages:
             replica = self.adapter.replicate(model, self.settings.devices.devices[device])
-            self._stages[model, device] = list(self.adapter.stages(replica, self.settings.recompute))
+            self._stages[model, device] = checked(
+                self.adapter.stages(replica, self.settings.recompute),
+                has_bonds=self.adapter.bond_cutoff is not None,
+                conservative=self.adapter.conservative,
+            )
         return self._stages[model, device]
 
     def _sweep(self, model: int, graphs: list[LocalGraph]) -> Evaluation:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distmlip.errors import InvalidInputError
 from distmlip.models.local_graph import BondGraph, LocalGraph
 from distmlip.models.replicate import replicate
 from distmlip.models.stages import (
@@ -108,6 +109,10 @@ class Adapter(ABC):
         If the adapter is conservative, the calculator adds ``stress`` and ``stresses`` (Voigt-6, eV/Å^3) from
         the virials. This one is for a single model whose energy is the sum of its stages' ``"energy"``.
         """
+        if len(evaluations) != 1:
+            raise InvalidInputError(
+                f"an adapter with {len(evaluations)} models needs a results() of its own, which combines them"
+            )
         (evaluation,) = evaluations
         energies = evaluation.atoms["energy"]
         energy = float(energies.sum())
