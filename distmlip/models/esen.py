@@ -137,12 +137,11 @@ class FAIRChemAdapter(Adapter):
 
     def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         """See :class:`Adapter`; normalisers and element references of the tasks are undone."""
-        (evaluation,) = evaluations
         potential, scale = self._potential, self._potential.scale("forces")
-        energies = energies_of(potential, atoms.numbers, evaluation.atoms["energy"] / self._stage_scale)
         if is_looked_up(potential, atoms):
-            charge, _ = self._charge_and_spin(atoms)
-            energies = np.array([self._looked_up_energy(int(atoms.numbers[0]), charge)])
+            return self._looked_up(atoms)
+        (evaluation,) = evaluations
+        energies = energies_of(potential, atoms.numbers, evaluation.atoms["energy"] / self._stage_scale)
         outputs = (
             evaluation.forces / self._stage_scale if self.conservative else evaluation.atoms["direct_forces"]
         )
@@ -155,6 +154,20 @@ class FAIRChemAdapter(Adapter):
         }
         if potential.direct("stress"):
             results["stress"] = direct_stress(potential, len(atoms), evaluation.system["direct_stress"])
+        return results
+
+    def _looked_up(self, atoms: Atoms) -> dict[str, Any]:
+        """Results of a lone atom from the table of energies; what a head gives for it does not count."""
+        charge, _ = self._charge_and_spin(atoms)
+        energy = self._looked_up_energy(int(atoms.numbers[0]), charge)
+        results: dict[str, Any] = {
+            "energy": energy,
+            "free_energy": energy,
+            "energies": np.array([energy]),
+            "forces": np.zeros((1, 3)),
+        }
+        if self._potential.direct("stress"):
+            results["stress"] = np.zeros(6)
         return results
 
     def reference(self, dtype: torch.dtype | None = None) -> Calculator:

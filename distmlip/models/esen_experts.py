@@ -8,6 +8,7 @@ system.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -56,7 +57,9 @@ class MergedExperts:
         self._coefficients = None
         for mixture, linear in self._layers:
             experts = mixture.weights.to(coefficients.dtype)
-            weights = torch.einsum("eoi, be->boi", experts, coefficients.to(experts.device))
+            # The user's autocast is no part of the model: it would round weights that stay.
+            with torch.autocast(experts.device.type, enabled=False):
+                weights = torch.einsum("eoi, be->boi", experts, coefficients.to(experts.device))
             linear.weight.copy_(weights[0])
             if mixture.bias is not None:
                 linear.bias.copy_(mixture.bias)
@@ -99,11 +102,16 @@ class SystemEmbedding:
         self._dataset = dataset
         self._balances = balances_channels(backbone)
         self._mixes = getattr(backbone, "num_experts", 0) > 0
+        self._lock = threading.Lock()
         self.of = lru_cache(maxsize=8)(self._of)
 
-    @torch.no_grad()
     def _of(self, charge: int, spin: int, composition: bytes) -> dict[str, Tensor]:
         """One row per quantity. ``composition`` are the int64 numbers of atoms by atomic number."""
+        # The backbone leaves the coefficients of its last system in itself: one thread at a time.
+        with self._lock, torch.no_grad(), torch.autocast("cpu", enabled=False):
+            return self._embedded(charge, spin, composition)
+
+    def _embedded(self, charge: int, spin: int, composition: bytes) -> dict[str, Tensor]:
         counts = torch.frombuffer(bytearray(composition), dtype=torch.int64)
         charges, spins = torch.tensor([charge]), torch.tensor([spin])
         datasets = None if self._dataset is None else [self._dataset]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -130,6 +131,37 @@ def test_experts_follow_composition_charge_and_spin() -> None:
     assert len({round(energy, 4) for energy in energies}) == 5
     assert energies[-1] == energies[0]
     assert atoms.info == {"charge": 1, "spin": 2}
+
+
+def test_systems_of_two_threads_are_not_mixed_up() -> None:
+    model, atoms = narrow("uma"), charged(oxide().atoms)
+    other = atoms[:4]
+    expected = [adapt(model, **OMAT).system(structure)["experts"] for structure in (atoms, other)]
+    assert not torch.equal(*expected)
+    adapter, found = adapt(model, **OMAT), {}
+    mix = adapter._system._backbone.set_MOLE_coefficients
+    thread = threading.Thread(target=lambda: found.update(other=adapter.system(other)["experts"]))
+
+    def interrupted(*arguments: Any) -> None:
+        mix(*arguments)
+        if thread.ident is None:
+            thread.start()
+            thread.join(timeout=0.5)  # it has to wait until this one is through
+
+    adapter._system._backbone.set_MOLE_coefficients = interrupted
+    found["whole"] = adapter.system(atoms)["experts"]
+    thread.join()
+    assert torch.equal(found["whole"], expected[0])
+    assert torch.equal(found["other"], expected[1])
+
+
+def test_autocast_of_the_user_changes_nothing() -> None:
+    model, atoms = build(torch.float32, **NARROW["uma"]), charged(oxide().atoms)
+    expected = results_of(DistCalculator(model, partitions=2, devices="cpu", **OMAT), atoms)
+    calculator = DistCalculator(model, partitions=2, devices="cpu", **OMAT)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = results_of(calculator, atoms)
+    np.testing.assert_array_equal(found["forces"], expected["forces"])
 
 
 def test_the_composition_of_one_generation_is_wrong_on_purpose() -> None:
@@ -304,16 +336,29 @@ def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
             part.register_forward_hook(counted("energy_block" if "energy_block" in name else name))
 
 
-def test_experts_are_merged_once_for_all_partitions() -> None:
-    model, atoms = narrow("uma"), charged(oxide().atoms)
-    adapter = adapt(model, **OMAT)
+def test_experts_are_merged_once_for_all_partitions_and_steps() -> None:
+    atoms, adapter = charged(oxide().atoms), adapt(narrow("uma"), **OMAT)
     replica: Any = adapter.replicate(0, torch.device("cpu"))
+    adapter.replicate = lambda *_: replica  # type: ignore[method-assign]
+    calculator = DistCalculator(adapter, partitions=3, devices="cpu", recompute=True)
+    weights = [linear.weight for _, linear in replica.experts._layers]
+    n_written = []
+    for _ in range(2):
+        before = [weight._version for weight in weights]
+        for moved in (atoms, rattled(atoms, 0.05)):
+            calculator.calculate(charged(moved))
+        n_written += [weight._version - version for weight, version in zip(weights, before, strict=True)]
+        atoms.numbers[0] = 29
+    assert weights
+    assert set(n_written) == {1}
+
+
+def test_replicas_have_no_experts() -> None:
+    model = narrow("uma")
+    replica = adapt(model, **OMAT).replicate(0, torch.device("cpu"))
     n_experts = sum(part.weights.numel() for part in model.backbone.modules() if hasattr(part, "weights"))
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     assert sum(parameter.numel() for parameter in replica.parameters()) < n_parameters - n_experts // 2
-    coefficients = adapter.system(atoms)["experts"]
-    assert coefficients.shape == (1, 4)
-    torch.testing.assert_close(adapter.system(atoms * (2, 1, 1))["experts"], coefficients)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

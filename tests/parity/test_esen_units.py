@@ -228,6 +228,17 @@ def test_the_energy_of_a_lone_atom_is_looked_up(tmp_path: Path) -> None:
     assert_same_results(results_of(ours, crystal), results_of(theirs, crystal))
 
 
+def test_a_lone_atom_has_no_forces_even_if_a_head_predicts_them(tmp_path: Path) -> None:
+    predict_unit = unit(tmp_path, **DIRECT["alone"])
+    predict_unit.atom_refs = {"omat": {8: -1.7}}
+    theirs = FAIRChemCalculator(predict_unit)
+    assert predict_unit.tasks["forces"].normalizer.mean != 0
+    expected = results_of(theirs, lone("O"))
+    assert not expected["forces"].any()
+    assert not expected["stress"].any()
+    assert_same_results(results_of(DistCalculator(theirs, partitions=2), lone("O")), expected)
+
+
 def test_a_lone_atom_without_a_table(tmp_path: Path) -> None:
     ours = DistCalculator(unit(tmp_path, **UMA), task_name="omat")
     with pytest.raises(InvalidInputError, match="atom_refs"):
