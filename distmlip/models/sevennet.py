@@ -52,14 +52,6 @@ class SevenNetAdapter(Adapter):
             raise InvalidInputError(f"dtype={self.dtype}; SevenNet runs in torch.float32 or torch.float64")
         self.cutoff = float(model.cutoff)
         self.supported_numbers = frozenset(model.type_map)
-        self.implemented_properties = (
-            "energy",
-            "free_energy",
-            "energies",
-            "forces",
-            "stress",
-            "stresses",
-        )
         self._modal = modal
         self._modality = None if modal is None else int(model.modal_map[modal])
 
@@ -73,17 +65,10 @@ class SevenNetAdapter(Adapter):
         layers = Layers(module, self._modality)
         return with_derived(layers.derive, layers.stages(), memoise=not recompute)
 
-    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:  # noqa: ARG002
+    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         """See :class:`Adapter`; ``num_edges`` counts directed edges, as the original does."""
-        (evaluation,) = evaluations
-        energy = float(evaluation.atoms["energy"].sum())
-        return {
-            "energy": energy,
-            "free_energy": energy,
-            "energies": evaluation.atoms["energy"],
-            "forces": evaluation.forces,
-            "num_edges": int(evaluation.system["num_edges"]),
-        }
+        n_edges = evaluations[0].system["num_edges"]
+        return {**super().results(atoms, evaluations), "num_edges": int(n_edges)}
 
     def reference(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`."""

@@ -107,7 +107,8 @@ def original(
         reference.pbc,
         atoms.cell.array,
     )
-    key = (id(model), dtype, repr(sorted(family_options.items())), *(array.tobytes() for array in structure))
+    options_and_info = repr((sorted(family_options.items()), sorted(reference.info.items())))
+    key = (id(model), dtype, options_and_info, *(array.tobytes() for array in structure))
     if key not in _originals:
         calculator = _adapter(model, dtype, options).reference(dtype)
         _originals[key] = (
