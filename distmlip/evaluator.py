@@ -58,6 +58,7 @@ class Evaluator:
         self._numbers: NDArray[np.int64] = np.empty(0, np.int64)
         self._local_atoms: list[tuple[torch.Tensor, torch.Tensor]] = []
 
+    @torch.inference_mode(False)  # a caller's would forbid the gradients that forces are
     def evaluate(self, atoms: Atoms) -> list[Evaluation]:
         """One sweep per model of the adapter. Fills :attr:`counters`."""
         self._update(atoms)
@@ -65,6 +66,7 @@ class Evaluator:
         self.counters = {}
         return [self._sweep(index, graphs) for index in range(len(self.adapter.models))]
 
+    @torch.inference_mode(False)  # graph and replicas are kept for evaluate()
     def plan(self, atoms: Atoms) -> Plan:
         """The distribution of these atoms; builds the graph, evaluates nothing."""
         self._update(atoms)

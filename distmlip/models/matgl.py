@@ -135,6 +135,10 @@ class MatglAdapter(Adapter):
 
 
 def _architecture_of(potential: Any) -> Architecture:
+    if isinstance(potential, list | tuple):
+        raise UnsupportedModelError(
+            f"a list of {len(potential)} matgl potentials: matgl has no committees; make a calculator of each"
+        )
     if type(potential) is not Potential:
         raise UnsupportedModelError(
             f"{type(potential).__name__} is not a potential: give a matgl Potential, such as "

@@ -342,7 +342,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "SO3Net": (lambda: Potential(SO3Net(is_intensive=False)), "SO3Net of matgl.*TensorNet"),
     "no potential": (lambda: build_tensornet().model, "TensorNet is not a potential"),
     "MEGNet": (MEGNet, "MEGNet is not a potential"),
-    "list": (lambda: [build_tensornet()] * 2, "list is not a potential"),
+    "list": (lambda: [build_tensornet()] * 2, "no committees"),
     "subclass": (lambda: Subclass(build_tensornet().model), "Subclass"),
     "network of a subclass": (lambda: Potential(TensorNetOfMyOwn()), "TensorNetOfMyOwn of matgl"),
     "repulsion": (flagged("calc_repuls"), "calc_repuls=True"),
