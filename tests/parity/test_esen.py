@@ -24,7 +24,17 @@ from support.contract import (
     ModelContract,
     assert_nothing_is_computed_twice,
 )
-from support.esen_models import DIRECT, NARROW, build, narrow, published, torch_globals
+from support.esen_models import (
+    DIRECT,
+    NARROW,
+    assert_same_results,
+    build,
+    charged,
+    narrow,
+    published,
+    results_of,
+    torch_globals,
+)
 from support.parity import assert_parity
 from support.structures import STRUCTURES, Structure, oxide, oxide_cell, quartz, rattled
 
@@ -33,23 +43,6 @@ from distmlip.errors import InvalidInputError
 from distmlip.models.esen import FAIRChemAdapter, adapt
 
 OMAT = {"task_name": "omat"}
-
-
-def charged(atoms: Atoms, charge: int = 1, spin: int = 2) -> Atoms:
-    atoms.info.update(charge=charge, spin=spin)
-    return atoms
-
-
-def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
-    atoms = atoms.copy()
-    calculator.calculate(atoms, ["energy"], [])
-    return dict(calculator.results)
-
-
-def assert_same_results(ours: dict[str, Any], theirs: dict[str, Any], atol: float = 1e-9) -> None:
-    assert theirs
-    for name, value in theirs.items():
-        np.testing.assert_allclose(ours[name], value, rtol=0, atol=atol, err_msg=name)
 
 
 class TestFairchem(ModelContract):

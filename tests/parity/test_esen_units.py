@@ -16,30 +16,25 @@ from fairchem.core.calculate.ase_calculator import FAIRChemCalculator, Formation
 from fairchem.core.models.base import HydraModelV2
 from fairchem.core.models.uma.escn_md import Linear_Force_Head, MLP_EFS_Head
 from fairchem.core.units.mlip_unit.api.inference import UMATask
-from support.esen_models import BY_DATASET, DIRECT, EFS, EXPERTS, NARROW, build, torch_globals, unit
+from support.esen_models import (
+    BY_DATASET,
+    DIRECT,
+    EFS,
+    EXPERTS,
+    NARROW,
+    assert_same_results,
+    build,
+    charged,
+    results_of,
+    torch_globals,
+    unit,
+)
 from support.structures import STRUCTURES, oxide, oxide_cell, rattled
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 
 UMA = NARROW["uma"]
-
-
-def charged(atoms: Atoms, charge: int = 1, spin: int = 2) -> Atoms:
-    atoms.info.update(charge=charge, spin=spin)
-    return atoms
-
-
-def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
-    atoms = atoms.copy()
-    calculator.calculate(atoms, ["energy"], [])
-    return dict(calculator.results)
-
-
-def assert_same_results(ours: dict[str, Any], theirs: dict[str, Any], atol: float = 1e-9) -> None:
-    assert theirs
-    for name, value in theirs.items():
-        np.testing.assert_allclose(ours[name], value, rtol=0, atol=atol, err_msg=name)
 
 
 # ---- predict units and calculators

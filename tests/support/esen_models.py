@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 import torch
+from ase import Atoms
 from fairchem.core.models.base import HydraModel
 from fairchem.core.units.mlip_unit import InferenceSettings, MLIPPredictUnit
 from fairchem.core.units.mlip_unit.api.inference import MLIPInferenceCheckpoint
@@ -242,6 +244,26 @@ def unit(
     torch.save(checkpoint, path)
     options = {"base_precision_dtype": torch.float64, "activation_checkpointing": False, **(settings or {})}
     return MLIPPredictUnit(str(path), device="cpu", inference_settings=InferenceSettings(**options))
+
+
+def charged(atoms: Atoms, charge: int = 1, spin: int = 2) -> Atoms:
+    """Charge and spin multiplicity where fairchem looks for them."""
+    atoms.info.update(charge=charge, spin=spin)
+    return atoms
+
+
+def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
+    """What a calculator gives for a copy of the atoms, whatever it calculated before."""
+    atoms = atoms.copy()
+    calculator.calculate(atoms, ["energy"], [])
+    return dict(calculator.results)
+
+
+def assert_same_results(ours: dict[str, Any], theirs: dict[str, Any], atol: float = 1e-9) -> None:
+    """Everything that the original gives, and it gives something."""
+    assert theirs
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, rtol=0, atol=atol, err_msg=name)
 
 
 @contextmanager
