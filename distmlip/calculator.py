@@ -116,7 +116,8 @@ class DistCalculator(Calculator):
             recompute=checked_choice("recompute", recompute, (True, False, "auto")) is True,
             skin=checked_length("skin", skin),
         )
-        self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
+        with torch.inference_mode(False):  # a caller's would make tensors that know no gradients
+            self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
         self.implemented_properties = list(self._adapter.implemented_properties)
         # What ASE writes into trajectories: plain values, never the model.

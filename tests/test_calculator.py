@@ -293,14 +293,6 @@ def test_the_model_is_not_changed(atoms: Atoms) -> None:
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
-def test_a_callers_gradient_mode_plays_no_role(atoms: Atoms, mode: type) -> None:
-    with mode():
-        atoms.calc.plan(atoms)
-        forces = atoms.get_forces()
-    np.testing.assert_array_equal(forces, forces_of(atoms, atoms.calc._arguments[0], partitions=3))
-
-
 def test_verify_reports_differences(atoms: Atoms, model: torch.nn.Module) -> None:
     difference = atoms.calc.verify(atoms)
     assert difference.energy_per_atom < 1e-10

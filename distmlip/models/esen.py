@@ -29,9 +29,10 @@ from distmlip.models.esen_experts import (
     experts_of_dataset,
     without_memory,
 )
+from distmlip.models.esen_outputs import Potential
 from distmlip.models.esen_plain import make_plain
 from distmlip.models.esen_results import direct_stress, energies_of, is_looked_up, looked_up_energy
-from distmlip.models.esen_support import Potential, read_potential
+from distmlip.models.esen_support import read_potential
 from distmlip.models.esen_undivided import undivided
 from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, Stage, with_derived
 from distmlip.models.replicate import replicate

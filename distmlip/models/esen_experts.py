@@ -108,7 +108,7 @@ class SystemEmbedding:
     def _of(self, charge: int, spin: int, composition: bytes) -> dict[str, Tensor]:
         """One row per quantity. ``composition`` are the int64 numbers of atoms by atomic number."""
         # The backbone leaves the coefficients of its last system in itself: one thread at a time.
-        with self._lock, torch.no_grad(), torch.autocast("cpu", enabled=False):
+        with self._lock, torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
             return self._embedded(charge, spin, composition)
 
     def _embedded(self, charge: int, spin: int, composition: bytes) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from fairchem.core.models.uma.escn_md import (
     MLP_Stress_Head,
 )
 from fairchem.core.models.uma.escn_moe import DatasetSpecificMoEWrapper, DatasetSpecificSingleHeadWrapper
+from fairchem.core.units.mlip_unit import MLIPPredictUnit
 
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 
@@ -39,6 +40,39 @@ class Scale:
 
     rmsd: float = 1.0
     mean: float = 0.0
+
+
+@dataclass(frozen=True)
+class Potential:
+    """A model with what of it is evaluated."""
+
+    model: Any
+    unit: MLIPPredictUnit | None
+    """Where the model comes from, if from a predict unit."""
+    dataset: str | None
+    outputs: Mapping[str, Output]
+    """By property. Forces and stress that the model does not return are missing."""
+    scales: Mapping[str, Scale]
+    """By property, of the properties that have a task."""
+    references: Any
+    """fairchem's ``ElementReferences`` of the energy, or None."""
+    max_neighbors: int
+    """Of an atom in the original's graph, the nearest; 0: all."""
+    strict: bool
+    """Whether of neighbours at the same distance some are left out."""
+
+    def direct(self, name: str) -> bool:
+        """Whether a head predicts this property."""
+        return name in self.outputs and self.outputs[name].direct
+
+    def scale(self, name: str) -> Scale:
+        """What a task's normaliser does; to derivatives that have no task what it does to energies."""
+        return self.scales.get(name, Scale(rmsd=self.scales.get("energy", Scale()).rmsd))
+
+    def head(self, model: Any, name: str) -> Any:
+        """The head of a property in this model or in a copy of it, without what tells datasets apart."""
+        head = model.output_heads[self.outputs[name].head]
+        return getattr(head, "head", head)
 
 
 def outputs_of(model: Any) -> Iterator[Output]:

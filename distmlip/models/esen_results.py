@@ -14,7 +14,7 @@ from fairchem.core.modules.normalization.element_references import ElementRefere
 from fairchem.core.units.mlip_unit.single_atom_patch import single_atom_prediction_from_lookup
 
 from distmlip.errors import InvalidInputError
-from distmlip.models.esen_support import Potential
+from distmlip.models.esen_outputs import Potential
 
 
 def energies_of(potential: Potential, numbers: np.ndarray, outputs: np.ndarray) -> np.ndarray:

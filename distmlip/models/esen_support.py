@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fairchem.core.calculate.ase_calculator import FAIRChemCalculator
@@ -17,45 +15,12 @@ from torch import nn
 
 from distmlip.errors import UnsupportedModelError
 from distmlip.models.esen_experts import without_memory
-from distmlip.models.esen_outputs import Output, Scale, choose_dataset, choose_outputs, scale_of, tasks_of
+from distmlip.models.esen_outputs import Potential, choose_dataset, choose_outputs, scale_of, tasks_of
 from distmlip.models.esen_undivided import PlainUnit
 from distmlip.models.replicate import replicate
 
 EXTERNAL_CUTOFF, EXTERNAL_MAX_NEIGHBORS = 6.0, 300
 """Of the graphs that ``FAIRChemCalculator`` makes with ``external_graph_gen=True``; Å."""
-
-
-@dataclass(frozen=True)
-class Potential:
-    """A model with what of it is evaluated."""
-
-    model: Any
-    unit: MLIPPredictUnit | None
-    """Where the model comes from, if from a predict unit."""
-    dataset: str | None
-    outputs: Mapping[str, Output]
-    """By property. Forces and stress that the model does not return are missing."""
-    scales: Mapping[str, Scale]
-    """By property, of the properties that have a task."""
-    references: Any
-    """fairchem's ``ElementReferences`` of the energy, or None."""
-    max_neighbors: int
-    """Of an atom in the original's graph, the nearest; 0: all."""
-    strict: bool
-    """Whether of neighbours at the same distance some are left out."""
-
-    def direct(self, name: str) -> bool:
-        """Whether a head predicts this property."""
-        return name in self.outputs and self.outputs[name].direct
-
-    def scale(self, name: str) -> Scale:
-        """What a task's normaliser does; to derivatives that have no task what it does to energies."""
-        return self.scales.get(name, Scale(rmsd=self.scales.get("energy", Scale()).rmsd))
-
-    def head(self, model: Any, name: str) -> Any:
-        """The head of a property in this model or in a copy of it, without what tells datasets apart."""
-        head = model.output_heads[self.outputs[name].head]
-        return getattr(head, "head", head)
 
 
 def read_potential(model: Any, task_name: Any = None) -> Potential:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from ase import Atoms
@@ -19,12 +19,9 @@ from torch import nn
 
 from distmlip.cell import volume_of
 from distmlip.models.esen_experts import without_memory
-from distmlip.models.esen_outputs import outputs_of
+from distmlip.models.esen_outputs import Potential, outputs_of
 from distmlip.models.esen_plain import FixedRoll, make_plain
 from distmlip.models.replicate import replicate
-
-if TYPE_CHECKING:
-    from distmlip.models.esen_support import Potential
 
 
 def undivided(potential: Potential, dtype: torch.dtype) -> Calculator:

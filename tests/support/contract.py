@@ -288,6 +288,18 @@ class ModelContract:
             torch.set_default_dtype(before)
         np.testing.assert_allclose(ours["forces"], theirs.results["forces"], rtol=0, atol=EXACT["forces"])
 
+    @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+    def test_the_callers_gradient_mode_plays_no_role(self, mode: type) -> None:
+        atoms = self.prepare(oxide().atoms)
+        expected = self.results(atoms, 3)["forces"]
+        with mode():
+            calculator = self.calculator(3)
+            calculator.plan(atoms)
+            calculator.calculate(atoms)
+        np.testing.assert_allclose(calculator.results["forces"], expected, atol=1e-11)
+        calculator.calculate(atoms)
+        np.testing.assert_allclose(calculator.results["forces"], expected, atol=1e-11)
+
     # ---- bad input
 
     def test_an_unknown_option_is_named(self) -> None:
