@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +126,12 @@ def test_model_package_is_imported_in_its_own_adapter_only(path: Path) -> None:
             family = MODEL_PACKAGES[package]
             at_home = path.parent == PACKAGE / "models" and path.stem.split("_")[0] == family
             assert at_home, f"{relative(path)} imports {name}; its home is distmlip/models/{family}.py"
+
+
+def test_importing_distmlip_imports_no_model_package() -> None:
+    script = f"import sys, distmlip; print(sorted(set(sys.modules) & set({list(MODEL_PACKAGES)})))"
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("path", [*cpp_files(), *python_files()], ids=relative)
