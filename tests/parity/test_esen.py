@@ -33,10 +33,10 @@ from support.esen_models import (
     narrow,
     published,
     results_of,
-    torch_globals,
 )
 from support.parity import assert_parity
 from support.structures import STRUCTURES, Structure, oxide, oxide_cell, quartz, rattled
+from support.torch_globals import torch_globals
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError

@@ -26,10 +26,10 @@ from support.esen_models import (
     build,
     charged,
     results_of,
-    torch_globals,
     unit,
 )
 from support.structures import STRUCTURES, oxide, oxide_cell, rattled
+from support.torch_globals import torch_globals
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError

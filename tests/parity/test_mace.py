@@ -21,10 +21,10 @@ from support.mace_models import (
     interaction_classes,
     mp0_medium,
     narrow,
-    torch_globals,
 )
 from support.parity import EXACT, original
 from support.structures import STRUCTURES, Structure, oxide_cell, rattled
+from support.torch_globals import torch_globals
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError

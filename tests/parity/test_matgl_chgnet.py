@@ -14,13 +14,14 @@ from ase import Atoms
 from ase.build import bulk
 from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
-from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice
+from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_outputs
 from support.matgl_threebody_models import (
     ANGLE_READOUTS,
     CHGNETS,
     build_chgnet,
     chgnet,
     chgnet_of_angles,
+    forces_of,
     published_chgnet,
 )
 from support.parity import EXACT, assert_parity
@@ -178,18 +179,10 @@ def test_nothing_is_computed_twice(structure: str, kind: str, partitions: int | 
 
 
 def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
-    """Count the rows of the output in every call of the submodules that do the work."""
-
-    def counted(name: str) -> Callable[..., None]:
-        def hook(_: torch.nn.Module, __: Any, output: torch.Tensor) -> None:
-            rows[name] += len(output)
-
-        return hook
-
-    for name, part in module.named_modules():
-        if COUNTED.fullmatch(name):
-            rows[name] += 0
-            part.register_forward_hook(counted(name))
+    """Of the submodules that do the work, also if they never run."""
+    parts = {name: part for name, part in module.named_modules() if COUNTED.fullmatch(name)}
+    rows.update(dict.fromkeys(parts, 0))
+    count_outputs(parts.items(), rows)
 
 
 def test_exchanges_of_a_block() -> None:
@@ -224,12 +217,6 @@ def test_every_layer_and_the_angles_matter() -> None:
                 parameter.zero_()
         change = np.abs(forces_of(without, atoms) - forces).max()
         assert change > 0.002 * np.abs(forces).max(), f"{part}[{block}].{name} changes {change} eV/Å"
-
-
-def forces_of(model: Potential, atoms: Atoms) -> np.ndarray:
-    calculator = DistCalculator(model, partitions=2)
-    calculator.calculate(atoms)
-    return calculator.results["forces"]
 
 
 # ---- what is refused

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from matgl.apps.pes import Potential
-from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice
+from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_outputs
 from support.matgl_models import pretrained
-from support.matgl_threebody_models import M3GNETS, build_m3gnet, m3gnet
+from support.matgl_threebody_models import M3GNETS, build_m3gnet, forces_of, m3gnet
 from support.parity import assert_parity
 from support.structures import STRUCTURES, oxide, rattled
 
@@ -106,17 +105,13 @@ def test_nothing_is_computed_twice(structure: str, partitions: int | str) -> Non
 
 
 def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
-    """Count the rows of the output in every call of the submodules that do the work."""
-
-    def counted(name: str) -> Callable[..., None]:
-        def hook(_: torch.nn.Module, __: Any, output: torch.Tensor) -> None:
-            rows[name.replace("end_atom_network", "update_network_atom")] += len(output)
-
-        return hook
-
-    for name, part in module.named_modules():
-        if COUNTED.fullmatch(name) and not isinstance(part, torch.nn.Identity):
-            part.register_forward_hook(counted(name))
+    """Of the submodules that do the work."""
+    parts = (
+        (name.replace("end_atom_network", "update_network_atom"), part)
+        for name, part in module.named_modules()
+        if COUNTED.fullmatch(name) and not isinstance(part, torch.nn.Identity)
+    )
+    count_outputs(parts, rows)
 
 
 def test_every_block_and_the_angles_matter() -> None:
@@ -132,12 +127,6 @@ def test_every_block_and_the_angles_matter() -> None:
                         parameter.zero_()
             change = np.abs(forces_of(without, atoms) - forces).max()
             assert change > 0.01 * np.abs(forces).max(), f"{part}[{block}] changes forces by {change} eV/Å"
-
-
-def forces_of(model: Potential, atoms: Atoms) -> np.ndarray:
-    calculator = DistCalculator(model, partitions=2)
-    calculator.calculate(atoms)
-    return calculator.results["forces"]
 
 
 def test_the_users_interactions_keep_their_networks() -> None:

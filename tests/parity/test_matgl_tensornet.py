@@ -16,7 +16,7 @@ from ase.build import bulk
 from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 from matgl.models import MEGNet, SO3Net, TensorNet
-from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice
+from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_outputs
 from support.matgl_models import (
     ELEMENTS,
     PRETRAINED,
@@ -260,17 +260,8 @@ def test_nothing_is_computed_twice(structure: str, kind: str, partitions: int | 
 
 
 def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
-    """Count the rows of the output in every call of the submodules that do the work."""
-
-    def counted(name: str) -> Callable[..., None]:
-        def hook(_: torch.nn.Module, __: Any, output: torch.Tensor) -> None:
-            rows[name] += len(output)
-
-        return hook
-
-    for name, part in module.named_modules():
-        if COUNTED.fullmatch(name):
-            part.register_forward_hook(counted(name))
+    """Of the submodules that do the work."""
+    count_outputs(((n, part) for n, part in module.named_modules() if COUNTED.fullmatch(n)), rows)
 
 
 def test_every_layer_matters() -> None:

@@ -13,7 +13,7 @@ A family's own tests (heads, committees, units, what is refused) stand beside it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -352,6 +352,19 @@ def assert_nothing_is_computed_twice(
     calculator.calculate(atoms)
     assert theirs, "the hooks have to count something"
     assert dict(ours) == {name: expected(name, rows, calculator) for name, rows in theirs.items()}
+
+
+def count_outputs(parts: Iterable[tuple[str, torch.nn.Module]], rows: Counter[str]) -> None:
+    """Count the rows of the output in every call of the named submodules."""
+
+    def counted(name: str) -> Callable[..., None]:
+        def hook(_: torch.nn.Module, __: Any, output: torch.Tensor) -> None:
+            rows[name] += len(output)
+
+        return hook
+
+    for name, part in parts:
+        part.register_forward_hook(counted(name))
 
 
 def _full(stress: np.ndarray) -> np.ndarray:

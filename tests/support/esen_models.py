@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from ase import Atoms
 from fairchem.core.models.base import HydraModel
 from fairchem.core.units.mlip_unit import InferenceSettings, MLIPPredictUnit
 from fairchem.core.units.mlip_unit.api.inference import MLIPInferenceCheckpoint
+from support.torch_globals import torch_globals
 
 MODELS = "fairchem.core.models"
 DATASETS = {"omat": "omat", "omol": "omol", "omat_subset": "omat"}
@@ -264,16 +263,3 @@ def assert_same_results(ours: dict[str, Any], theirs: dict[str, Any], atol: floa
     assert theirs
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value, rtol=0, atol=atol, err_msg=name)
-
-
-@contextmanager
-def torch_globals(seed: int, dtype: torch.dtype) -> Iterator[None]:
-    """fairchem takes dtype and random numbers from torch's global state while a model is made."""
-    before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_default_dtype(dtype)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)

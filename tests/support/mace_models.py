@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from e3nn import o3  # noqa: E402
 from mace.modules import NonLinearBiasReadoutBlock, interaction_classes  # noqa: E402
 from mace.modules.models import MACE, ScaleShiftMACE  # noqa: E402
 from support.structures import NUMBERS  # noqa: E402
+from support.torch_globals import torch_globals  # noqa: E402
 
 RESIDUAL = "RealAgnosticResidualInteractionBlock"
 NON_LINEAR = "RealAgnosticResidualNonLinearInteractionBlock"
@@ -146,16 +145,3 @@ def build(kind: type[MACE], seed: int, dtype: torch.dtype, changes: dict[str, An
     arguments["hidden_irreps"] = o3.Irreps(arguments["hidden_irreps"])
     with torch_globals(seed, dtype):
         return kind(**arguments).to(dtype)
-
-
-@contextmanager
-def torch_globals(seed: int, dtype: torch.dtype) -> Iterator[None]:
-    """MACE takes dtype and random numbers from torch's global state while a model is made or converted."""
-    before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_default_dtype(dtype)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from ase.data import chemical_symbols
 from matgl.apps.pes import Potential
 from matgl.models import QET, TensorNet
 from support.structures import NUMBERS
+from support.torch_globals import torch_globals
 
 DATA = Path(__file__).parent.parent / "data"
 ELEMENTS = tuple(chemical_symbols[number] for number in reversed(NUMBERS))
@@ -114,16 +113,3 @@ def potential(network: type[torch.nn.Module], arguments: dict[str, Any], **flags
     references = torch.tensor(np.random.default_rng(0).normal(-4, 2, len(ELEMENTS)))
     flags = {"data_mean": -7.25, "element_refs": references, **flags}
     return Potential(module, **flags).double()
-
-
-@contextmanager
-def torch_globals(seed: int, dtype: torch.dtype) -> Iterator[None]:
-    """matgl takes dtype and random numbers from torch's global state while a network is made."""
-    before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_default_dtype(dtype)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)

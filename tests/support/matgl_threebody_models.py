@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
 import torch
+from ase import Atoms
 from matgl.apps.pes import Potential
 from matgl.models import CHGNet, M3GNet
 from support.matgl_models import potential
+
+from distmlip import DistCalculator
 
 M3GNETS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -172,3 +176,10 @@ def _steep(network: type[torch.nn.Module], arguments: dict[str, Any], **flags: A
             if parameter.ndim == 2 and "embedding" not in name:
                 parameter.mul_(gain)
     return made
+
+
+def forces_of(model: Potential, atoms: Atoms) -> np.ndarray:
+    """Over two partitions, eV/Å."""
+    calculator = DistCalculator(model, partitions=2)
+    calculator.calculate(atoms)
+    return calculator.results["forces"]
