@@ -1,10 +1,11 @@
-"""The volume that a stress refers to."""
+"""The volume that a stress refers to, and cells with vacuum."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -14,3 +15,15 @@ def volume_of(atoms: Atoms) -> float:
     """The volume of the cell as given, in Å^3; 0 if its vectors are coplanar but for rounding."""
     volume = abs(float(np.linalg.det(atoms.cell.array)))
     return volume if volume > 1e-12 * float(np.prod(atoms.cell.lengths())) else 0.0
+
+
+def with_vacuum(atoms: Atoms, directions: NDArray[np.bool_], margin: float) -> Atoms:
+    """The same atoms with other cell vectors in these ``directions`` (3,): normal to all others, and as long
+    as the atoms extend, plus ``margin`` in Å."""
+    boxed = atoms.copy()
+    boxed.cell[directions] = 0.0
+    cell = boxed.cell.complete().array
+    # A completed vector is of unit length and normal to all others.
+    cell[directions] *= (np.ptp(atoms.positions @ cell[directions].T, axis=0) + margin)[:, None]
+    boxed.set_cell(cell)
+    return boxed

@@ -18,6 +18,7 @@ from chgnet.model.dynamics import CHGNetCalculator
 from pymatgen.core import Structure
 from torch import Tensor, nn
 
+from distmlip.cell import with_vacuum
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.chgnet_blocks import Blocks
 from distmlip.models.chgnet_projection import project_before_gathering
@@ -213,12 +214,7 @@ class _Original(CHGNetCalculator):
 def _with_volume(atoms: Atoms, model: CHGNet) -> Atoms:
     """The same atoms with vacuum in open directions without a cell vector, with which the original fails."""
     missing = ~atoms.cell.array.any(axis=1)
-    cell = atoms.cell.complete().array
-    heights = np.ptp(atoms.positions @ cell[missing].T, axis=0) + 2 * model.graph_converter.atom_graph_cutoff
-    cell[missing] *= heights[:, None]
-    boxed = atoms.copy()
-    boxed.set_cell(cell)
-    return boxed
+    return with_vacuum(atoms, missing, 2 * model.graph_converter.atom_graph_cutoff)
 
 
 def _keep_double(model: CHGNet) -> None:

@@ -17,9 +17,9 @@ from matgl.models import QET, CHGNet, M3GNet, TensorNet
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from distmlip.cell import volume_of
+from distmlip.cell import volume_of, with_vacuum
 from distmlip.errors import InvalidInputError, UnsupportedModelError
-from distmlip.models.interface import Adapter, Evaluation, Stage, Tensors, with_derived
+from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, Stage, Tensors, with_derived
 from distmlip.models.matgl_architecture import Architecture, network_of
 from distmlip.models.matgl_chgnet import CHGNetArchitecture
 from distmlip.models.matgl_m3gnet import M3GNetArchitecture
@@ -87,17 +87,11 @@ class MatglAdapter(Adapter):
         self.bond_cutoff = architecture.bond_cutoff
         self._architecture = architecture
         self._options = options
-        self._mean, self._reference_energies = _offsets(potential)
-        self.supported_numbers = frozenset(self._reference_energies)
-        self.implemented_properties = (
-            "energy",
-            "free_energy",
-            "energies",
-            "forces",
-            "stress",
-            "stresses",
-            *architecture.site_properties,
-        )
+        self._mean, offsets = _offsets(potential)
+        self.supported_numbers = frozenset(offsets)
+        self._reference_energies = np.zeros(max(offsets) + 1)  # by atomic number
+        self._reference_energies[list(offsets)] = list(offsets.values())
+        self.implemented_properties = (*PROPERTIES, *architecture.site_properties)
 
     def replicate(self, index: int, device: torch.device) -> nn.Module:
         """See :class:`Adapter`."""
@@ -117,7 +111,7 @@ class MatglAdapter(Adapter):
     def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         """See :class:`Adapter`; ``energies`` share the mean of the potential's data evenly."""
         (evaluation,) = evaluations
-        references = np.array([self._reference_energies[number] for number in atoms.numbers.tolist()])
+        references = self._reference_energies[atoms.numbers]
         energy = float(evaluation.atoms["energy"].sum() + references.sum() + self._mean)
         results = {
             "energy": energy,
@@ -260,12 +254,6 @@ def _periodic(atoms: Atoms, cutoff: float) -> Atoms:
     """The same atoms in a fully periodic cell, with vacuum where they are not periodic."""
     if atoms.pbc.all():
         return atoms
-    boxed = atoms.copy()
-    boxed.cell[~atoms.pbc] = 0.0
-    cell = boxed.cell.complete().array
-    # A completed vector is of unit length and normal to all others.
-    heights = np.ptp(atoms.positions @ cell[~atoms.pbc].T, axis=0) + 2 * cutoff
-    cell[~atoms.pbc] *= heights[:, None]
-    boxed.set_cell(cell)
+    boxed = with_vacuum(atoms, ~atoms.pbc, 2 * cutoff)
     boxed.pbc = True
     return boxed
