@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "graph/neighbor_list.h"
+#include "kernels/distance_filter.h"
 #include "partition/decomposition.h"
 
 namespace py = pybind11;
@@ -34,6 +35,19 @@ Cell cell_from(const Doubles& vectors, const std::array<bool, 3>& periodic) {
   std::copy(vectors.data(), vectors.data() + 9, cell.vectors.begin());
   cell.periodic = periodic;
   return cell;
+}
+
+/// A new array in memory that will be used again when the array is gone: touching fresh pages would cost
+/// more than finding the neighbours.
+template <class Value>
+py::array_t<Value> new_array(const Shape& shape) {
+  py::ssize_t size = 1;
+  for (const py::ssize_t length : shape) size *= length;
+  auto buffer = std::make_unique<Buffer<Value>>(size);
+  Value* data = buffer->data();
+  const py::capsule owner(buffer.get(), [](void* memory) { delete static_cast<Buffer<Value>*>(memory); });
+  buffer.release();
+  return py::array_t<Value>(shape, data, owner);
 }
 
 /// A new array that owns a copy.
@@ -65,7 +79,8 @@ std::string name_of(Method method) {
 }
 
 py::dict neighbor_list(const std::string& quantities, const Doubles& positions, const Doubles& cell,
-                       const std::array<bool, 3>& periodic, double cutoff, bool self_interaction) {
+                       const std::array<bool, 3>& periodic, double cutoff, bool self_interaction,
+                       int n_threads) {
   const double* data = checked_positions(positions);
   if (!(cutoff >= 0 && std::isfinite(cutoff)))
     invalid("cutoff is ", cutoff, " Å; it must be finite and not negative");
@@ -73,13 +88,14 @@ py::dict neighbor_list(const std::string& quantities, const Doubles& positions, 
   std::unique_ptr<graph::NeighborList> list;
   {
     const py::gil_scoped_release release;
-    list = std::make_unique<graph::NeighborList>(data, positions.shape(0), box, cutoff, self_interaction);
+    list = std::make_unique<graph::NeighborList>(data, positions.shape(0), box, cutoff, self_interaction,
+                                                 n_threads);
   }
   const py::ssize_t n_pairs = list->n_pairs();
   py::dict arrays;
   graph::NeighborList::Output output;
   const auto add = [&]<class Value>(char quantity, Value*& target, Shape shape) {
-    py::array_t<Value> array(shape);
+    auto array = new_array<Value>(shape);
     target = array.mutable_data();
     arrays[py::str(std::string(1, quantity))] = array;
   };
@@ -175,8 +191,11 @@ py::dict step(const Decomposition& decomposition, int partition, const Doubles& 
 
 void bind_partition(py::module_& module) {
   module.def("neighbor_list", &neighbor_list, py::arg("quantities"), py::arg("positions"), py::arg("cell"),
-             py::arg("periodic"), py::arg("cutoff"), py::arg("self_interaction"),
+             py::arg("periodic"), py::arg("cutoff"), py::arg("self_interaction"), py::arg("n_threads") = 0,
              "A new array per letter of quantities, by letter, as ase.neighborlist.neighbor_list has them.");
+  module.attr("simd_levels") = kernels::simd_levels();
+  module.def("set_simd", &kernels::set_simd, py::arg("level"),
+             "Chooses one of simd_levels for the whole process; all give the same results.");
   py::class_<Decomposition, std::shared_ptr<Decomposition>>(
       module, "Decomposition", "A system cut into partitions; valid until atoms have moved by half the skin.")
       .def(py::init(&make_decomposition), py::arg("positions"), py::arg("cell"), py::arg("periodic"),

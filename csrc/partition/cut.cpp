@@ -6,35 +6,11 @@
 #include <limits>
 #include <numeric>
 
-#include "graph/neighbor_search.h"
-
 namespace distmlip::partition {
 namespace {
 
 /// With more slabs than this times the ratio of the two longest extents, bisection has smaller borders.
 constexpr double most_slabs_per_ratio = 4;
-
-/// Of so many atoms in the same bin, one is counted the neighbours of. Bin populations alone would misjudge
-/// crystals by 10 %: they depend on how many layers happen to fall into a bin.
-constexpr int32_t atoms_per_sample = 8;
-
-/// Number of edges of each atom, itself counted as one: nearly exact, at a fraction of the search.
-std::vector<double> estimated_weights(const graph::Bins& bins, const std::vector<int32_t>& order) {
-  std::vector<double> weights(bins.n_atoms());
-  graph::NeighborSearch near(bins);
-  int32_t bin = -1, since = 0;
-  double weight = 0;
-  for (const int32_t atom : order) {
-    if (bins.bin[atom] != bin || since == atoms_per_sample) {
-      weight = static_cast<double>(near.around(atom).size());
-      bin = bins.bin[atom];
-      since = 0;
-    }
-    weights[atom] = weight;
-    ++since;
-  }
-  return weights;
-}
 
 struct Range {
   double low = std::numeric_limits<double>::infinity();
@@ -45,23 +21,14 @@ struct Range {
 class Cutter {
  public:
   Cutter(const CutInput& input, int32_t n_partitions)
-      : input_(input), n_partitions_(n_partitions), owner_(input.bins.n_atoms()) {
+      : input_(input), n_partitions_(n_partitions), owner_(input.n_atoms) {
     const Cell full = completed(input.cell);
     heights_ = perpendicular_heights(full);
     directions_ = inverse(full);
     for (int axis = 0; axis < 3; ++axis) directions_[axis] = scaled(directions_[axis], heights_[axis]);
-    order_.reserve(owner_.size());
-    for (size_t slot = 0; slot < input.bins.atom.size(); ++slot) {
-      const int32_t atom = input.bins.atom[slot];
-      if (input.bins.slot[atom] == static_cast<int32_t>(slot)) order_.push_back(atom);
-    }
-    if (input.weights) {
-      weights_.assign(input.weights, input.weights + owner_.size());
-    } else if (n_partitions > 1) {
-      weights_ = estimated_weights(input.bins, order_);
-    } else {
-      weights_.assign(owner_.size(), 1.0);
-    }
+    order_.resize(owner_.size());
+    std::iota(order_.begin(), order_.end(), 0);
+    weights_.assign(input.weights, input.weights + owner_.size());
     const double total = std::accumulate(weights_.begin(), weights_.end(), 0.0);
     if (!(total > 0)) std::fill(weights_.begin(), weights_.end(), 1.0);
   }
@@ -86,8 +53,7 @@ class Cutter {
  private:
   /// Å along the normal of the faces that the axis connects.
   double coordinate(int32_t atom, int axis) const {
-    const double* position = input_.wrapped + 3 * static_cast<int64_t>(atom);
-    return dot(directions_[axis], {position[0], position[1], position[2]});
+    return dot(directions_[axis], {input_.x[atom], input_.y[atom], input_.z[atom]});
   }
 
   Range range(int axis, int64_t begin, int64_t end) const {
@@ -103,7 +69,7 @@ class Cutter {
   /// Extent of the system along the axis without what is empty.
   double occupied_length(int axis) const {
     Range all = range(axis, 0, static_cast<int64_t>(order_.size()));
-    if (input_.cell.periodic[axis]) all = {std::min(0.0, all.low), std::max(heights_[axis], all.high)};
+    if (input_.cell.periodic[axis]) all.high = std::max(all.low + heights_[axis], all.high);
     const double wanted = std::clamp(std::floor(2 * all.extent() / input_.cutoff), 1.0, 4096.0);
     std::vector<char> occupied(static_cast<size_t>(wanted) + 1, 0);
     const double per_length = all.extent() > 0 ? wanted / all.extent() : 0;
@@ -187,7 +153,7 @@ class Cutter {
   std::array<Vec3, 3> directions_;
   std::vector<double> weights_;
   std::vector<int32_t> order_;
-  std::vector<int32_t> owner_;
+  Buffer<int32_t> owner_;
 };
 
 }  // namespace

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/buffer.h"
 #include "core/cell.h"
-#include "graph/bins.h"
 
 namespace distmlip::partition {
 
@@ -15,18 +15,19 @@ enum class Method {
   bisection,  // cuts in two, again and again, each across the longest axis of what is cut
 };
 
-/// What is cut.
+/// What is cut: atoms in an order in which neighbours mostly are neighbours in space.
 struct CutInput {
   const Cell& cell;
-  const graph::Bins& bins;
-  const double* wrapped;  // (n_atoms, 3) positions inside the cell
-  const double* weights;  // (n_atoms) work per atom, or null: estimated from the bins
-  double cutoff;          // Å, the scale on which space counts as empty
+  int64_t n_atoms;
+  const float *x, *y, *z;  // (n_atoms) Å, positions moved next to each other, relative to a common origin
+  const float* weights;    // (n_atoms) work per atom, >= 0
+  double cutoff;           // Å, reach of an edge
+  int n_threads;
 };
 
 struct Cut {
-  std::vector<int32_t> owner;  // (n_atoms)
-  Method method;               // slab or bisection: what was used
+  Buffer<int32_t> owner;  // (n_atoms)
+  Method method;          // slab or bisection: what was used
 };
 
 /// Gives every atom an owner in [0, n_partitions) such that all partitions have nearly the same weight.

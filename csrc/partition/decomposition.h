@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/buffer.h"
 #include "core/cell.h"
 #include "partition/cut.h"
 #include "partition/exchange_plan.h"
@@ -33,13 +34,13 @@ struct Decomposition {
   Cell cell;
   double cutoff = 0, bond_cutoff = 0, skin = 0;
   int32_t n_partitions = 1;
-  Method method = Method::slab;   // the one that was used
-  std::vector<double> reference;  // (n_atoms, 3) positions that the candidates were searched at
+  Method method = Method::slab;  // the one that was used
+  Buffer<double> reference;      // (n_atoms, 3) positions that the candidates were searched at
 
-  std::vector<int32_t> wrap;          // (n_atoms, 3): wrapped = position − wrap · cell
+  Buffer<int32_t> wrap;               // (n_atoms, 3): wrapped = position − wrap · cell
   std::vector<int32_t> shifts;        // (n_codes, 3); the code of −shift is n_codes − 1 − code
   std::vector<double> shift_vectors;  // (n_codes, 3) shift · cell
-  std::vector<int32_t> owner;         // (n_atoms)
+  Buffer<int32_t> owner;              // (n_atoms)
   std::vector<LocalGraph> parts;      // (n_partitions)
   /// send[p * n_partitions + q]: local owned rows of p that q's halo group p reads, in q's halo order.
   std::vector<std::vector<int32_t>> send;
