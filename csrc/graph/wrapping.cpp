@@ -86,22 +86,20 @@ class Wrapper {
 
   void place(int64_t atom, Seen& seen) {
     const Vec3 position{given_[3 * atom], given_[3 * atom + 1], given_[3 * atom + 2]};
-    int32_t* counts = out_.counts.data() + 3 * atom;
     for (int k = 0; k < 3; ++k) {
       if (!(std::abs(position[k]) <= farthest_allowed)) refuse(atom, position);
       seen.farthest = std::max(seen.farthest, std::abs(position[k]));
     }
+    int32_t* counts = out_.counts.data() + 3 * atom;
     for (int k = 0; k < 3; ++k) {
-      counts[k] = 0;
-      if (!cell_.periodic[k]) continue;
-      const double cells = std::floor(dot(rows_[k], position));
+      const double cells = cell_.periodic[k] ? std::floor(dot(rows_[k], position)) : 0;
       if (!(std::abs(cells) <= farthest_allowed)) {
         invalid("atom ", atom, " is ", cells, " cells away from the origin; at most ", farthest_allowed,
                 " are supported: wrap the atoms into the cell");
       }
       counts[k] = static_cast<int32_t>(cells);
     }
-    const Vec3 fractional = settle(atom, seen);
+    const Vec3 fractional = settle(atom, position, seen);
     for (int k = 0; k < 3; ++k) {
       if (cell_.periodic[k]) seen.occupied[k][share_of(fractional[k])] = 1;
     }
@@ -115,16 +113,19 @@ class Wrapper {
       const bool before = share_of(dot(rows_[axis], position)) < start[axis] * n_shares;
       if (start[axis] > 0 && before) --out_.counts[3 * atom + axis];
     }
-    settle(atom, seen);
+    settle(atom, {given_[3 * atom], given_[3 * atom + 1], given_[3 * atom + 2]}, seen);
   }
 
   /// Writes the position that follows from the counts; returns its fractional coordinates.
-  Vec3 settle(int64_t atom, Seen& seen) {
-    double* position = out_.positions.data() + 3 * atom;
-    subtract_wrap(cell_, out_.counts.data() + 3 * atom, given_ + 3 * atom, 1, position);
+  Vec3 settle(int64_t atom, Vec3 position, Seen& seen) {
+    const int32_t* counts = out_.counts.data() + 3 * atom;
+    if ((counts[0] | counts[1] | counts[2]) != 0) {
+      subtract_wrap(cell_, counts, given_ + 3 * atom, 1, position.data());
+    }
     Vec3 fractional;
     for (int k = 0; k < 3; ++k) {
-      fractional[k] = dot(rows_[k], {position[0], position[1], position[2]});
+      out_.positions[3 * atom + k] = position[k];
+      fractional[k] = dot(rows_[k], position);
       include(seen.cartesian[k], position[k]);
       include(seen.fractional[k], fractional[k]);
     }

@@ -72,23 +72,29 @@ Decomposition frozen(const Request& request) {
   return result;
 }
 
-/// Of so many atoms next to each other, one is counted the neighbours of. Bin populations alone would
-/// misjudge crystals by 10 %: they depend on how many layers happen to fall into a bin.
-constexpr int64_t atoms_per_sample = 16;
+/// Of so many atoms next to each other, one is counted the neighbours of: as few as give every partition a
+/// good mean. Bin populations alone would misjudge crystals by 10 %: they depend on how many layers happen to
+/// fall into a bin.
+int64_t atoms_per_sample(int64_t n_atoms, int32_t n_partitions) {
+  constexpr int64_t samples_per_partition = 256;
+  return std::clamp<int64_t>(n_atoms / n_partitions / samples_per_partition, 4, 64);
+}
 
 /// Number of edges of each rank, itself counted as one: nearly exact, at a fraction of the search.
-Buffer<float> estimated_weights(const graph::Bins& bins, const graph::EdgeRule& rule, int n_threads) {
+Buffer<float> estimated_weights(const graph::Bins& bins, const graph::EdgeRule& rule, int32_t n_partitions,
+                                int n_threads) {
   Buffer<float> weights(bins.n_atoms());
-  constexpr int64_t samples_per_task = 1000;
-  const int64_t n_samples = (bins.n_atoms() + atoms_per_sample - 1) / atoms_per_sample;
+  constexpr int64_t samples_per_task = 500;
+  const int64_t group = atoms_per_sample(bins.n_atoms(), n_partitions);
+  const int64_t n_samples = (bins.n_atoms() + group - 1) / group;
   const int64_t n_tasks = (n_samples + samples_per_task - 1) / samples_per_task;
   parallel_for(n_tasks, n_threads, [&](int64_t task, int) {
     graph::NeighborSearch search(bins, rule);
     graph::NeighborRows row;
     const int64_t end = std::min(n_samples, (task + 1) * samples_per_task);
     for (int64_t sample = task * samples_per_task; sample < end; ++sample) {
-      const int64_t first = sample * atoms_per_sample;
-      const int64_t last = std::min(bins.n_atoms(), first + atoms_per_sample);
+      const int64_t first = sample * group;
+      const int64_t last = std::min(bins.n_atoms(), first + group);
       const auto middle = static_cast<int32_t>((first + last) / 2);
       row.row_begin = {0};
       graph::append_rows(search, &middle, 1, row);
@@ -115,8 +121,8 @@ Buffer<int32_t> choose_owners(const Request& request, const graph::Bins& bins, c
     result.method = request.method == Method::automatic ? Method::slab : request.method;
     return Buffer<int32_t>(n_atoms, 0);
   }
-  const auto weights =
-      request.weights ? given_weights(bins, request.weights) : estimated_weights(bins, rule, n_threads);
+  const auto weights = request.weights ? given_weights(bins, request.weights)
+                                       : estimated_weights(bins, rule, request.n_partitions, n_threads);
   std::array<Buffer<float>, 3> places;
   const std::array<const float*, 3> of_slot{bins.x.data(), bins.y.data(), bins.z.data()};
   for (int k = 0; k < 3; ++k) {

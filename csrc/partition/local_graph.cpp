@@ -43,29 +43,35 @@ class SenderNumbering {
   Buffer<int32_t> halo_;
 };
 
+/// Replaces the senders of all rows that read halo atoms by their entry in `row`, (n_local).
+void renumber(Buffer<int32_t>& row, LocalGraph& graph) {
+  const auto filter = kernels::distance_filter();
+  const auto n_owned = static_cast<int32_t>(graph.n_owned());
+  const kernels::RowNumbers numbers{row.data(), 0, nullptr};
+  for (int64_t receiver = 0; receiver < n_owned; ++receiver) {
+    const int64_t begin = graph.row_begin[receiver], end = graph.row_begin[receiver + 1];
+    int32_t negative_if_halo = 0;  // in a form that compilers vectorise: most rows have none
+    for (int64_t edge = begin; edge < end; ++edge) negative_if_halo |= n_owned - 1 - graph.sender[edge];
+    if (negative_if_halo < 0) filter.number(numbers, graph.sender.data() + begin, end - begin);
+  }
+}
+
 /// Renumbers halo rows from first-seen order to groups by owner.
 void group_halo(const GraphInput& input, std::span<const int32_t> halo, LocalGraph& graph) {
-  const auto n_owned = static_cast<int32_t>(graph.n_owned());
   graph.halo_begin.assign(input.n_partitions + 1, 0);
   for (const int32_t rank : halo) ++graph.halo_begin[input.owner[rank] + 1];
   std::partial_sum(graph.halo_begin.begin(), graph.halo_begin.end(), graph.halo_begin.begin());
   std::vector<int32_t> next(graph.halo_begin.begin(), graph.halo_begin.end() - 1);
-  std::vector<int32_t> place(halo.size());
+  const auto n_owned = static_cast<int32_t>(graph.n_owned());
+  Buffer<int32_t> row(n_owned + halo.size());
+  std::iota(row.begin(), row.begin() + n_owned, 0);
   graph.halo.resize(halo.size());
   for (size_t seen = 0; seen < halo.size(); ++seen) {
-    place[seen] = next[input.owner[halo[seen]]]++;
-    graph.halo[place[seen]] = input.bins.order[halo[seen]];
+    const int32_t place = next[input.owner[halo[seen]]]++;
+    row[n_owned + seen] = n_owned + place;
+    graph.halo[place] = input.bins.order[halo[seen]];
   }
-  if (std::is_sorted(place.begin(), place.end())) return;
-  for (int64_t row = 0; row < n_owned; ++row) {
-    const int64_t begin = graph.row_begin[row], end = graph.row_begin[row + 1];
-    int32_t negative_if_halo = 0;  // in a form that compilers vectorise: most rows have none
-    for (int64_t edge = begin; edge < end; ++edge) negative_if_halo |= n_owned - 1 - graph.sender[edge];
-    for (int64_t edge = begin; negative_if_halo < 0 && edge < end; ++edge) {
-      int32_t& sender = graph.sender[edge];
-      if (sender >= n_owned) sender = n_owned + place[sender - n_owned];
-    }
-  }
+  if (!std::is_sorted(row.begin(), row.end())) renumber(row, graph);
 }
 
 void check_size(const graph::NeighborRows& rows) {
