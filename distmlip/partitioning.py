@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
@@ -117,6 +118,7 @@ def partition(
         bond_cutoff=bonds or 0.0,
         method=checked_choice("method", method, METHODS),
         weights=balance,
+        n_threads=torch.get_num_threads(),
     )
     parts = tuple(_part(cut, p, atoms.positions) for p in range(count))
     return Partitioning(owner=cut.owner, parts=parts, method=cut.method)

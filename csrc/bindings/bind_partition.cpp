@@ -32,8 +32,10 @@ Cell cell_from(const Doubles& vectors, const std::array<bool, 3>& periodic) {
   if (vectors.ndim() != 2 || vectors.shape(0) != 3 || vectors.shape(1) != 3)
     invalid("cell must have the shape (3, 3)");
   Cell cell;
-  std::copy(vectors.data(), vectors.data() + 9, cell.vectors.begin());
   cell.periodic = periodic;
+  for (int axis = 0; axis < 3; ++axis) {  // vectors of open axes mean nothing, whatever they are
+    if (periodic[axis]) std::copy_n(vectors.data() + 3 * axis, 3, cell.vectors.begin() + 3 * axis);
+  }
   return cell;
 }
 

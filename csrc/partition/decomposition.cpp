@@ -105,10 +105,12 @@ Buffer<float> estimated_weights(const graph::Bins& bins, const graph::EdgeRule& 
   return weights;
 }
 
+/// Only ratios matter: the largest becomes one, so that all fit into float32.
 Buffer<float> given_weights(const graph::Bins& bins, const double* weights) {
   Buffer<float> by_rank(bins.n_atoms());
+  const double largest = *std::max_element(weights, weights + bins.n_atoms());
   for (int64_t rank = 0; rank < bins.n_atoms(); ++rank) {
-    by_rank[rank] = static_cast<float>(weights[bins.order[rank]]);
+    by_rank[rank] = largest > 0 ? static_cast<float>(weights[bins.order[rank]] / largest) : 0.0f;
   }
   return by_rank;
 }
@@ -117,7 +119,7 @@ Buffer<float> given_weights(const graph::Bins& bins, const double* weights) {
 Buffer<int32_t> choose_owners(const Request& request, const graph::Bins& bins, const graph::EdgeRule& rule,
                               int n_threads, Decomposition& result) {
   const int64_t n_atoms = bins.n_atoms();
-  if (request.n_partitions == 1) {
+  if (request.n_partitions == 1 || n_atoms == 0) {
     result.method = request.method == Method::automatic ? Method::slab : request.method;
     return Buffer<int32_t>(n_atoms, 0);
   }
