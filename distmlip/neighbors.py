@@ -30,9 +30,10 @@ def neighbor_list(
 ) -> np.ndarray | tuple[np.ndarray, ...]:
     """All pairs of atoms that are closer than a cutoff: the same call, conventions and types as ASE's.
 
-    Runs on as many threads as torch does (``torch.set_num_threads``, ``OMP_NUM_THREADS``). Works for periodic, mixed and open boundaries, for cells thinner than the cutoff (an atom then is a
+    Works for periodic, mixed and open boundaries, for cells thinner than the cutoff (an atom then is a
     neighbour of its own images) and for atoms outside the cell. The list is sorted by ``i``; the order of
-    the neighbours of one atom is not specified.
+    the neighbours of one atom is not specified. Runs on as many threads as torch does
+    (``torch.set_num_threads``, ``OMP_NUM_THREADS``).
 
     Parameters
     ----------
