@@ -65,10 +65,6 @@ py::array_t<int64_t> indices(const Container& values) {
   return copied<int64_t>(values.data(), {static_cast<py::ssize_t>(values.size())});
 }
 
-py::array_t<int64_t> pairs(const std::vector<int64_t>& values) {
-  return copied<int64_t>(values.data(), {static_cast<py::ssize_t>(values.size() / 2), 2});
-}
-
 Method method_from(const std::string& name) {
   if (name == "auto") return Method::automatic;
   if (name == "slab") return Method::slab;
@@ -158,34 +154,72 @@ const partition::LocalGraph& part_of(const Decomposition& decomposition, int par
   return decomposition.parts[partition];
 }
 
-py::dict step(const Decomposition& decomposition, int partition, const Doubles& positions) {
-  const auto& graph = part_of(decomposition, partition);
-  const double* data = checked_positions(positions);
-  if (positions.shape(0) != decomposition.n_atoms) invalid("the number of atoms has changed");
-  partition::StepGraph result;
+py::tuple arrays_of(const partition::RowGroups& groups) {
+  return py::make_tuple(indices(groups.partner), indices(groups.begin));
+}
+
+/// (n_edges, 3) the shift of each edge between atoms where they are, not where they were wrapped to.
+py::array_t<int64_t> shifts_of(const Decomposition& decomposition, const partition::LocalGraph& local,
+                               const partition::StepGraph& graph, const int64_t* receivers) {
+  py::array_t<int64_t> shifts(Shape{graph.n_edges, 3});
+  const auto wrap = [&](int64_t row, int k) {
+    return decomposition.wraps[3 * decomposition.wrap_index[local.global(row)] + k];
+  };
+  for (int64_t edge = 0; edge < graph.n_edges; ++edge) {
+    const int32_t candidate = graph.edges.candidate[edge];
+    const int64_t code = local.shift_code[candidate];
+    for (int k = 0; k < 3; ++k) {
+      shifts.mutable_at(edge, k) =
+          decomposition.shifts[3 * code + k] - wrap(local.sender[candidate], k) + wrap(receivers[edge], k);
+    }
+  }
+  return shifts;
+}
+
+void add_bonds(const Decomposition& decomposition, int partition, const partition::StepGraph& graph,
+               const int64_t* senders, py::dict& out) {
+  py::array_t<int64_t> edge_bond(graph.n_edges), bond_edge(graph.n_bonds), angles(Shape{graph.n_angles, 2});
+  const partition::BondArrays arrays{edge_bond.mutable_data(), bond_edge.mutable_data(),
+                                     angles.mutable_data()};
   {
     const py::gil_scoped_release release;
-    std::vector<double> wrapped(3 * decomposition.n_atoms);
-    partition::wrap_positions(decomposition, data, wrapped.data());
-    partition::update(decomposition, partition, wrapped.data(), result);
+    partition::write_bonds(decomposition, partition, graph, senders, arrays);
   }
-  py::array_t<int64_t> shifts(Shape{result.n_edges, 3});
-  for (int64_t edge = 0; edge < result.n_edges; ++edge) {
-    const int32_t code = graph.shift_code[result.edge_candidate[edge]];
-    for (int k = 0; k < 3; ++k) shifts.mutable_at(edge, k) = decomposition.shifts[3 * code + k];
+  const int64_t n_short = graph.edges.short_begin.back();
+  out["edge_bond"] = edge_bond;
+  out["bond_edge"] = bond_edge;
+  out["short_edges"] = copied<int64_t>(graph.edges.short_edge.data(), {n_short});
+  out["angles"] = angles;
+  out["cut_edges"] = indices(graph.cut_edge);
+  out["cut_groups"] = arrays_of(graph.cut_groups);
+}
+
+py::dict step(const Decomposition& decomposition, int partition, const Doubles& positions,
+              const std::optional<Doubles>& cell, int n_threads) {
+  const auto& local = part_of(decomposition, partition);
+  const double* data = checked_positions(positions);
+  if (positions.shape(0) != decomposition.n_atoms) invalid("the number of atoms has changed");
+  const Cell now = cell ? cell_from(*cell, decomposition.cell.periodic) : decomposition.cell;
+  const partition::Snapshot snapshot(decomposition, data, now);
+  partition::StepGraph graph;
+  {
+    const py::gil_scoped_release release;
+    partition::find_edges(snapshot, partition, n_threads, graph);
+  }
+  py::array_t<int64_t> senders(graph.n_edges), receivers(graph.n_edges);
+  py::array_t<double> vectors(Shape{graph.n_edges, 3});
+  const kernels::EdgeArrays<double> arrays{senders.mutable_data(), receivers.mutable_data(),
+                                           vectors.mutable_data()};
+  {
+    const py::gil_scoped_release release;
+    partition::write_edges(snapshot, partition, n_threads, graph, arrays);
   }
   py::dict out;
-  out["senders"] = indices(result.senders);
-  out["receivers"] = indices(result.receivers);
-  out["vectors"] = copied<double>(result.vectors.data(), {result.n_edges, 3});
-  out["shifts"] = shifts;
-  if (!decomposition.has_bonds()) return out;
-  out["edge_bond"] = indices(result.edge_bond);
-  out["bond_edge"] = indices(result.bond_edge);
-  out["short_edges"] = indices(result.short_edges);
-  out["angles"] = pairs(result.angles);
-  out["cut_begin"] = indices(result.cut_begin);
-  out["cut_rows"] = indices(result.cut_rows);
+  out["senders"] = senders;
+  out["receivers"] = receivers;
+  out["vectors"] = vectors;
+  out["shifts"] = shifts_of(decomposition, local, graph, receivers.data());
+  if (decomposition.has_bonds()) add_bonds(decomposition, partition, graph, senders.data(), out);
   return out;
 }
 
@@ -199,7 +233,8 @@ void bind_partition(py::module_& module) {
   module.def("set_simd", &kernels::set_simd, py::arg("level"),
              "Chooses one of simd_levels for the whole process; all give the same results.");
   py::class_<Decomposition, std::shared_ptr<Decomposition>>(
-      module, "Decomposition", "A system cut into partitions; valid until atoms have moved by half the skin.")
+      module, "Decomposition",
+      "A system cut into partitions; groups are pairs of arrays: partners, and where the rows of each begin.")
       .def(py::init(&make_decomposition), py::arg("positions"), py::arg("cell"), py::arg("periodic"),
            py::arg("cutoff"), py::arg("n_partitions"), py::arg("bond_cutoff") = 0.0, py::arg("skin") = 0.0,
            py::arg("method") = "auto", py::arg("weights") = py::none(), py::arg("n_threads") = 0)
@@ -210,28 +245,25 @@ void bind_partition(py::module_& module) {
       .def_readonly("skin", &Decomposition::skin)
       .def_property_readonly("method", [](const Decomposition& self) { return name_of(self.method); })
       .def_property_readonly("owner", [](const Decomposition& self) { return indices(self.owner); })
-      .def_property_readonly(
-          "wrap",
-          [](const Decomposition& self) { return copied<int64_t>(self.wrap.data(), {self.n_atoms, 3}); })
       .def("owned", [](const Decomposition& self, int p) { return indices(part_of(self, p).owned); })
       .def("halo", [](const Decomposition& self, int p) { return indices(part_of(self, p).halo); })
-      .def("halo_begin",
-           [](const Decomposition& self, int p) { return indices(part_of(self, p).halo_begin); })
-      .def("send",
-           [](const Decomposition& self, int p, int q) {
-             part_of(self, p);
-             part_of(self, q);
-             return indices(self.send[static_cast<size_t>(p) * self.n_partitions + q]);
-           })
+      .def("halo_groups",
+           [](const Decomposition& self, int p) { return arrays_of(part_of(self, p).halo_groups); })
+      .def("send", [](const Decomposition& self, int p) { return indices(part_of(self, p).send); })
+      .def("send_groups",
+           [](const Decomposition& self, int p) { return arrays_of(part_of(self, p).send_groups); })
       .def(
           "still_valid",
           [](const Decomposition& self, const Doubles& positions, const Doubles& cell,
              const std::array<bool, 3>& periodic) {
-            return partition::still_valid(self, checked_positions(positions), positions.shape(0),
-                                          cell_from(cell, periodic));
+            const double* data = checked_positions(positions);
+            const Cell now = cell_from(cell, periodic);
+            const py::gil_scoped_release release;
+            return partition::still_valid(self, data, positions.shape(0), now);
           },
           py::arg("positions"), py::arg("cell"), py::arg("periodic"))
-      .def("step", &step, py::arg("partition"), py::arg("positions"),
+      .def("step", &step, py::arg("partition"), py::arg("positions"), py::arg("cell") = py::none(),
+           py::arg("n_threads") = 1,
            "The graph of one partition at the given positions, as a dict of new arrays.");
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <utility>
 
@@ -16,7 +17,7 @@
 namespace distmlip::partition {
 namespace {
 
-constexpr int32_t most_partitions = 4096;
+constexpr int32_t most_partitions = 1000000;
 constexpr int64_t most_atoms = std::numeric_limits<int32_t>::max();
 constexpr double largest_cutoff = 1e6;  // Å
 
@@ -70,6 +71,24 @@ Decomposition frozen(const Request& request) {
   result.n_partitions = request.n_partitions;
   result.reference.assign(request.positions, request.positions + 3 * request.n_atoms);
   return result;
+}
+
+/// Numbers the different wraps: nearly always there are few, and most atoms have the one of the atom before.
+void number_wraps(const int32_t* wrap, Decomposition& result) {
+  std::map<std::array<int32_t, 3>, int32_t> number;
+  result.wrap_index.resize(result.n_atoms);
+  std::array<int32_t, 3> last{};
+  for (int64_t atom = 0; atom < result.n_atoms; ++atom) {
+    const std::array<int32_t, 3> wrapped{wrap[3 * atom], wrap[3 * atom + 1], wrap[3 * atom + 2]};
+    if (atom > 0 && wrapped == last) {
+      result.wrap_index[atom] = result.wrap_index[atom - 1];
+      continue;
+    }
+    const auto [entry, is_new] = number.try_emplace(wrapped, static_cast<int32_t>(number.size()));
+    if (is_new) result.wraps.insert(result.wraps.end(), wrapped.begin(), wrapped.end());
+    result.wrap_index[atom] = entry->second;
+    last = wrapped;
+  }
 }
 
 /// Of so many atoms next to each other, one is counted the neighbours of: as few as give every partition a
@@ -156,17 +175,18 @@ OwnedRanks sort_by_owner(const Buffer<int32_t>& owner, int32_t n_partitions) {
 }
 
 /// Partitions in parallel, or, if there are fewer of them than threads, each in parallel.
-void build_parts(const GraphInput& input, const double* wrapped, int n_threads, Decomposition& result) {
+void build_parts(const GraphInput& input, int n_threads, Decomposition& result) {
   const OwnedRanks owned = sort_by_owner(input.owner, result.n_partitions);
   result.parts.resize(result.n_partitions);
   const int at_once = result.n_partitions < n_threads ? 1 : n_threads;
   std::vector<Buffer<int32_t>> local_rows(at_once);
+  const Snapshot reference(result, result.reference.data(), result.cell);
   parallel_for(result.n_partitions, at_once, [&](int64_t p, int thread) {
     auto& local_row = local_rows[thread];
     if (local_row.empty()) local_row.assign(result.n_atoms, -1);
     result.parts[p] = build_local_graph(input, owned.ranks.data() + owned.begin[p],
                                         owned.begin[p + 1] - owned.begin[p], local_row, n_threads / at_once);
-    if (result.has_bonds()) plan_bonds(result, wrapped, static_cast<int32_t>(p), result.parts[p]);
+    if (result.has_bonds()) plan_bonds(reference, static_cast<int32_t>(p), result.parts[p]);
   });
 }
 
@@ -177,21 +197,17 @@ Decomposition decompose(const Request& request) {
   Decomposition result = frozen(request);
   const int n_threads = threads_for(request);
   const double radius = request.cutoff + request.skin;
-  graph::Wrapped wrapped = graph::wrap(request.cell, request.positions, request.n_atoms, radius, n_threads);
+  const graph::Wrapped wrapped = graph::wrap(request.cell, request.positions, request.n_atoms, radius, n_threads);
   const graph::Bins bins = graph::sort_into_bins(request.cell, wrapped, radius, n_threads);
   result.shifts = bins.shifts;
-  for (int64_t code = 0; code < result.n_codes(); ++code) {
-    const Vec3 vector = shift_vector(request.cell, result.shifts.data() + 3 * code);
-    result.shift_vectors.insert(result.shift_vectors.end(), vector.begin(), vector.end());
-  }
+  number_wraps(wrapped.counts.data(), result);
   const graph::EdgeRule rule(request.cell, request.positions, wrapped, bins,
                              squared_limit_of_candidates(request, wrapped.farthest));
   const auto owner = choose_owners(request, bins, rule, n_threads, result);
   result.owner.resize(request.n_atoms);
   for (int64_t rank = 0; rank < request.n_atoms; ++rank) result.owner[bins.order[rank]] = owner[rank];
-  build_parts({bins, rule, owner, request.n_partitions}, wrapped.positions.data(), n_threads, result);
-  result.wrap = std::move(wrapped.counts);
-  result.send = plan_sends(result.parts, result.n_atoms);
+  build_parts({bins, rule, owner}, n_threads, result);
+  plan_sends(result.n_atoms, result.parts);
   return result;
 }
 

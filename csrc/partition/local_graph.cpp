@@ -58,18 +58,16 @@ void renumber(Buffer<int32_t>& row, LocalGraph& graph) {
 
 /// Renumbers halo rows from first-seen order to groups by owner.
 void group_halo(const GraphInput& input, std::span<const int32_t> halo, LocalGraph& graph) {
-  graph.halo_begin.assign(input.n_partitions + 1, 0);
-  for (const int32_t rank : halo) ++graph.halo_begin[input.owner[rank] + 1];
-  std::partial_sum(graph.halo_begin.begin(), graph.halo_begin.end(), graph.halo_begin.begin());
-  std::vector<int32_t> next(graph.halo_begin.begin(), graph.halo_begin.end() - 1);
+  std::vector<int32_t> owners(halo.size()), place;
+  for (size_t seen = 0; seen < halo.size(); ++seen) owners[seen] = input.owner[halo[seen]];
+  graph.halo_groups = RowGroups::of(owners, place);
   const auto n_owned = static_cast<int32_t>(graph.n_owned());
   Buffer<int32_t> row(n_owned + halo.size());
   std::iota(row.begin(), row.begin() + n_owned, 0);
   graph.halo.resize(halo.size());
   for (size_t seen = 0; seen < halo.size(); ++seen) {
-    const int32_t place = next[input.owner[halo[seen]]]++;
-    row[n_owned + seen] = n_owned + place;
-    graph.halo[place] = input.bins.order[halo[seen]];
+    row[n_owned + seen] = n_owned + place[seen];
+    graph.halo[place[seen]] = input.bins.order[halo[seen]];
   }
   if (!std::is_sorted(row.begin(), row.end())) renumber(row, graph);
 }

@@ -6,6 +6,7 @@
 
 #include "core/buffer.h"
 #include "graph/neighbor_search.h"
+#include "partition/row_groups.h"
 
 namespace distmlip::partition {
 
@@ -15,17 +16,21 @@ namespace distmlip::partition {
 /// that are a rounding error further apart. Halo atoms are unique atoms, not images: an edge carries
 /// the integer shift of its sender.
 struct LocalGraph {
-  std::vector<int32_t> owned;       // (n_owned) global index
-  std::vector<int32_t> halo;        // (n_halo) global index
-  std::vector<int32_t> halo_begin;  // (P + 1) halo[halo_begin[q] … halo_begin[q + 1]) is owned by q
-  Buffer<int64_t> row_begin;        // (n_owned + 1) candidates of each receiver
-  Buffer<int32_t> sender;           // (n_candidates) local row
-  Buffer<uint16_t> shift_code;      // (n_candidates) row of Decomposition::shifts
+  std::vector<int32_t> owned;      // (n_owned) global index
+  std::vector<int32_t> halo;       // (n_halo) global index
+  RowGroups halo_groups;           // of halo, by owner
+  std::vector<int32_t> send;       // (n_sent) owned rows that others read
+  RowGroups send_groups;           // of send, by reader: a group here is in the order of the group there
+  Buffer<int64_t> row_begin;       // (n_owned + 1) candidates of each receiver
+  Buffer<int32_t> sender;          // (n_candidates) local row
+  Buffer<uint16_t> shift_code;     // (n_candidates) row of Decomposition::shifts
 
   // With a bond cutoff:
-  Buffer<int32_t> reverse;             // (n_candidates) the opposite direction, -1 if its sender is halo
-  std::vector<int32_t> cut_candidate;  // candidates that may be short and whose sender is halo, by partner
-  std::vector<int32_t> cut_candidate_begin;  // (P + 1); each group in an order both partners agree on
+  struct CutCandidate {
+    int32_t row, candidate;
+  };
+  std::vector<CutCandidate> cut_candidate;  // those that may become short bonds and whose sender is halo,
+  RowGroups cut_groups;                     // by its owner: the k-th here is the reverse of the k-th there
 
   int64_t n_owned() const { return static_cast<int64_t>(owned.size()); }
   int64_t n_halo() const { return static_cast<int64_t>(halo.size()); }
@@ -39,7 +44,6 @@ struct GraphInput {
   const graph::Bins& bins;
   const graph::EdgeRule& rule;
   const Buffer<int32_t>& owner;  // (n_atoms) by rank
-  int32_t n_partitions;
 };
 
 /// Builds the graph of the partition that owns ranks[0 … n_ranks), ascending, on up to n_threads threads.
