@@ -379,11 +379,22 @@ def test_graph_does_not_remember_where_atoms_have_been() -> None:
     for seed in range(1, 4):
         arrays_of(cut, displaced(atoms, 0.4, seed))
     assert_same_arrays(arrays_of(cut, there), before)
-    # A decomposition of its own, without a skin, has the same edges with the same vectors.
-    moved = atoms.copy()
-    moved.positions = there
-    fresh = decompose(moved, 3.0, 4, bond_cutoff=2.5)
-    check_decomposition(moved, fresh)
+
+
+@pytest.mark.parametrize("shell", [1 / math.sqrt(2), 1.0, math.sqrt(1.5)])
+@pytest.mark.parametrize("offset", [0.0, 0.1234, -57.3])
+def test_edges_at_the_cutoff_do_not_depend_on_skin_or_history(shell: float, offset: float) -> None:
+    """In a crystal whose shell is at the cutoff rounding decides; it must decide the same in every case, also
+    after atoms have crossed faces since the last rebuild."""
+    atoms = bulk("Cu", a=3.6, cubic=True) * 3
+    atoms.positions += offset
+    cutoff = 3.6 * shell
+    check_neighbor_list(atoms, cutoff)
+    for skin in (0.0, 0.5, 20.0):
+        check_decomposition(atoms, decompose(atoms, cutoff, 3, skin=skin))
+    before = atoms.copy()
+    before.positions = displaced(atoms, 0.25)
+    check_decomposition(before, decompose(before, cutoff, 3, skin=0.5), atoms.positions)
 
 
 @pytest.mark.parametrize("skin", [0.0, 1e-9, 0.3])

@@ -25,7 +25,7 @@ class EdgeArrays:
     senders: np.ndarray
     """(n_edges,)"""
     shifts: np.ndarray
-    """(n_edges, 3) for the positions as given."""
+    """(n_edges, 3)"""
     vectors: np.ndarray
     """(n_edges, 3) exactly as the core must have them, bit for bit."""
 
@@ -69,31 +69,20 @@ def offsets_of(shifts: np.ndarray, cell: np.ndarray) -> np.ndarray:
     return (n[:, :1] * cell[0] + n[:, 1:2] * cell[1]) + n[:, 2:] * cell[2]
 
 
-def edges_within(
-    positions: np.ndarray,
-    cell: np.ndarray,
-    periodic: np.ndarray,
-    cutoff: float,
-    wrap: np.ndarray | None = None,
-) -> EdgeArrays:
+def edges_within(positions: np.ndarray, cell: np.ndarray, periodic: np.ndarray, cutoff: float) -> EdgeArrays:
     """All directed edges shorter than the cutoff, an atom's edges to its own images included.
 
-    Vectors are ``(x[sender] - x[receiver]) + shift @ cell`` in float64, in this order, with
-    ``x = positions - wrap @ cell``. The integers ``wrap`` (n_atoms, 3), by default zero, decide nothing but
-    the rounding: what is returned holds for ``positions``.
+    Vectors are ``(x[sender] - x[receiver]) + shift @ cell`` in float64, in this order.
     """
     periodic = np.asarray(periodic, dtype=bool)
     cell = np.where(periodic[:, None], cell, 0.0)
-    given = np.zeros((len(positions), 3), dtype=np.int64) if wrap is None else wrap
-    base = positions - offsets_of(given, cell)
-    home = _cells_from_home(base, cell, periodic)
+    home = _cells_from_home(positions, cell, periodic)
     found = [np.zeros((0, 5), dtype=np.int64)]
     vectors = [np.zeros((0, 3))]
-    for receivers, senders, shifts in _candidates(base, cell, periodic, home, cutoff):
-        vector = (base[senders] - base[receivers]) + offsets_of(shifts, cell)
+    for receivers, senders, shifts in _candidates(positions, cell, periodic, home, cutoff):
+        vector = (positions[senders] - positions[receivers]) + offsets_of(shifts, cell)
         is_edge = (lengths_of(vector) < cutoff) & ((receivers != senders) | shifts.any(axis=1))
-        keys = edge_keys(receivers, senders, shifts - given[senders] + given[receivers])
-        found.append(keys[is_edge])
+        found.append(edge_keys(receivers, senders, shifts)[is_edge])
         vectors.append(vector[is_edge])
     keys = np.concatenate(found)
     order = sorted_rows(keys)

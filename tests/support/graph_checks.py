@@ -12,7 +12,6 @@ from support.brute_force import (
     EdgeArrays,
     edge_keys,
     edges_within,
-    offsets_of,
     sorted_rows,
 )
 
@@ -75,36 +74,41 @@ def core_pieces(cut: core.Decomposition, graphs: list[dict[str, np.ndarray]]) ->
     pieces = []
     for p, graph in enumerate(graphs):
         owned, halo = cut.owned(p), cut.halo(p)
-        rows = np.concatenate([owned, halo])
         receivers, senders = graph["receivers"], graph["senders"]
-        bonds = {}
-        if "short_edges" in graph:
-            first_edges = edge_in_both_partitions(graph)
-            bonds = {
-                "bonds": graph["short_edges"],
-                "angles": graph["angles"],
-                "cut_bonds": np.split(first_edges, graph["cut_begin"][1:-1]),
-            }
+        owners, begin = cut.halo_groups(p)
         pieces.append(
             Piece(
                 owned=owned,
                 halo=halo,
-                halo_owner=np.repeat(np.arange(cut.n_partitions), np.diff(cut.halo_begin(p))),
+                halo_owner=np.repeat(owners, np.diff(begin)),
                 receivers=receivers,
                 senders=senders,
-                shifts=graph["shifts"] - cut.wrap[rows[senders]] + cut.wrap[rows[receivers]],
-                send=[cut.send(p, q) for q in range(cut.n_partitions)],
-                **bonds,
+                shifts=graph["shifts"],
+                send=by_partner(cut.send(p), cut.send_groups(p), cut.n_partitions),
+                bonds=graph.get("short_edges"),
+                angles=graph.get("angles"),
+                cut_bonds=cut_edges(graph, cut.n_partitions) if cut.bond_cutoff > 0 else None,
             )
         )
     return pieces
 
 
-def edge_in_both_partitions(graph: dict[str, np.ndarray]) -> np.ndarray:
-    """A bond that is cut has one edge here; the other one is the partner's."""
-    rows = graph["cut_rows"]
-    assert np.all(np.bincount(graph["edge_bond"], minlength=len(graph["bond_edge"]))[rows] == 1)
-    return graph["bond_edge"][rows]
+def by_partner(rows: np.ndarray, groups: tuple[np.ndarray, np.ndarray], count: int) -> list[np.ndarray]:
+    partners, begin = groups
+    assert np.all(np.diff(partners) > 0)
+    assert np.all(np.diff(begin) > 0)
+    assert (begin[0], begin[-1]) == (0, len(rows))
+    listed = [rows[:0]] * count
+    for partner, first, last in zip(partners, begin[:-1], begin[1:], strict=True):
+        listed[partner] = rows[first:last]
+    return listed
+
+
+def cut_edges(graph: dict[str, np.ndarray], count: int) -> list[np.ndarray]:
+    """By partner: edges whose bond has a copy there, which has one edge here; the other is the partner's."""
+    edges, bonds = graph["cut_edges"], graph["edge_bond"]
+    assert np.all(np.bincount(bonds, minlength=1)[bonds[edges]] == 1)
+    return by_partner(edges, graph["cut_groups"], count)
 
 
 # --- neighbour lists ---------------------------------------------------------------------------------------
@@ -146,11 +150,10 @@ def check_partitioning(
     """Everything that :class:`Partitioning` promises."""
     pieces = pieces_of(cut)
     assert len(pieces) == count
-    wrap = core.Decomposition(atoms.positions, atoms.cell.array, atoms.pbc, cutoff, 1).wrap
-    expected = edges_within(atoms.positions, atoms.cell.array, atoms.pbc, cutoff, wrap)
+    expected = edges_within(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
     check_rows(pieces, cut.owner)
     check_edges(pieces, cut.owner, expected, cutoff)
-    check_halos_are_read(pieces, atoms, cutoff, wrap)
+    check_halos_are_read(pieces, atoms, cutoff)
     for part, piece in zip(cut.parts, pieces, strict=True):
         np.testing.assert_array_equal(np.concatenate(part.recv), np.arange(len(part.owned), len(piece.rows)))
         assert [len(rows) for rows in part.recv] == np.bincount(part.halo_owner, minlength=count).tolist()
@@ -165,33 +168,18 @@ def check_decomposition(
     (n_atoms, 3). Returns the graphs."""
     positions = atoms.positions if moved is None else moved
     assert cut.still_valid(positions, atoms.cell.array, atoms.pbc)
-    check_wrapping(atoms, cut)
-    expected = edges_within(positions, atoms.cell.array, atoms.pbc, cut.cutoff, cut.wrap)
+    expected = edges_within(positions, atoms.cell.array, atoms.pbc, cut.cutoff)
     graphs = [cut.step(p, positions) for p in range(cut.n_partitions)]
     pieces = core_pieces(cut, graphs)
     check_rows(pieces, cut.owner)
     check_edges(pieces, cut.owner, expected, cut.cutoff)
-    check_halos_are_read(pieces, atoms, cut.cutoff + cut.skin, cut.wrap)
+    check_halos_are_read(pieces, atoms, cut.cutoff + cut.skin)
     check_vectors(pieces, graphs, expected)
     if cut.bond_cutoff > 0:
         check_bonds(pieces, cut.owner, expected.within(cut.bond_cutoff))
         for piece, graph in zip(pieces, graphs, strict=True):
             check_bond_numbers(piece, graph)
     return graphs
-
-
-def check_wrapping(atoms: Atoms, cut: core.Decomposition) -> None:
-    """Atoms are within one cell of each other but for rounding, and untouched along open axes."""
-    assert not cut.wrap[:, ~atoms.pbc].any()
-    periodic = np.flatnonzero(atoms.pbc)
-    if len(periodic) == 0 or len(atoms) == 0:
-        return
-    wrapped = atoms.positions - offsets_of(cut.wrap, np.where(atoms.pbc[:, None], atoms.cell.array, 0.0))
-    inverse = np.linalg.pinv(atoms.cell.array[periodic])
-    rounding = 1e-14 * (np.abs(atoms.positions).max() + 1) * np.abs(inverse).max() + 1e-12
-    fractional = wrapped @ inverse
-    # The cell may start anywhere: behind the vacuum, if there is some.
-    assert np.all(np.ptp(fractional, axis=0) <= 1 + 2 * rounding)
 
 
 def check_rows(pieces: list[Piece], owner: np.ndarray) -> None:
@@ -226,13 +214,11 @@ def check_edges(pieces: list[Piece], owner: np.ndarray, expected: EdgeArrays, cu
     assert_same_edges(np.concatenate([piece.keys for piece in pieces]), expected, cutoff)
 
 
-def check_halos_are_read(pieces: list[Piece], atoms: Atoms, reach: float, wrap: np.ndarray) -> None:
+def check_halos_are_read(pieces: list[Piece], atoms: Atoms, reach: float) -> None:
     """A halo holds every atom that a candidate edge starts at, and none that is further away than the
     rounding of coordinates in float32 can explain."""
-    inside = atoms.positions - wrap @ _periodic_rows(atoms)
-    extent = max(np.ptp(inside, axis=0)) if len(atoms) else 0.0
-    margin = 1e-5 * reach + 2e-6 * extent
-    possible = edges_within(atoms.positions, atoms.cell.array, atoms.pbc, reach + margin, wrap)
+    margin = 1e-5 * reach + 2e-6 * _extent(atoms) + 1e-12 * np.abs(atoms.positions).max(initial=0.0)
+    possible = edges_within(atoms.positions, atoms.cell.array, atoms.pbc, reach + margin)
     needed = possible.within(reach)
     for piece in pieces:
         halo = set(piece.halo.tolist())
@@ -240,8 +226,13 @@ def check_halos_are_read(pieces: list[Piece], atoms: Atoms, reach: float, wrap: 
         assert halo <= _senders_from_elsewhere(piece, possible)
 
 
-def _periodic_rows(atoms: Atoms) -> np.ndarray:
-    return np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
+def _extent(atoms: Atoms) -> float:
+    """Å, of the atoms in the cell."""
+    if len(atoms) == 0:
+        return 0.0
+    cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
+    inside = atoms.positions - np.floor(atoms.positions @ np.linalg.pinv(cell)) @ cell
+    return float(np.ptp(inside, axis=0).max())
 
 
 def _senders_from_elsewhere(piece: Piece, edges: EdgeArrays) -> set[int]:
@@ -314,12 +305,15 @@ def check_bond_numbers(piece: Piece, graph: dict[str, np.ndarray]) -> None:
 
 def arrays_of(cut: core.Decomposition, positions: np.ndarray) -> dict[str, np.ndarray]:
     """Everything that a decomposition tells, by name: to be compared bit for bit."""
-    everything = {"owner": cut.owner, "wrap": cut.wrap}
-    for p in range(cut.n_partitions):
-        everything |= {f"owned {p}": cut.owned(p), f"halo {p}": cut.halo(p)}
-        everything |= {f"halo_begin {p}": cut.halo_begin(p)}
-        everything |= {f"send {p} {q}": cut.send(p, q) for q in range(cut.n_partitions)}
-        everything |= {f"{name} {p}": array for name, array in cut.step(p, positions).items()}
+    graphs = [cut.step(p, positions) for p in range(cut.n_partitions)]
+    everything = {"owner": cut.owner}
+    for p, (piece, graph) in enumerate(zip(core_pieces(cut, graphs), graphs, strict=True)):
+        arrays = {**vars(piece), **graph}
+        for name, value in arrays.items():
+            if isinstance(value, np.ndarray):
+                everything[f"{name} {p}"] = value
+            elif value is not None:
+                everything |= {f"{name} {p} {k}": array for k, array in enumerate(value)}
     return everything
 
 
