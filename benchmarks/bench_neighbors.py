@@ -103,8 +103,8 @@ class Bench:
                 entered.append(_candidate(name, atoms, case, **entrant))
         results = self.arena.compete(entered, self._rounds(len(atoms)), LIMIT, BUDGET) | not_run
         for name, result in results.items():
-            if "wall_s" in result and case.threads == 1:
-                per_atom = seconds(result, "wall_s") / len(atoms)
+            if "cpu_s" in result and case.threads == 1:
+                per_atom = seconds(result) / len(atoms)
                 self.seconds_per_atom[case.kind, name, case.system] = per_atom
         return _facts(case, atoms, results)
 
@@ -126,18 +126,14 @@ class Bench:
             return {name: entrants[name] for name in FASTEST}
         if case.kind == "edges" and case.system == "fcc Cu":
             levels = {
-                f"distmlip, {level}": {**entrants["distmlip"], "simd": level} for level in simd_levels()[1:]
+                f"distmlip, {level}": {**entrants["distmlip"], "simd": level}
+                for level in core.simd_levels[1:]
             }
             return {**entrants, **levels}
         return entrants
 
     def _rounds(self, n_atoms: int) -> int:
         return self.rounds or (7 if n_atoms < 50_000 else 5 if n_atoms < MOST_ATOMS_FOR_ALL else 3)
-
-
-def simd_levels() -> list[str]:
-    """The instruction sets that this build can be told to use here, the best one, which it uses, first."""
-    return list(getattr(core, "simd_levels", list)())
 
 
 def _candidate(
@@ -186,7 +182,7 @@ def main() -> None:
         arguments.sizes, arguments.cutoffs, arguments.threads, arguments.rounds = [10**4], [5.0], [1], 2
         slab_atoms = 10**4
     bench = Bench(Arena(arguments.packages), arguments.rounds)
-    header = {"machine": machine(), "versions": versions(), "simd": simd_levels()}
+    header = {"machine": machine(), "versions": versions(), "simd": list(core.simd_levels)}
     measured = [bench.boundaries(slab_atoms, arguments.cutoffs[0])]
     for case in cases(arguments.systems, arguments.sizes, arguments.cutoffs, arguments.threads):
         print(case, file=sys.stderr)

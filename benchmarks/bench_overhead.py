@@ -179,6 +179,7 @@ def main() -> None:
     )
     parser.add_argument("--size", type=int, default=10**5, help="atoms, about")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--output", type=Path, help="JSON; by default in benchmarks/results unless quick")
     arguments = parser.parse_args()
@@ -186,7 +187,7 @@ def main() -> None:
     size, n_steps = (10**4, 10) if arguments.quick else (arguments.size, arguments.steps)
     arena = Arena(["distmlip"])
     header, measured = {"machine": machine(), "versions": versions()}, []
-    for threads in (1, 2):
+    for threads in arguments.threads:
         atoms, results = copper(size), {}
         for name, halo in {"no exchange": False, "with a halo": True}.items():
             options = {"n_steps": n_steps, "halo": halo}

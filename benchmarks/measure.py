@@ -14,8 +14,10 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import psutil
@@ -25,7 +27,7 @@ from systems import copper
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = {
-    "distmlip": ("distmlip",),
+    "distmlip": ("candidates",),
     "ase": ("ase.neighborlist",),
     "vesin": ("vesin",),
     "nvalchemiops": ("quiet_warp", "nvalchemiops.torch.neighbors"),
@@ -63,10 +65,10 @@ class Arena:
 
     def __init__(self, packages: Sequence[str] = tuple(PACKAGES)) -> None:
         self.packages = packages
-        os.environ["OMP_NUM_THREADS"] = "1"  # of the server and all that it forks
-        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload([module for package in packages for module in PACKAGES[package]])
+        with patch.dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join(sys.path)):
+            forkserver.ensure_running()
 
     def compete(
         self, candidates: list[Candidate], rounds: int, limit: float, budget: float
@@ -171,6 +173,8 @@ def _serve(pipe: Any, candidate: Candidate) -> None:
                 answer = {"first_wall_s": wall, "first_cpu_s": cpu, "peak_mb": growth[0] / 1e6}
                 pipe.send({**answer, **describe(result)} if first else answer)
                 del result
+    except EOFError:  # the parent has ended
+        return
     except Exception as error:  # whatever a package raises is its result
         pipe.send(f"{type(error).__name__}: {error}"[:200])
 

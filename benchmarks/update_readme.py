@@ -10,6 +10,7 @@ import tables
 from bench_step import as_markdown
 from measure import RESULTS
 
+GRAPHS = [RESULTS / f"{name}.json" for name in ("neighbors", "partition", "overhead")]
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results: benchmarks/update_readme.py writes what follows -->", "<!-- end of results -->"
 TITLES = {
@@ -26,7 +27,7 @@ TITLES = {
 def main() -> None:
     """Replace what stands between the marks."""
     steps = [section(json.loads(path.read_text())) for path in sorted(RESULTS.glob("step_*.json"))]
-    sections = [graphs(), *steps]
+    sections = [graphs(), *steps] if all(path.exists() for path in GRAPHS) else steps
     before, rest = README.read_text().split(BEGIN)
     after = rest.split(END)[1]
     README.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")
@@ -34,9 +35,7 @@ def main() -> None:
 
 def graphs() -> str:
     """Neighbour lists, partitions and what a step costs beside the model: goals first, then tables."""
-    neighbors, partition, overhead = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("neighbors", "partition", "overhead")
-    )
+    neighbors, partition, overhead = (json.loads(path.read_text()) for path in GRAPHS)
     machine = neighbors["machine"]
     versions = ", ".join(f"{package} {version}" for package, version in neighbors["versions"].items())
     return "\n\n".join(
