@@ -108,9 +108,13 @@ class Bench:
         atoms, options = copper(size), {"cutoff": CUTOFF, "device": "cuda"}
         entered = [
             Candidate("distmlip", candidates.distmlip_device_edges, atoms, options),
+            Candidate(
+                "distmlip, compact", candidates.distmlip_device_edges, atoms, {**options, "compact": True}
+            ),
             Candidate("nvalchemi", candidates.nvalchemi_edges, atoms, options, "nvalchemiops"),
         ]
-        return self._contest("gpu", "fcc Cu", entered) | {"device": torch.cuda.get_device_name()}
+        on_gpu = Bench(Arena(self.arena.packages, spawn=True), rounds=20)
+        return on_gpu._contest("gpu", "fcc Cu", entered) | {"device": torch.cuda.get_device_name()}
 
     def _contest(self, kind: str, system: str, entered: list[Candidate], rounds: int | None = None) -> Facts:
         n_atoms = len(entered[0].atoms)

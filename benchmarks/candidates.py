@@ -8,9 +8,11 @@ input, buffers that the package keeps), and returns what is timed and what is sa
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from measure import Call, Describe, Facts
 
@@ -45,6 +47,48 @@ def distmlip_graph(
     return cut, describe
 
 
+def distmlip_device_edges(
+    atoms: Atoms, cutoff: float, *, device: str = "cuda", compact: bool = False
+) -> tuple[Call, Describe]:
+    """On a device: int64 pairs and int32 shifts; ``compact``: row pointers, int32 senders, 2-byte codes."""
+    positions = torch.tensor(atoms.positions, device=device)
+    cell, periodic = torch.tensor(atoms.cell.array), atoms.pbc.tolist()
+
+    def find() -> dict[str, Any]:
+        if compact:
+            tensors = core.device_neighbor_rows(positions, cell, periodic, cutoff)
+        else:
+            tensors = core.device_neighbor_list("ijS", positions, cell, periodic, cutoff)
+        _wait(device)
+        return dict(tensors)
+
+    def describe(tensors: dict[str, Any]) -> Facts:
+        n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        facts = {"n_pairs": len(tensors["sender" if compact else "j"]), "bytes": n_bytes}
+        tensors.clear()
+        return {**facts, "fill_s": _seconds_to_fill(n_bytes, device)}
+
+    return find, describe
+
+
+def _seconds_to_fill(n_bytes: int, device: str) -> float:
+    """The shortest of some fills of so many bytes: what the device's bandwidth allows."""
+    block = torch.empty(n_bytes, dtype=torch.uint8, device=device)
+    times = []
+    for _ in range(10):
+        _wait(device)
+        start = time.perf_counter()
+        block.fill_(1)
+        _wait(device)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
 def vesin_edges(atoms: Atoms, cutoff: float, *, threads: int = 1) -> tuple[Call, Describe]:
     """Int64 pairs and int32 shifts, in no order, in vesin's own buffers, kept from call to call."""
     import vesin
@@ -69,7 +113,6 @@ def pymatgen_edges(atoms: Atoms, cutoff: float) -> tuple[Call, Describe]:
 
 def nvalchemi_edges(atoms: Atoms, cutoff: float, *, device: str = "cpu") -> tuple[Call, Describe]:
     """Int32 matrices of neighbours and their shifts, as wide as the fullest row, in buffers that are kept."""
-    import torch
     from nvalchemiops.torch.neighbors import neighbor_list as nvalchemi_list
 
     rows = np.bincount(neighbor_list("i", atoms, cutoff), minlength=len(atoms))
@@ -90,8 +133,7 @@ def nvalchemi_edges(atoms: Atoms, cutoff: float, *, device: str = "cpu") -> tupl
         result = nvalchemi_list(
             positions, cutoff, cell, pbc, method="cell_list", max_neighbors=width, **buffers
         )
-        if device != "cpu":
-            torch.cuda.synchronize()
+        _wait(device)
         return result
 
     return find, lambda result: {"n_pairs": int(result[1].sum())}

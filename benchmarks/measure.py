@@ -61,11 +61,17 @@ class Candidate:
 
 
 class Arena:
-    """Where candidates of these packages compete, in processes forked from one that has imported them."""
+    """Where candidates of these packages compete: each in a process of its own.
 
-    def __init__(self, packages: Sequence[str] = tuple(PACKAGES)) -> None:
+    The processes are forked from one that has imported the packages, or with ``spawn`` start from nothing, as
+    they must for a GPU, which some packages take hold of when they are imported.
+    """
+
+    def __init__(self, packages: Sequence[str] = tuple(PACKAGES), spawn: bool = False) -> None:
         self.packages = packages
-        self.context = multiprocessing.get_context("forkserver")
+        self.context: Any = multiprocessing.get_context("spawn" if spawn else "forkserver")
+        if spawn:
+            return
         self.context.set_forkserver_preload([module for package in packages for module in PACKAGES[package]])
         with patch.dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join(sys.path)):
             forkserver.ensure_running()
@@ -223,9 +229,9 @@ def machine() -> Facts:
 
 def versions() -> dict[str, str]:
     """Of the packages that distmlip is compared with, where they are installed."""
-    peers = {package: package for package in PACKAGES if package != "distmlip"}
-    peers |= {"nvalchemiops": "nvalchemi-toolkit-ops", "torch": "torch"}
-    return {package: metadata.version(name) for package, name in peers.items() if installed(package)}
+    names = {"nvalchemiops": "nvalchemi-toolkit-ops"}
+    peers = [package for package in (*PACKAGES, "torch") if package != "distmlip" and installed(package)]
+    return {names.get(package, package): metadata.version(names.get(package, package)) for package in peers}
 
 
 def write_results(path: Path | None, header: Facts, cases: list[Facts]) -> None:

@@ -52,9 +52,8 @@ def main() -> None:
         _by_system(row[1], [case for case in chosen if 0.9 < case["n_atoms"] / SIZE < 1.1])
         row[0].set_ylabel(f"{TITLES[kind]}\nCPU µs per atom")
     axes[0, 0].set_title("fcc Cu, by number of atoms", loc="left", fontsize=10)
-    axes[0, 1].set_title(
-        f"{SIZE:,} atoms, by system (how many times distmlip's vesin needs)", loc="left", fontsize=10
-    )
+    by_system = f"about {SIZE:,} atoms; ×: vesin's time over distmlip's"
+    axes[0, 1].set_title(by_system, loc="left", fontsize=10)
     figure.savefig(OUTPUT, dpi=130, facecolor="white")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 from measure import Facts, seconds
 
+LARGE = 50_000  # atoms
 FASTEST = ("distmlip", "vesin")
 METHODS = ("slab", "bisection", "auto")
 REFERENCE_FACTORS = {("fcc Cu", 10**5): 2.0, ("fcc Cu", 10**6): 2.2, ("fcc Cu, shuffled", 10**6): 24.0}
@@ -14,25 +16,57 @@ Measured once, on such a machine; its code is not at hand here."""
 
 
 def neighbors(measured: Facts, everything: bool = False) -> str:
-    """Both contests on one thread, then on two; cutoffs other than the first for fcc Cu, or everything."""
-    cases = [case for case in measured["cases"] if case["kind"] in ("edges", "arrays")]
-    first = cases[0]["cutoff"]
-    shown = [case for case in cases if everything or case["cutoff"] == first or case["system"] == "fcc Cu"]
-    single = [case for case in shown if case["threads"] == 1]
-    several = [case for case in shown if case["threads"] > 1]
+    """Both contests on one thread, then on two; without ``everything`` fcc Cu and what is large."""
+    cutoff = measured["cases"][0]["cutoff"]
+
+    def is_shown(case: Facts) -> bool:
+        return (
+            everything or case["system"] == "fcc Cu" or (case["cutoff"] == cutoff and case["n_atoms"] > LARGE)
+        )
+
+    def chosen(*kinds: str, one_thread: bool) -> list[Facts]:
+        cases = [case for case in measured["cases"] if case["kind"] in kinds and is_shown(case)]
+        return [case for case in cases if (case["threads"] == 1) == one_thread]
+
+    edges = chosen("edges", one_thread=True)
     parts = [
         "Edge lists in each package's own form, CPU seconds on one thread (times distmlip's):",
-        _contests([case for case in single if case["kind"] == "edges"]),
+        _contests(edges),
+        _instruction_sets(edges, measured["simd"]),
         '`neighbor_list("ijSD")`, new NumPy arrays sorted by `i`, likewise:',
-        _contests([case for case in single if case["kind"] == "arrays"]),
+        _contests(chosen("arrays", one_thread=True)),
+        _spread(measured["cases"]),
     ]
+    several = chosen("edges", "arrays", one_thread=False)
     if several:
         parts += ["Two threads, wall seconds (CPU seconds):", _threads(several)]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _instruction_sets(cases: list[Facts], simd: list[str]) -> str:
+    sentences = []
+    for case in cases:
+        others = [(level, case["results"].get(f"distmlip, {level}")) for level in simd[1:]]
+        times = [f"{level} {_seconds(result)}" for level, result in others if result]
+        if times:
+            times.insert(0, f"{simd[0]} {_seconds(case['results']['distmlip'])}")
+            sentences.append(f"{case['n_atoms']:,} atoms, {case['cutoff']:g} Å: {', '.join(times)}")
+    return f"distmlip by instruction set, fcc Cu: {'; '.join(sentences)}." if sentences else ""
+
+
+def _spread(cases: list[Facts]) -> str:
+    timed = [result["cpu_s"] for case in cases for result in case["results"].values() if "cpu_s" in result]
+    widths = [100 * (upper - lower) / median for _, lower, median, upper, _ in timed]
+    half, most = np.quantile(widths, (0.5, 0.9))
+    return (
+        f"Spread: the middle half of a candidate's turns spans {half:.0f} % of its median for half of the "
+        f"candidates, at most {most:.0f} % for nine of ten."
+    )
 
 
 def _contests(cases: list[Facts]) -> str:
-    names = list(dict.fromkeys(name for case in cases for name in case["results"]))
+    entered = dict.fromkeys(name for case in cases for name in case["results"])
+    names = [name for name in entered if not name.startswith("distmlip, ")]
     rows = []
     for case in cases:
         results = case["results"]
@@ -102,6 +136,7 @@ def partition(measured: Facts) -> str:
             "Cuts of water, 5 Å: halo in %, imbalance (most edges of a partition over the mean) "
             "and CPU s (METIS's for the cut of a graph that it is given, distmlip's for cut and graphs):",
             table(["atoms", "partitions", "METIS", *METHODS], cuts),
+            *(_gpu(case) for case in cases if case["kind"] == "gpu"),
         ]
     )
 
@@ -131,6 +166,19 @@ def _with_angles(case: Facts) -> list[str]:
     threads = _seconds(case["results"].get("distmlip, 2 threads", {}), "wall_s")
     head = [titles[case["kind"]], case["system"], f"{case['n_atoms']:,}"]
     return [*head, _seconds(ours), threads, _peak(ours), _seconds(theirs), _peak(theirs)]
+
+
+def _gpu(case: Facts) -> str:
+    if "status" in case:
+        return f"On a GPU: {case['status']}."
+    rows = [
+        [name, f"{seconds(result, 'wall_s'):.3g}", f"{result.get('fill_s', float('nan')):.3g}"]
+        for name, result in case["results"].items()
+        if "status" not in result
+    ]
+    return f"On one {case['device']}, {case['n_atoms']:,} atoms of {case['system']}, 5 Å:\n\n" + table(
+        ["", "wall s", "to fill as many bytes, s"], rows
+    )
 
 
 def _seconds(result: Facts, clock: str = "cpu_s") -> str:
