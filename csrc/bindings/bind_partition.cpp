@@ -166,7 +166,7 @@ py::array_t<int64_t> shifts_of(const Decomposition& decomposition, const partiti
     return decomposition.wraps[3 * decomposition.wrap_index[local.global(row)] + k];
   };
   for (int64_t edge = 0; edge < graph.n_edges; ++edge) {
-    const int32_t candidate = graph.edges.candidate[edge];
+    const int32_t candidate = graph.candidate[edge];
     const int64_t code = local.shift_code[candidate];
     for (int k = 0; k < 3; ++k) {
       shifts.mutable_at(edge, k) =
@@ -185,10 +185,10 @@ void add_bonds(const Decomposition& decomposition, int partition, const partitio
     const py::gil_scoped_release release;
     partition::write_bonds(decomposition, partition, graph, senders, arrays);
   }
-  const int64_t n_short = graph.edges.short_begin.back();
+  const int64_t n_short = graph.short_begin.back();
   out["edge_bond"] = edge_bond;
   out["bond_edge"] = bond_edge;
-  out["short_edges"] = copied<int64_t>(graph.edges.short_edge.data(), {n_short});
+  out["short_edges"] = copied<int64_t>(graph.short_edge.data(), {n_short});
   out["angles"] = angles;
   out["cut_edges"] = indices(graph.cut_edge);
   out["cut_groups"] = arrays_of(graph.cut_groups);
@@ -202,22 +202,18 @@ py::dict step(const Decomposition& decomposition, int partition, const Doubles& 
   const Cell now = cell ? cell_from(*cell, decomposition.cell.periodic) : decomposition.cell;
   const partition::Snapshot snapshot(decomposition, data, now);
   partition::StepGraph graph;
+  const int64_t room = partition::edge_room(local, n_threads);
+  Buffer<int64_t> senders(room), receivers(room);
+  Buffer<double> vectors(3 * room);
   {
     const py::gil_scoped_release release;
-    partition::find_edges(snapshot, partition, n_threads, graph);
-  }
-  py::array_t<int64_t> senders(graph.n_edges), receivers(graph.n_edges);
-  py::array_t<double> vectors(Shape{graph.n_edges, 3});
-  const kernels::EdgeArrays<double> arrays{senders.mutable_data(), receivers.mutable_data(),
-                                           vectors.mutable_data()};
-  {
-    const py::gil_scoped_release release;
-    partition::write_edges(snapshot, partition, n_threads, graph, arrays);
+    partition::write_edges<double>(snapshot, partition, n_threads, /*with_candidates=*/true,
+                                   {senders.data(), receivers.data(), vectors.data()}, graph);
   }
   py::dict out;
-  out["senders"] = senders;
-  out["receivers"] = receivers;
-  out["vectors"] = vectors;
+  out["senders"] = copied<int64_t>(senders.data(), {graph.n_edges});
+  out["receivers"] = copied<int64_t>(receivers.data(), {graph.n_edges});
+  out["vectors"] = copied<double>(vectors.data(), {graph.n_edges, 3});
   out["shifts"] = shifts_of(decomposition, local, graph, receivers.data());
   if (decomposition.has_bonds()) add_bonds(decomposition, partition, graph, senders.data(), out);
   return out;

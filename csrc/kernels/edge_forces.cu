@@ -4,45 +4,42 @@
 #include <string>
 
 #include "kernels/edge_forces.h"
-#include "kernels/edge_forces_inline.h"
 
 namespace distmlip::kernels {
 namespace {
 
-template <class Real>
-__device__ void accumulate_edge(const EdgeGradients<Real>& edges, const EdgeForces& out, int64_t row,
-                                int64_t edge, double* force, double* row_virial) {
-  const int64_t sender = edges.senders[edge];
-  double gradient[3], virial[n_virial];
-  for (int k = 0; k < 3; ++k) {
-    gradient[k] = edges.gradients[3 * edge + k];
-    force[k] += gradient[k];
-    atomicAdd(out.forces + 3 * sender + k, -gradient[k]);
-  }
-  edge_virial(edges.vectors + 3 * edge, gradient, virial);
-  for (int64_t k = 0; k < n_virial; ++k) {
-    row_virial[k] += virial[k];
-    if (out.virials) atomicAdd(out.virials + n_virial * sender + k, 0.5 * virial[k]);
-  }
-}
-
+/// A thread per row.
 template <class Real>
 __global__ void accumulate_forces_kernel(EdgeGradients<Real> edges, EdgeForces out) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  double total[n_virial] = {};
+  double total[3][3] = {};
   for (int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; row < edges.n_rows;
        row += stride) {
-    double force[3] = {}, row_virial[n_virial] = {};
+    double force[3] = {}, virial[3][3] = {};
     for (int64_t edge = edges.row_begin[row]; edge < edges.row_begin[row + 1]; ++edge) {
-      accumulate_edge(edges, out, row, edge, force, row_virial);
+      const int64_t sender = edges.senders[edge];
+      for (int l = 0; l < 3; ++l) {
+        const double gradient = edges.gradients[3 * edge + l];
+        force[l] += gradient;
+        atomicAdd(out.forces + 4 * sender + l, -gradient);
+        for (int k = 0; k < 3; ++k) {
+          const double share = gradient * edges.vectors[3 * edge + k];
+          virial[k][l] -= share;
+          if (out.virials) atomicAdd(out.virials + 12 * sender + 4 * k + l, -0.5 * share);
+        }
+      }
     }
-    for (int k = 0; k < 3; ++k) atomicAdd(out.forces + 3 * row + k, force[k]);
-    for (int64_t k = 0; k < n_virial; ++k) {
-      total[k] += row_virial[k];
-      if (out.virials) atomicAdd(out.virials + n_virial * row + k, 0.5 * row_virial[k]);
+    for (int l = 0; l < 3; ++l) {
+      atomicAdd(out.forces + 4 * row + l, force[l]);
+      for (int k = 0; k < 3; ++k) {
+        total[k][l] += virial[k][l];
+        if (out.virials) atomicAdd(out.virials + 12 * row + 4 * k + l, 0.5 * virial[k][l]);
+      }
     }
   }
-  for (int64_t k = 0; k < n_virial; ++k) atomicAdd(out.virial + k, total[k]);
+  for (int k = 0; k < 3; ++k) {
+    for (int l = 0; l < 3; ++l) atomicAdd(out.virial + 4 * k + l, total[k][l]);
+  }
 }
 
 }  // namespace
@@ -61,7 +58,7 @@ void accumulate_forces_cuda(const EdgeGradients<Real>& edges, const EdgeForces& 
   }
 }
 
-template void accumulate_forces_cuda(const EdgeGradients<float>&, const EdgeForces&, void*);
-template void accumulate_forces_cuda(const EdgeGradients<double>&, const EdgeForces&, void*);
+template void accumulate_forces_cuda<float>(const EdgeGradients<float>&, const EdgeForces&, void*);
+template void accumulate_forces_cuda<double>(const EdgeGradients<double>&, const EdgeForces&, void*);
 
 }  // namespace distmlip::kernels
