@@ -134,10 +134,12 @@ bool same(const std::vector<Graph>& a, const std::vector<Graph>& b) {
 Graph graph_of(const partition::Snapshot& now, int32_t p, int n_threads, partition::StepGraph& step) {
   const Decomposition& cut = now.decomposition();
   const auto& local = cut.parts[p];
-  partition::find_edges(now, p, n_threads, step);
-  std::vector<int64_t> senders(step.n_edges), receivers(step.n_edges), bond_edge(step.n_bonds);
-  std::vector<float> vectors(3 * step.n_edges);
-  partition::write_edges<float>(now, p, n_threads, step, {senders.data(), receivers.data(), vectors.data()});
+  const int64_t room = partition::edge_room(local, n_threads);
+  std::vector<int64_t> senders(room), receivers(room);
+  std::vector<float> vectors(3 * room);
+  partition::write_edges<float>(now, p, n_threads, true, {senders.data(), receivers.data(), vectors.data()},
+                                step);
+  std::vector<int64_t> bond_edge(step.n_bonds);
   Graph graph;
   graph.edge_bond.resize(step.n_edges);
   graph.angles.resize(2 * step.n_angles);
@@ -147,7 +149,7 @@ Graph graph_of(const partition::Snapshot& now, int32_t p, int n_threads, partiti
     require(receivers[edge] < local.n_owned() && senders[edge] < local.n_local(), "rows exist");
     require(edge == 0 || receivers[edge - 1] <= receivers[edge], "receivers ascend");
     const int32_t* shift =
-        cut.shifts.data() + 3 * static_cast<size_t>(local.shift_code[step.edges.candidate[edge]]);
+        cut.shifts.data() + 3 * static_cast<size_t>(local.shift_code[step.candidate[edge]]);
     graph.edges.emplace_back(local.global(receivers[edge]), local.global(senders[edge]), shift[0], shift[1],
                              shift[2]);
   }
@@ -156,7 +158,7 @@ Graph graph_of(const partition::Snapshot& now, int32_t p, int n_threads, partiti
   for (const int64_t edge : bond_edge) require(edge >= 0 && edge < step.n_edges, "bonds have edges");
   for (const int32_t edge : step.cut_edge) graph.cut.push_back(graph.edges[edge]);
   graph.cut_groups = step.cut_groups;
-  graph.n_short = step.edges.short_begin.back();
+  graph.n_short = step.short_begin.back();
   return graph;
 }
 
