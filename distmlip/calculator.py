@@ -249,7 +249,7 @@ class DistCalculator(Calculator):
                 f"atom {first} is at {atoms.positions[first].tolist()} and {np.count_nonzero(~finite)} atoms "
                 "in all have positions that are not finite numbers; check the structure, or the time step"
             )
-        unknown = sorted(set(atoms.numbers.tolist()) - self._adapter.supported_numbers)
+        unknown = sorted(set(np.unique(atoms.numbers).tolist()) - self._adapter.supported_numbers)
         if unknown:
             names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
             known = " ".join(chemical_symbols[z] for z in sorted(self._adapter.supported_numbers))
