@@ -6,7 +6,7 @@
 
 #include "core/buffer.h"
 #include "core/thread_pool.h"
-#include "executor/step.h"
+#include "executor/device_part.h"
 #include "kernels/edge_forces.h"
 
 namespace distmlip::executor {
@@ -20,12 +20,15 @@ constexpr int64_t force_width = 4, virial_width = 12;
 template <class Real>
 void add_edges(const partition::StepGraph& graph, int64_t n_owned, const LocalTensors& tensors,
                const at::Tensor& gradients, const kernels::EdgeForces& out) {
-  const at::Tensor senders = tensors.senders.cpu();
-  const at::Tensor vectors = tensors.vectors.cpu();
   const at::Tensor on_host = gradients.to(at::kCPU, c10::CppTypeToScalarType<Real>::value).contiguous();
-  kernels::accumulate_forces<Real>({n_owned, graph.row_begin.data(), senders.const_data_ptr<int64_t>(),
-                                    vectors.const_data_ptr<Real>(), on_host.const_data_ptr<Real>()},
-                                   out);
+  kernels::accumulate_forces<Real>(
+      {n_owned, graph.row_begin.data(), tensors.senders.const_data_ptr<int64_t>(),
+       tensors.vectors.const_data_ptr<Real>(), on_host.const_data_ptr<Real>()},
+      out);
+}
+
+void copy(const at::Tensor& from, double* to) {
+  std::copy_n(from.const_data_ptr<double>(), from.numel(), to);
 }
 
 /// The last fold: owned rows of partition p with what halo rows of other partitions collected for them,
@@ -68,7 +71,17 @@ void Step::accumulate(size_t p, const at::Tensor& gradients, bool with_virials) 
   local.forces.assign(static_cast<size_t>(force_width * part.n_local()), 0.0);
   local.virials.assign(static_cast<size_t>(with_virials ? virial_width * part.n_local() : 0), 0.0);
   local.virial = {};
-  if (gradients.defined()) {
+  if (!gradients.defined()) {
+    return;
+  }
+  if (device_parts_[p]) {
+    const PartForces found = device_parts_[p]->forces(parts_[p], gradients, with_virials);
+    copy(found.forces, local.forces.data());
+    copy(found.virial, local.virial.data());
+    if (with_virials) {
+      copy(found.virials, local.virials.data());
+    }
+  } else {
     const auto add = dtype_ == at::kFloat ? add_edges<float> : add_edges<double>;
     add(graphs_[p], part.n_owned(), parts_[p], gradients,
         {local.forces.data(), local.virial.data(), with_virials ? local.virials.data() : nullptr});

@@ -13,6 +13,9 @@
 
 namespace distmlip::executor {
 
+class DevicePart;
+class DeviceSystem;
+
 /// One partition's graph on its device (distmlip/models/interface.py, LocalGraph and BondGraph).
 struct LocalTensors {
   at::Tensor senders, receivers;                 ///< (n_edges,) int64
@@ -31,9 +34,11 @@ struct Forces {
 /// stay as they are, the memory of others is used again.
 class Step {
  public:
-  /// `devices`: one per partition.
+  /// `devices`: one per partition. Graphs are made where their tensors are: on a CPU by the kernels for CPUs,
+  /// or for tests by those for devices (`as_devices`).
   Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
-       at::ScalarType dtype);
+       at::ScalarType dtype, bool as_devices = false);
+  ~Step();
 
   /// `positions`: n_atoms x 3, for which the decomposition is still valid in this cell. Uses torch's number
   /// of intra-op threads.
@@ -69,6 +74,7 @@ class Step {
     std::array<double, 12> virial{};
   };
 
+  void update_devices(const partition::Snapshot& snapshot);
   LocalTensors write(size_t p, const partition::Snapshot& snapshot, int n_threads);
   template <class Real>
   LocalTensors write_edges(size_t p, const partition::Snapshot& snapshot, int n_threads);
@@ -86,6 +92,9 @@ class Step {
   std::vector<LocalForces> local_forces_;
   exchange::PerPartition local_atoms_;
   exchange::RowPlan atoms_, bonds_;
+  // Partitions whose graphs are made on their devices, null for others; and those devices.
+  std::vector<std::unique_ptr<DevicePart>> device_parts_;
+  std::vector<DeviceSystem> systems_;
 };
 
 }  // namespace distmlip::executor
