@@ -73,8 +73,7 @@ class DistCalculator(Calculator):
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
         recompute: compute the inside of each stage again in the backward sweep instead of keeping it: much
             less memory for about one more forward. ``"auto"`` is off.
-        skin: Å; the neighbour list is kept until two atoms can have come nearer by that much, also while the
-            cell changes. Results do not depend on it.
+        skin: Å; the neighbour list is kept until atoms can have come nearer by that. It changes no result.
         dtype: ``torch.float32`` or ``torch.float64`` (or their names); None: the model's own.
         **family_options: options of the model family, such as ``head`` for MACE.
 

@@ -52,7 +52,8 @@ class Groups(Sequence[np.ndarray]):
             return tuple(self[k] for k in range(*q.indices(len(self))))
         if not -len(self) <= q < len(self):
             raise IndexError(f"partition {q} of {len(self)}")
-        return self._groups.get(q % len(self), self._empty)
+        group: np.ndarray = self._groups.get(q % len(self), self._empty)
+        return group
 
 
 @dataclass(frozen=True)

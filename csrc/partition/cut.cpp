@@ -123,7 +123,7 @@ class Chooser {
       plan_.planes_halo = planes.estimated_halo();
       plan_.whole_axis = whole_axis;
     }
-      if (n_partitions_ > most_rounded || input_.n_atoms / n_partitions_ < fewest_atoms_rounded) return;
+    if (n_partitions_ > most_rounded || input_.n_atoms / n_partitions_ < fewest_atoms_rounded) return;
     Relaxation cells(input_, sample_, planes.owner, n_partitions_, whole_axis);
     const double halo = cells.estimated_halo();
     if (halo >= plan_.cells_halo) return;
