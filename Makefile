@@ -24,7 +24,7 @@ install = CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(1)/bin/
 RUN := PYTHONSAFEPATH=1 $(BIN)
 pytest = OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) -rs
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: demo test test-slow lint format bench bench-graph clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -54,6 +54,13 @@ format: $(VENV)/.lint
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_step.py
 
+bench-graph: $(VENV)/.bench
+	$(BIN)/python benchmarks/bench_neighbors.py
+	$(BIN)/python benchmarks/bench_partition.py
+	$(BIN)/python benchmarks/bench_overhead.py
+	$(BIN)/python benchmarks/plot_graphs.py
+	$(BIN)/python benchmarks/update_readme.py
+
 clean:
 	rm -rf $(VENV) $(VENV_E3NN) build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -73,6 +80,10 @@ $(VENV)/.demo: $(SOURCES) | $(VENV)/.torch
 $(VENV)/.test: $(SOURCES) | $(VENV)/.torch
 	$(call install,$(VENV),.[chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)test])
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(SOURCES) | $(VENV)/.torch
+	$(call install,$(VENV),.[chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)test$(comma)bench])
+	touch $@ $(VENV)/.test $(VENV)/.demo
 
 # fairchem without the CUDA packages that it asks for and does not need on a CPU.
 $(VENV_E3NN)/.test: $(SOURCES) tests/requirements-esen.txt | $(VENV_E3NN)/.torch

@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -31,11 +28,11 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from bench_models import MODELS, original
+from measure import RESULTS, machine, peak_rss
 
 from distmlip import DistCalculator
 from distmlip.demo import rattled_supercell
 
-RESULTS = Path(__file__).parent / "results"
 SUPERCELLS = {128: (2, 2, 4), 504: (3, 3, 7), 1024: (4, 4, 8), 2000: (5, 5, 10)}
 PARITY_SUPERCELL = (2, 2, 4)
 VARIANTS: dict[str, dict[str, Any] | None] = {
@@ -123,7 +120,7 @@ def peak_memory(family: str, size: int, variant: str) -> float:
     """MB of peak RSS above the loaded model, over two steps."""
     calculator = _calculator(MODELS[family](), variant)
     atoms = rattled_supercell(SUPERCELLS[size], seed=0)
-    with _peak_rss() as growth:
+    with peak_rss() as growth:
         for moved in _moving(atoms, 2):
             _step(calculator, moved)
     return round(growth[0] / 1e6, 1)
@@ -153,23 +150,6 @@ def parity(family: str) -> list[dict[str, Any]]:
             rows.append({"dtype": dtype, "P": partitions, "n_atoms": len(atoms), "max_force": largest,
                          **vars(difference)})  # fmt: skip
     return rows
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    cpu = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
-    return {
-        "cpu": cpu[0] if cpu else platform.processor(),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def as_markdown(results: dict[str, Any]) -> str:
@@ -211,18 +191,6 @@ def _moving(atoms: Atoms, steps: int) -> Iterator[Atoms]:
     for _ in range(steps):
         atoms.rattle(2e-3, rng=random)
         yield atoms.copy()
-
-
-@contextmanager
-def _peak_rss() -> Iterator[list[float]]:
-    """Growth of the peak RSS in bytes over the block, in a list that is filled at its end."""
-    growth = [0.0]
-    before = psutil.Process().memory_info().rss
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again from the present
-    yield growth
-    status = Path("/proc/self/status").read_text()
-    peak = next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]
-    growth[0] = int(peak) * 1024 - before
 
 
 if __name__ == "__main__":

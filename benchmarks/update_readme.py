@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench_step import RESULTS, as_markdown
+import goals
+import tables
+from bench_step import as_markdown
+from measure import RESULTS
 
+GRAPHS = [RESULTS / f"{name}.json" for name in ("neighbors", "partition", "overhead")]
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results: benchmarks/update_readme.py writes what follows -->", "<!-- end of results -->"
 TITLES = {
@@ -22,10 +26,31 @@ TITLES = {
 
 def main() -> None:
     """Replace what stands between the marks."""
-    sections = [section(json.loads(path.read_text())) for path in sorted(RESULTS.glob("step_*.json"))]
+    steps = [section(json.loads(path.read_text())) for path in sorted(RESULTS.glob("step_*.json"))]
+    sections = [graphs(), *steps] if all(path.exists() for path in GRAPHS) else steps
     before, rest = README.read_text().split(BEGIN)
     after = rest.split(END)[1]
     README.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")
+
+
+def graphs() -> str:
+    """Neighbour lists, partitions and what a step costs beside the model: goals first, then tables."""
+    neighbors, partition, overhead = (json.loads(path.read_text()) for path in GRAPHS)
+    machine = neighbors["machine"]
+    versions = ", ".join(f"{package} {version}" for package, version in neighbors["versions"].items())
+    return "\n\n".join(
+        [
+            "### Neighbour lists, graphs and partitions, beside their peers",
+            f"{machine['cores']} cores ({machine['cpu']}, {machine['memory_gb']} GB), {versions}. "
+            "Medians of CPU seconds (user and system) of candidates that take turns; memory is the growth of "
+            "the peak RSS in a fresh process. What was to be reached:",
+            goals.as_markdown(neighbors, partition, overhead),
+            "![CPU time per atom of every package, by number of atoms and by system](docs/graphs.png)",
+            tables.neighbors(neighbors),
+            tables.partition(partition),
+            tables.overhead(overhead),
+        ]
+    )
 
 
 def section(results: dict) -> str:

@@ -31,6 +31,8 @@ from distmlip.options import (
 )
 from distmlip.plan import Plan
 
+PER_ATOM_TENSORS = frozenset({"stresses", "virials"})
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -64,8 +66,8 @@ class DistCalculator(Calculator):
         model: a model object, a list of them (a committee), or the family's own ASE calculator. It is not
             changed; after changing its weights make a new calculator.
         devices: ``"auto"`` (every visible GPU, else the CPU), a device, or a list of devices.
-        partitions: how many, from 1 to 4096; more than devices or atoms is fine. ``"auto"``: one per GPU; on
-            a CPU as many as make partitions small enough for the caches.
+        partitions: how many, from 1 to a million; more than devices or atoms is fine. ``"auto"``: one per
+            GPU; on a CPU as many as make partitions small enough for the caches.
         method: how to cut: ``"slab"`` (parallel slabs along one axis), ``"bisection"`` (recursive) or
             ``"auto"``.
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
@@ -134,10 +136,14 @@ class DistCalculator(Calculator):
     def calculate(
         self,
         atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
+        properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Compute all properties of the atoms (ASE's contract); they are kept in ``results``."""
+        """Compute properties of the atoms (ASE's contract); they are kept in ``results``.
+
+        All of them, but for those with a tensor per atom (``stresses``), which are there only if they are
+        asked for, or if ``properties`` is not given.
+        """
         target = atoms if atoms is not None else self.atoms
         if target is None:
             raise InvalidInputError(
@@ -146,8 +152,10 @@ class DistCalculator(Calculator):
         with self._lock:
             self.results = {}
             self._check_atoms(target)
-            super().calculate(target, properties, system_changes)
-            self.results = self._results(target)
+            super().calculate(target, list(properties or self.implemented_properties), system_changes)
+            self.results = self._results(
+                target, properties is None or not PER_ATOM_TENSORS.isdisjoint(properties)
+            )
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """ASE's way to one result; calculates if something has changed."""
@@ -180,7 +188,7 @@ class DistCalculator(Calculator):
         Needs the original's memory and time for this structure.
         """
         self._check_atoms(atoms)
-        ours = self._results(atoms)
+        ours = self._results(atoms, with_virials=False)
         original = atoms.copy()
         original.calc = self._adapter.reference()
         try:
@@ -248,16 +256,18 @@ class DistCalculator(Calculator):
         check_weights_fit(self._evaluator.settings.weights, len(atoms))
         self._adapter.system(atoms)  # raises if the model reads something that is not there
 
-    def _results(self, atoms: Atoms) -> dict[str, Any]:
+    def _results(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
         with self._lock:
-            evaluations = self._evaluator.evaluate(atoms)
+            evaluations = self._evaluator.evaluate(atoms, with_virials)
         results = self._adapter.results(atoms, evaluations)
         _check_finite(results)
         volume = volume_of(atoms)
         if volume > 0 and self._adapter.conservative:
-            virials = np.mean([evaluation.virials for evaluation in evaluations], axis=0)
-            results["stress"] = full_3x3_to_voigt_6_stress(-virials.sum(axis=0) / volume)
-            results["stresses"] = full_3x3_to_voigt_6_stress(-virials / volume)
+            virial = np.mean([evaluation.virial for evaluation in evaluations], axis=0)
+            results["stress"] = full_3x3_to_voigt_6_stress(-virial / volume)
+            virials = [evaluation.virials for evaluation in evaluations if evaluation.virials is not None]
+            if virials:
+                results["stresses"] = full_3x3_to_voigt_6_stress(-np.mean(virials, axis=0) / volume)
         return results
 
 

@@ -59,12 +59,12 @@ class Evaluator:
         self._local_atoms: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     @torch.inference_mode(False)  # a caller's would forbid the gradients that forces are
-    def evaluate(self, atoms: Atoms) -> list[Evaluation]:
-        """One sweep per model of the adapter. Fills :attr:`counters`."""
+    def evaluate(self, atoms: Atoms, with_virials: bool = True) -> list[Evaluation]:
+        """One sweep per model of the adapter, with each atom's virial or without. Fills :attr:`counters`."""
         self._update(atoms)
         graphs = self._local_graphs(self.adapter.system(atoms))
         self.counters = {}
-        return [self._sweep(index, graphs) for index in range(len(self.adapter.models))]
+        return [self._sweep(index, graphs, with_virials) for index in range(len(self.adapter.models))]
 
     @torch.inference_mode(False)  # graph and replicas are kept for evaluate()
     def plan(self, atoms: Atoms) -> Plan:
@@ -107,7 +107,7 @@ class Evaluator:
             self._numbers = numbers.copy()
             self._local_atoms = [self._atoms_of(p) for p in range(len(self._device_of_partition))]
             self._decomposition_is_complete = True
-        self._step.update(positions)
+        self._step.update(positions, cell)
 
     def _rebuild(
         self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]
@@ -115,6 +115,7 @@ class Evaluator:
         settings = self.settings
         n_partitions = settings.n_partitions(len(positions))
         self._decomposition_is_complete = False  # until all that follows from it is there, too
+        self._step = self._decomposition = None  # the new one may use the memory of the old one
         decomposition = core.Decomposition(
             positions,
             cell,
@@ -125,6 +126,7 @@ class Evaluator:
             n_partitions=n_partitions,
             method=settings.method,
             weights=settings.weights,
+            n_threads=torch.get_num_threads(),
         )
         self._device_of_partition = settings.devices.of_partitions(n_partitions)
         devices = [settings.devices.devices[d] for d in self._device_of_partition]
@@ -171,7 +173,7 @@ class Evaluator:
             )
         return self._stages[model, device]
 
-    def _sweep(self, model: int, graphs: list[LocalGraph]) -> Evaluation:
+    def _sweep(self, model: int, graphs: list[LocalGraph], with_virials: bool) -> Evaluation:
         stages = [self._stages_of(model, device) for device in self._device_of_partition]
         slots = [self.settings.devices.slots[device] for device in self._device_of_partition]
         out = core.sweep(
@@ -182,6 +184,7 @@ class Evaluator:
             self.adapter.dtype,
             keep=not self.settings.recompute,
             backward=self.adapter.conservative,
+            with_virials=with_virials,
         )
         for stage, (partitions, received) in zip(stages[0], out["counts"], strict=True):
             self._count(stage, [graphs[p] for p in partitions], received)
@@ -189,7 +192,8 @@ class Evaluator:
             atoms={name: self._in_order(tensors) for name, tensors in out["results"].items()},
             system={name: tensor.numpy() for name, tensor in out["system_results"].items()},
             forces=out["forces"].numpy(),
-            virials=out["virials"].numpy(),
+            virial=out["virial"].numpy(),
+            virials=None if out["virials"] is None else out["virials"].numpy(),
         )
 
     def _count(self, stage: Stage, graphs: list[LocalGraph], received: Mapping[str, int]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from ase.data import atomic_numbers, chemical_symbols
 
 from distmlip._native import core
@@ -31,7 +32,8 @@ def neighbor_list(
 
     Works for periodic, mixed and open boundaries, for cells thinner than the cutoff (an atom then is a
     neighbour of its own images) and for atoms outside the cell. The list is sorted by ``i``; the order of
-    the neighbours of one atom is not specified.
+    the neighbours of one atom is not specified. Runs on as many threads as torch does
+    (``torch.set_num_threads``, ``OMP_NUM_THREADS``).
 
     Parameters
     ----------
@@ -83,6 +85,7 @@ def _within(quantities: str, a: Atoms, cutoff: float, self_interaction: bool) ->
         periodic=[bool(periodic) for periodic in a.pbc],
         cutoff=cutoff,
         self_interaction=bool(self_interaction),
+        n_threads=torch.get_num_threads(),
     )
     return arrays
 

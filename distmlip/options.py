@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from distmlip.errors import InvalidInputError
 
-MOST_PARTITIONS = 4096
-"""The core's limit: it keeps a send list for every pair of partitions."""
+MOST_PARTITIONS = 1_000_000
+"""The core's limit."""
 
 METHODS = ("auto", "slab", "bisection")
 

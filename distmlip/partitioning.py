@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+import torch
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
@@ -20,6 +22,35 @@ from distmlip.options import (
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+
+class Groups(Sequence[np.ndarray]):
+    """Rows that a partition shares with others: ``groups[q]`` (int64) are those shared with partition q.
+
+    A sequence with one entry per partition, of which only those that are not empty take memory.
+    """
+
+    def __init__(self, rows: np.ndarray, partners: np.ndarray, begin: np.ndarray, n_partitions: int) -> None:
+        self.partners = partners
+        """(n_partners,) int64: the partitions whose group is not empty; ascending."""
+        bounds = zip(partners.tolist(), begin[:-1], begin[1:], strict=True)
+        self._groups = {q: rows[first:last] for q, first, last in bounds}
+        self._n_partitions = n_partitions
+        self._empty = rows[:0]
+
+    def __len__(self) -> int:
+        return self._n_partitions
+
+    @overload
+    def __getitem__(self, q: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, q: slice) -> tuple[np.ndarray, ...]: ...
+    def __getitem__(self, q: int | slice) -> np.ndarray | tuple[np.ndarray, ...]:
+        if isinstance(q, slice):
+            return tuple(self[k] for k in range(*q.indices(len(self))))
+        if not -len(self) <= q < len(self):
+            raise IndexError(f"partition {q} of {len(self)}")
+        return self._groups.get(q % len(self), self._empty)
 
 
 @dataclass(frozen=True)
@@ -39,13 +70,13 @@ class Part:
     shifts: np.ndarray
     """(n_edges, 3) integer shift of each edge's sender, for the positions as given: the edge's vector is
     ``positions[sender] - positions[receiver] + shift @ cell``."""
-    send: tuple[np.ndarray, ...]
+    send: Groups
     """``send[q]``: local rows (owned) that partition q reads, in the order of ``parts[q].recv[p]``."""
-    recv: tuple[np.ndarray, ...]
+    recv: Groups
     """``recv[q]``: local rows (halo) that partition q owns."""
     bonds: np.ndarray | None = None
     """(n_bonds,) the edges that are shorter than the bond cutoff: rows of ``senders``; ascending."""
-    bond_halo: tuple[np.ndarray, ...] | None = None
+    bond_halo: Groups | None = None
     """``bond_halo[q]``: the bonds whose sender partition q owns, as indices into ``bonds``. Element k of
     ``parts[p].bond_halo[q]`` and element k of ``parts[q].bond_halo[p]`` are the two directions of a bond."""
     angles: np.ndarray | None = None
@@ -117,6 +148,7 @@ def partition(
         bond_cutoff=bonds or 0.0,
         method=checked_choice("method", method, METHODS),
         weights=balance,
+        n_threads=torch.get_num_threads(),
     )
     parts = tuple(_part(cut, p, atoms.positions) for p in range(count))
     return Partitioning(owner=cut.owner, parts=parts, method=cut.method)
@@ -137,31 +169,26 @@ def _checked_cutoff(name: str, value: float) -> float:
 
 
 def _part(cut: Any, p: int, positions: np.ndarray) -> Part:
-    owned, halo, begin = cut.owned(p), cut.halo(p), cut.halo_begin(p)
+    owned, halo = cut.owned(p), cut.halo(p)
     graph = cut.step(p, positions)
-    rows = np.concatenate([owned, halo])
-    senders, receivers = graph["senders"], graph["receivers"]
-    everyone = range(cut.n_partitions)
-    bonds, bond_halo, angles = _bonds(graph) if cut.bond_cutoff > 0 else (None, None, None)
+    owners, begin = cut.halo_groups(p)
+    bonds, bond_halo, angles = _bonds(cut, graph) if cut.bond_cutoff > 0 else (None, None, None)
     return Part(
         owned=owned,
         halo=halo,
-        halo_owner=np.repeat(np.arange(cut.n_partitions), np.diff(begin)),
-        senders=senders,
-        receivers=receivers,
-        # The core's shifts are those of wrapped positions: position - wrap @ cell.
-        shifts=graph["shifts"] - cut.wrap[rows[senders]] + cut.wrap[rows[receivers]],
-        send=tuple(cut.send(p, q) for q in everyone),
-        recv=tuple(np.arange(begin[q], begin[q + 1]) + len(owned) for q in everyone),
+        halo_owner=np.repeat(owners, np.diff(begin)),
+        senders=graph["senders"],
+        receivers=graph["receivers"],
+        shifts=graph["shifts"],
+        send=Groups(cut.send(p), *cut.send_groups(p), cut.n_partitions),
+        recv=Groups(len(owned) + np.arange(len(halo)), owners, begin, cut.n_partitions),
         bonds=bonds,
         bond_halo=bond_halo,
         angles=angles,
     )
 
 
-def _bonds(graph: dict[str, np.ndarray]) -> tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray]:
+def _bonds(cut: Any, graph: dict[str, np.ndarray]) -> tuple[np.ndarray, Groups, np.ndarray]:
     bonds = graph["short_edges"]
-    # A cut bond has one edge in this partition: the first of its bond.
-    cut_bonds = np.searchsorted(bonds, graph["bond_edge"][graph["cut_rows"]])
-    bond_halo = tuple(np.split(cut_bonds, graph["cut_begin"][1:-1]))
-    return bonds, bond_halo, np.searchsorted(bonds, graph["angles"])
+    halo = Groups(np.searchsorted(bonds, graph["cut_edges"]), *graph["cut_groups"], cut.n_partitions)
+    return bonds, halo, np.searchsorted(bonds, graph["angles"])

@@ -33,8 +33,20 @@ class Case:
             if symmetric:
                 self.groups[q][p] = torch.randint(0, sizes[q], (count,), generator=generator)
         self.rows = [torch.cat(groups) for groups in self.groups]
-        self.counts = [len(group) for groups in self.groups for group in groups]
-        self.received = [sum(len(self.groups[p][q]) for p in range(n)) for q in range(n)]
+        self.sources = self._sources(self.groups, sizes)
+        # Of tensors that have only the rows with a copy: the k-th of p for q is the k-th of q for p.
+        numbers = [
+            list(torch.arange(len(rows)).split([len(group) for group in groups]))
+            for rows, groups in zip(self.rows, self.groups, strict=True)
+        ]
+        self.copy_sources = self._sources(numbers, [len(rows) for rows in self.rows])
+
+    @staticmethod
+    def _sources(groups: list[list[torch.Tensor]], sizes: list[int]) -> list[torch.Tensor]:
+        """What each partition reads, as rows of the concatenation of all tensors."""
+        first = [sum(sizes[:p]) for p in range(len(sizes))]
+        everyone = range(len(sizes))
+        return [torch.cat([first[p] + groups[p][q] for p in everyone]) for q in everyone]
 
     def gathered(self) -> list[torch.Tensor]:
         n = len(self.x)
@@ -45,9 +57,13 @@ class Case:
 
     def plan(self, name: str) -> tuple[Any, ...]:
         """What the operator takes besides the tensors."""
-        if name == "scatter":
-            return self.rows, self.counts, [len(t) for t in self.x]
-        return {"swap": (self.counts,), "all_sum": ()}.get(name, (self.rows, self.counts))
+        special: dict[str, tuple[Any, ...]] = {
+            "scatter": (self.sources, [], [len(t) for t in self.x]),
+            "swap": (self.copy_sources, []),
+            "add": (self.copy_sources, [], self.rows),
+            "all_sum": (),
+        }
+        return special.get(name, (self.sources, []))
 
     def inputs(self, name: str) -> list[torch.Tensor]:
         if name == "swap":
@@ -121,7 +137,7 @@ def test_gradients(name: str) -> None:
     def function(*x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(example.call(name, *x))
 
-    assert sum(example.received) > 0
+    assert sum(map(len, example.sources)) > 0
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(lambda *x: tuple(y**2 for y in function(*x)), inputs)
 
@@ -138,7 +154,7 @@ def test_compile_records_one_operator() -> None:
     x = [t.clone().requires_grad_() for t in example.x]
 
     def loss(x: list[torch.Tensor]) -> torch.Tensor:
-        return sum((y**2).sum() for y in ops.halo(x, example.rows, example.counts))
+        return sum((y**2).sum() for y in ops.halo(x, *example.plan("halo")))
 
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     gradients = torch.autograd.grad(compiled(x), x)
@@ -150,24 +166,24 @@ def test_compile_records_one_operator() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x, rows, counts: (x[:-1], rows, counts), "one tensor per partition"),
-        (lambda x, rows, counts: (x, rows, counts[:-1]), "counts has"),
-        (lambda x, rows, counts: (x, rows, [counts[0] + 1, *counts[1:]]), "counts sum to"),
-        (lambda x, rows, counts: (x, rows, [-1, *counts[1:]]), "must be >= 0"),
-        (lambda x, rows, counts: (x, [r.int() for r in rows], counts), "1-D int64"),
+        (lambda x, sources: (x[:-1], sources, []), "one tensor per partition"),
+        (lambda x, sources: (x, sources, sources[:1]), "imports has 1 entries, but 1 devices need 0"),
+        (lambda x, sources: (x, [s + 100 for s in sources], []), "out of range"),
+        (lambda x, sources: (x, [s.int() for s in sources], []), "1-D int64"),
     ],
 )
 def test_plan_that_does_not_fit(change, message: str) -> None:
     example = case("gather")
-    with pytest.raises((ValueError, RuntimeError), match=message):
-        ops.gather(*change(example.x, example.rows, example.counts))
+    with pytest.raises((ValueError, RuntimeError, IndexError), match=message):
+        ops.gather(*change(example.x, example.sources))
 
 
 def test_copies_that_do_not_match_and_shapes_that_differ() -> None:
     x = [torch.ones(2, 3), torch.ones(2, 3)]
-    with pytest.raises((ValueError, RuntimeError), match="shares 2 rows"):
-        ops.swap(x, [0, 2, 1, 0])
+    one = torch.tensor([0])
     with pytest.raises((ValueError, RuntimeError), match="must have 1 rows"):
-        ops.swap(x, [0, 1, 1, 0])
+        ops.swap(x, [one, one], [])
+    with pytest.raises((ValueError, RuntimeError), match="rows has 1 entries for 2 partitions"):
+        ops.add(x, [one, one], [], [one])
     with pytest.raises((ValueError, RuntimeError), match="must agree"):
         ops.all_sum([x[0], x[1][:1]])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -141,8 +142,8 @@ def decompose(atoms: Atoms, count: int, **options: Any) -> core.Decomposition:
 def core_edges(cut: core.Decomposition, p: int, graph: dict[str, np.ndarray]) -> list[Edge]:
     rows = np.concatenate([cut.owned(p), cut.halo(p)])
     receivers, senders = rows[graph["receivers"]], rows[graph["senders"]]
-    shifts = graph["shifts"] - cut.wrap[senders] + cut.wrap[receivers]
-    return list(zip(receivers.tolist(), senders.tolist(), map(tuple, shifts.tolist()), strict=True))
+    shifts = map(tuple, graph["shifts"].tolist())
+    return list(zip(receivers.tolist(), senders.tolist(), shifts, strict=True))
 
 
 @given(structures(max_atoms=7), st.floats(1.0, 4.0), counts)
@@ -210,12 +211,14 @@ def assert_cut_rows_match(
     short: Counter[Edge],
 ) -> None:
     def cut_edges(p: int, q: int) -> list[Edge]:
-        begin = graphs[p]["cut_begin"]
-        rows = graphs[p]["cut_rows"][begin[q] : begin[q + 1]]
-        return [edges[p][graphs[p]["bond_edge"][row]] for row in rows]
+        partners, begin = graphs[p]["cut_groups"]
+        group = np.searchsorted(partners, q)
+        if group == len(partners) or partners[group] != q:
+            return []
+        return [edges[p][edge] for edge in graphs[p]["cut_edges"][begin[group] : begin[group + 1]]]
 
     for p in range(cut.n_partitions):
-        assert len(graphs[p]["cut_begin"]) == cut.n_partitions + 1
+        assert np.all(np.diff(graphs[p]["cut_groups"][0]) > 0)
         for q in range(cut.n_partitions):
             here = cut_edges(p, q)
             assert here == [reverse(edge) for edge in cut_edges(q, p)]
@@ -234,7 +237,7 @@ def test_a_decomposition_is_valid_until_an_atom_has_moved_half_the_skin() -> Non
     assert not cut.still_valid(moved, cell, pbc)
     assert not cut.still_valid(np.where(moved == moved[0], math.nan, moved), cell, pbc)
     assert not cut.still_valid(atoms.positions[:3], cell, pbc)
-    assert not cut.still_valid(atoms.positions, cell * 1.0001, pbc)
+    assert not cut.still_valid(atoms.positions, cell * 0.9, pbc)
     assert not cut.still_valid(atoms.positions, cell, [True, True, False])
 
 
@@ -251,8 +254,8 @@ def test_no_atoms_give_empty_partitions() -> None:
     cut = decompose(Atoms(pbc=True, cell=[3, 3, 3]), 3, cutoff=2.0, bond_cutoff=1.0)
     for p in range(3):
         graph = cut.step(p, np.zeros((0, 3)))
-        assert all(len(graph[name]) == 0 for name in ("senders", "edge_bond", "angles", "cut_rows"))
-        assert graph["cut_begin"].tolist() == [0, 0, 0, 0]
+        assert all(len(graph[name]) == 0 for name in ("senders", "edge_bond", "angles", "cut_edges"))
+        assert [array.tolist() for array in graph["cut_groups"]] == [[], [0]]
 
 
 def test_number_of_threads_changes_nothing() -> None:
@@ -261,8 +264,10 @@ def test_number_of_threads_changes_nothing() -> None:
     for p in range(6):
         first, second = one.step(p, atoms.positions), many.step(p, atoms.positions)
         assert first.keys() == second.keys()
-        for name, array in first.items():
-            np.testing.assert_array_equal(array, second[name])
+        for name, value in first.items():
+            pairs = zip(value, second[name], strict=True) if name == "cut_groups" else [(value, second[name])]
+            for array, other in pairs:
+                np.testing.assert_array_equal(array, other)
 
 
 # --- where the cuts are ------------------------------------------------------------------------------------
@@ -352,7 +357,7 @@ def test_result_is_frozen_and_of_int64() -> None:
     for part in cut.parts:
         for field in dataclasses.fields(Part):
             value = getattr(part, field.name)
-            for array in value if isinstance(value, tuple) else (value,):
+            for array in value if isinstance(value, Sequence) else (value,):
                 assert array.dtype == np.int64, field.name
     assert partition(bulk("Cu"), 3.0, 1).parts[0].bonds is None
 
@@ -361,7 +366,7 @@ BAD = {
     "no partitions": ({"partitions": 0}, "partitions=0"),
     "negative partitions": ({"partitions": -2}, "partitions=-2"),
     "half a partition": ({"partitions": 1.5}, "partitions=1.5"),
-    "absurdly many partitions": ({"partitions": 10**6}, "between 1 and 4096"),
+    "absurdly many partitions": ({"partitions": 10**7}, "between 1 and 1000000"),
     "negative cutoff": ({"cutoff": -3.0}, "cutoff=-3"),
     "zero cutoff": ({"cutoff": 0}, "cutoff=0"),
     "cutoff not a number": ({"cutoff": math.nan}, "cutoff=nan"),
@@ -408,7 +413,7 @@ def test_core_refuses_bad_input(arguments: dict[str, Any], message: str) -> None
 def test_core_refuses_partitions_and_positions_that_do_not_belong() -> None:
     atoms = bulk("Cu", cubic=True)
     cut = decompose(atoms, 2, cutoff=3.0)
-    for call in (cut.owned, cut.halo, cut.halo_begin, lambda p: cut.send(p, 0), lambda p: cut.send(0, p)):
+    for call in (cut.owned, cut.halo, cut.halo_groups, cut.send, cut.send_groups):
         for p in (-1, 2):
             with pytest.raises(IndexError):
                 call(p)

@@ -1,4 +1,4 @@
-"""The executor's C++ test program under sanitizers: data races, memory errors, undefined behaviour."""
+"""The C++ test programs under sanitizers: data races, memory errors, undefined behaviour."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ def pybind11_folder() -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
-def test_sweep_is_clean(sanitizer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["test_decomposition", "test_sweep"])
+def test_program_is_clean(program: str, sanitizer: str, tmp_path: Path) -> None:
     configure = [
         *("cmake", "-S", str(ROOT), "-B", str(tmp_path), "-DDISTMLIP_CUDA=OFF", "-DDISTMLIP_TESTS=ON"),
         *("-DCMAKE_BUILD_TYPE=RelWithDebInfo", f"-DDISTMLIP_SANITIZE={sanitizer}"),
         *(f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11_folder()}"),
     ]
-    for command in (configure, ["cmake", "--build", str(tmp_path), "--target", "test_sweep", "-j2"]):
+    for command in (configure, ["cmake", "--build", str(tmp_path), "--target", program, "-j2"]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     # libtorch itself is not instrumented: what it never frees is not ours to report.
     environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1", "ASAN_OPTIONS": "detect_leaks=0"}
-    program = [str(tmp_path / "tests" / "csrc" / "test_sweep")]
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    command = [str(tmp_path / "tests" / "csrc" / program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip() == "passed"

@@ -122,13 +122,14 @@ class PythonStages : public executor::StageRunner {
 };
 
 py::dict run_sweep(const executor::Step& step, const py::list& stages, const py::list& graphs,
-                   std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool backward) {
+                   std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool backward,
+                   bool with_virials) {
   executor::SweepRequest request;
   for (const auto& stage : stages[0]) {
     request.stages.push_back(spec_of(stage));
   }
   request.slots = std::move(slots);
-  request.boundary = {step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(), dtype};
+  request.boundary = {step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(), step.cut(), dtype};
   request.keep = keep;
   request.backward = backward;
 
@@ -138,7 +139,7 @@ py::dict run_sweep(const executor::Step& step, const py::list& stages, const py:
   {
     const py::gil_scoped_release no_gil;
     result = executor::sweep(request, runner);
-    forces = step.forces(result.edge_gradients);
+    forces = step.forces(result.edge_gradients, with_virials);
   }
   py::list counts;
   for (const auto& count : result.counts) {
@@ -148,6 +149,7 @@ py::dict run_sweep(const executor::Step& step, const py::list& stages, const py:
   out["results"] = result.results;
   out["system_results"] = result.system_results;
   out["forces"] = forces.forces;
+  out["virial"] = forces.virial;
   out["virials"] = forces.virials;
   out["counts"] = counts;
   return out;
@@ -156,7 +158,7 @@ py::dict run_sweep(const executor::Step& step, const py::list& stages, const py:
 }  // namespace
 
 void bind_executor(py::module_& module) {
-  using Positions = py::array_t<double, py::array::c_style | py::array::forcecast>;
+  using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
   py::class_<executor::LocalTensors>(module, "LocalTensors")
       .def_readonly("senders", &executor::LocalTensors::senders)
       .def_readonly("receivers", &executor::LocalTensors::receivers)
@@ -173,16 +175,18 @@ void bind_executor(py::module_& module) {
            py::arg("decomposition"), py::arg("devices"), py::arg("dtype"))
       .def(
           "update",
-          [](executor::Step& step, const Positions& positions) {
+          [](executor::Step& step, const Doubles& positions, const Doubles& cell) {
+            Cell now;
+            std::copy(cell.data(), cell.data() + 9, now.vectors.begin());
             const py::gil_scoped_release no_gil;
-            step.update(positions.data());
+            step.update(positions.data(), now);
           },
-          py::arg("positions"))
+          py::arg("positions"), py::arg("cell"))
       .def_property_readonly("parts", &executor::Step::parts)
       .def_property_readonly("n_owned", &executor::Step::n_owned)
       .def_property_readonly("n_bonds", &executor::Step::n_bonds);
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
-             py::arg("dtype"), py::arg("keep"), py::arg("backward"));
+             py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"));
 }
 
 }  // namespace distmlip::bindings

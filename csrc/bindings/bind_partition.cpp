@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "graph/neighbor_list.h"
+#include "kernels/distance_filter.h"
 #include "partition/decomposition.h"
 
 namespace py = pybind11;
@@ -31,9 +32,29 @@ Cell cell_from(const Doubles& vectors, const std::array<bool, 3>& periodic) {
   if (vectors.ndim() != 2 || vectors.shape(0) != 3 || vectors.shape(1) != 3)
     invalid("cell must have the shape (3, 3)");
   Cell cell;
-  std::copy(vectors.data(), vectors.data() + 9, cell.vectors.begin());
   cell.periodic = periodic;
+  for (int axis = 0; axis < 3; ++axis) {  // vectors of open axes mean nothing, whatever they are
+    if (periodic[axis]) std::copy_n(vectors.data() + 3 * axis, 3, cell.vectors.begin() + 3 * axis);
+  }
   return cell;
+}
+
+/// An array that owns the buffer. Its memory will be used again when the array is gone: touching fresh pages
+/// would cost more than finding the neighbours.
+template <class Value>
+py::array_t<Value> owning(Buffer<Value>&& values, const Shape& shape) {
+  auto buffer = std::make_unique<Buffer<Value>>(std::move(values));
+  Value* data = buffer->data();
+  const py::capsule owner(buffer.get(), [](void* memory) { delete static_cast<Buffer<Value>*>(memory); });
+  buffer.release();
+  return py::array_t<Value>(shape, data, owner);
+}
+
+template <class Value>
+py::array_t<Value> new_array(const Shape& shape) {
+  py::ssize_t size = 1;
+  for (const py::ssize_t length : shape) size *= length;
+  return owning(Buffer<Value>(size), shape);
 }
 
 /// A new array that owns a copy.
@@ -49,10 +70,6 @@ py::array_t<int64_t> indices(const Container& values) {
   return copied<int64_t>(values.data(), {static_cast<py::ssize_t>(values.size())});
 }
 
-py::array_t<int64_t> pairs(const std::vector<int64_t>& values) {
-  return copied<int64_t>(values.data(), {static_cast<py::ssize_t>(values.size() / 2), 2});
-}
-
 Method method_from(const std::string& name) {
   if (name == "auto") return Method::automatic;
   if (name == "slab") return Method::slab;
@@ -65,7 +82,8 @@ std::string name_of(Method method) {
 }
 
 py::dict neighbor_list(const std::string& quantities, const Doubles& positions, const Doubles& cell,
-                       const std::array<bool, 3>& periodic, double cutoff, bool self_interaction) {
+                       const std::array<bool, 3>& periodic, double cutoff, bool self_interaction,
+                       int n_threads) {
   const double* data = checked_positions(positions);
   if (!(cutoff >= 0 && std::isfinite(cutoff)))
     invalid("cutoff is ", cutoff, " Å; it must be finite and not negative");
@@ -73,13 +91,14 @@ py::dict neighbor_list(const std::string& quantities, const Doubles& positions, 
   std::unique_ptr<graph::NeighborList> list;
   {
     const py::gil_scoped_release release;
-    list = std::make_unique<graph::NeighborList>(data, positions.shape(0), box, cutoff, self_interaction);
+    list = std::make_unique<graph::NeighborList>(data, positions.shape(0), box, cutoff, self_interaction,
+                                                 n_threads);
   }
   const py::ssize_t n_pairs = list->n_pairs();
   py::dict arrays;
   graph::NeighborList::Output output;
   const auto add = [&]<class Value>(char quantity, Value*& target, Shape shape) {
-    py::array_t<Value> array(shape);
+    auto array = new_array<Value>(shape);
     target = array.mutable_data();
     arrays[py::str(std::string(1, quantity))] = array;
   };
@@ -140,34 +159,67 @@ const partition::LocalGraph& part_of(const Decomposition& decomposition, int par
   return decomposition.parts[partition];
 }
 
-py::dict step(const Decomposition& decomposition, int partition, const Doubles& positions) {
-  const auto& graph = part_of(decomposition, partition);
-  const double* data = checked_positions(positions);
-  if (positions.shape(0) != decomposition.n_atoms) invalid("the number of atoms has changed");
-  partition::StepGraph result;
+py::tuple arrays_of(const partition::RowGroups& groups) {
+  return py::make_tuple(indices(groups.partner), indices(groups.begin));
+}
+
+/// (n_edges, 3) the shift of each edge between atoms where they are, not where they were wrapped to.
+Buffer<int64_t> shifts_of(const Decomposition& decomposition, const partition::LocalGraph& local,
+                          const partition::StepGraph& graph, const int64_t* receivers) {
+  Buffer<int64_t> shifts(3 * graph.n_edges);
+  const auto wrap = [&](int64_t row) {
+    return decomposition.wraps.data() + 3 * decomposition.wrap_index[local.global(row)];
+  };
+  for (int64_t edge = 0; edge < graph.n_edges; ++edge) {
+    const int32_t candidate = graph.candidate[edge];
+    const int32_t* coded =
+        decomposition.shifts.data() + 3 * static_cast<int64_t>(local.shift_code[candidate]);
+    const int32_t *sender = wrap(local.sender[candidate]), *receiver = wrap(receivers[edge]);
+    for (int k = 0; k < 3; ++k) shifts[3 * edge + k] = coded[k] - sender[k] + receiver[k];
+  }
+  return shifts;
+}
+
+void add_bonds(const Decomposition& decomposition, int partition, const partition::StepGraph& graph,
+               const int64_t* senders, py::dict& out) {
+  Buffer<int64_t> edge_bond(graph.n_edges), bond_edge(graph.n_bonds), angles(2 * graph.n_angles);
   {
     const py::gil_scoped_release release;
-    std::vector<double> wrapped(3 * decomposition.n_atoms);
-    partition::wrap_positions(decomposition, data, wrapped.data());
-    partition::update(decomposition, partition, wrapped.data(), result);
+    partition::write_bonds(decomposition, partition, graph, senders,
+                           {edge_bond.data(), bond_edge.data(), angles.data()});
   }
-  py::array_t<int64_t> shifts(Shape{result.n_edges, 3});
-  for (int64_t edge = 0; edge < result.n_edges; ++edge) {
-    const int32_t code = graph.shift_code[result.edge_candidate[edge]];
-    for (int k = 0; k < 3; ++k) shifts.mutable_at(edge, k) = decomposition.shifts[3 * code + k];
+  const int64_t n_short = graph.short_begin.back();
+  out["edge_bond"] = owning(std::move(edge_bond), {graph.n_edges});
+  out["bond_edge"] = owning(std::move(bond_edge), {graph.n_bonds});
+  out["short_edges"] = copied<int64_t>(graph.short_edge.data(), {n_short});
+  out["angles"] = owning(std::move(angles), {graph.n_angles, 2});
+  out["cut_edges"] = indices(graph.cut_edge);
+  out["cut_groups"] = arrays_of(graph.cut_groups);
+}
+
+py::dict step(const Decomposition& decomposition, int partition, const Doubles& positions,
+              const std::optional<Doubles>& cell, int n_threads) {
+  const auto& local = part_of(decomposition, partition);
+  const double* data = checked_positions(positions);
+  if (positions.shape(0) != decomposition.n_atoms) invalid("the number of atoms has changed");
+  const Cell now = cell ? cell_from(*cell, decomposition.cell.periodic) : decomposition.cell;
+  const partition::Snapshot snapshot(decomposition, data, now);
+  partition::StepGraph graph;
+  const int64_t room = partition::edge_room(local, n_threads);
+  Buffer<int64_t> senders(room), receivers(room), shifts;
+  Buffer<double> vectors(3 * room);
+  {
+    const py::gil_scoped_release release;
+    partition::write_edges<double>(snapshot, partition, n_threads, /*with_candidates=*/true,
+                                   {senders.data(), receivers.data(), vectors.data()}, graph);
+    shifts = shifts_of(decomposition, local, graph, receivers.data());
   }
   py::dict out;
-  out["senders"] = indices(result.senders);
-  out["receivers"] = indices(result.receivers);
-  out["vectors"] = copied<double>(result.vectors.data(), {result.n_edges, 3});
-  out["shifts"] = shifts;
-  if (!decomposition.has_bonds()) return out;
-  out["edge_bond"] = indices(result.edge_bond);
-  out["bond_edge"] = indices(result.bond_edge);
-  out["short_edges"] = indices(result.short_edges);
-  out["angles"] = pairs(result.angles);
-  out["cut_begin"] = indices(result.cut_begin);
-  out["cut_rows"] = indices(result.cut_rows);
+  if (decomposition.has_bonds()) add_bonds(decomposition, partition, graph, senders.data(), out);
+  out["senders"] = owning(std::move(senders), {graph.n_edges});
+  out["receivers"] = owning(std::move(receivers), {graph.n_edges});
+  out["vectors"] = owning(std::move(vectors), {graph.n_edges, 3});
+  out["shifts"] = owning(std::move(shifts), {graph.n_edges, 3});
   return out;
 }
 
@@ -175,10 +227,14 @@ py::dict step(const Decomposition& decomposition, int partition, const Doubles& 
 
 void bind_partition(py::module_& module) {
   module.def("neighbor_list", &neighbor_list, py::arg("quantities"), py::arg("positions"), py::arg("cell"),
-             py::arg("periodic"), py::arg("cutoff"), py::arg("self_interaction"),
+             py::arg("periodic"), py::arg("cutoff"), py::arg("self_interaction"), py::arg("n_threads") = 0,
              "A new array per letter of quantities, by letter, as ase.neighborlist.neighbor_list has them.");
+  module.attr("simd_levels") = kernels::simd_levels();
+  module.def("set_simd", &kernels::set_simd, py::arg("level"),
+             "Chooses one of simd_levels for the whole process; all give the same results.");
   py::class_<Decomposition, std::shared_ptr<Decomposition>>(
-      module, "Decomposition", "A system cut into partitions; valid until atoms have moved by half the skin.")
+      module, "Decomposition",
+      "A system cut into partitions; groups are pairs of arrays: partners, and where the rows of each begin.")
       .def(py::init(&make_decomposition), py::arg("positions"), py::arg("cell"), py::arg("periodic"),
            py::arg("cutoff"), py::arg("n_partitions"), py::arg("bond_cutoff") = 0.0, py::arg("skin") = 0.0,
            py::arg("method") = "auto", py::arg("weights") = py::none(), py::arg("n_threads") = 0)
@@ -189,28 +245,25 @@ void bind_partition(py::module_& module) {
       .def_readonly("skin", &Decomposition::skin)
       .def_property_readonly("method", [](const Decomposition& self) { return name_of(self.method); })
       .def_property_readonly("owner", [](const Decomposition& self) { return indices(self.owner); })
-      .def_property_readonly(
-          "wrap",
-          [](const Decomposition& self) { return copied<int64_t>(self.wrap.data(), {self.n_atoms, 3}); })
       .def("owned", [](const Decomposition& self, int p) { return indices(part_of(self, p).owned); })
       .def("halo", [](const Decomposition& self, int p) { return indices(part_of(self, p).halo); })
-      .def("halo_begin",
-           [](const Decomposition& self, int p) { return indices(part_of(self, p).halo_begin); })
-      .def("send",
-           [](const Decomposition& self, int p, int q) {
-             part_of(self, p);
-             part_of(self, q);
-             return indices(self.send[static_cast<size_t>(p) * self.n_partitions + q]);
-           })
+      .def("halo_groups",
+           [](const Decomposition& self, int p) { return arrays_of(part_of(self, p).halo_groups); })
+      .def("send", [](const Decomposition& self, int p) { return indices(part_of(self, p).send); })
+      .def("send_groups",
+           [](const Decomposition& self, int p) { return arrays_of(part_of(self, p).send_groups); })
       .def(
           "still_valid",
           [](const Decomposition& self, const Doubles& positions, const Doubles& cell,
              const std::array<bool, 3>& periodic) {
-            return partition::still_valid(self, checked_positions(positions), positions.shape(0),
-                                          cell_from(cell, periodic));
+            const double* data = checked_positions(positions);
+            const Cell now = cell_from(cell, periodic);
+            const py::gil_scoped_release release;
+            return partition::still_valid(self, data, positions.shape(0), now);
           },
           py::arg("positions"), py::arg("cell"), py::arg("periodic"))
-      .def("step", &step, py::arg("partition"), py::arg("positions"),
+      .def("step", &step, py::arg("partition"), py::arg("positions"), py::arg("cell") = py::none(),
+           py::arg("n_threads") = 1,
            "The graph of one partition at the given positions, as a dict of new arrays.");
 }
 

@@ -1,21 +1,35 @@
-// A std::vector whose resize leaves new elements uninitialised.
+// A std::vector for large arrays: without initialisation, on huge pages, in memory that is used again.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "core/pages.h"
+
 namespace distmlip {
 
 /// Filling memory that is overwritten at once costs as much as the neighbour search itself.
 template <class T>
-struct UninitialisedAllocator : std::allocator<T> {
+struct PagedAllocator {
+  using value_type = T;
+  using is_always_equal = std::true_type;
+
+  PagedAllocator() = default;
   template <class U>
-  struct rebind {
-    using other = UninitialisedAllocator<U>;
-  };
+  PagedAllocator(const PagedAllocator<U>&) noexcept {}
+
+  T* allocate(std::size_t n) {
+    if (n * sizeof(T) < smallest_paged) return std::allocator<T>().allocate(n);
+    return static_cast<T*>(take_pages(n * sizeof(T)));
+  }
+  void deallocate(T* place, std::size_t n) noexcept {
+    if (n * sizeof(T) < smallest_paged) return std::allocator<T>().deallocate(place, n);
+    return_pages(place, n * sizeof(T));
+  }
+
   template <class U>
   void construct(U* place) noexcept(std::is_nothrow_default_constructible_v<U>) {
     ::new (static_cast<void*>(place)) U;
@@ -24,10 +38,12 @@ struct UninitialisedAllocator : std::allocator<T> {
   void construct(U* place, Arguments&&... arguments) {
     ::new (static_cast<void*>(place)) U(std::forward<Arguments>(arguments)...);
   }
+
+  bool operator==(const PagedAllocator&) const = default;
 };
 
-/// Use it where every element is written after resize().
+/// Elements that resize() adds are not initialised: use it where every one of them is written.
 template <class T>
-using Buffer = std::vector<T, UninitialisedAllocator<T>>;
+using Buffer = std::vector<T, PagedAllocator<T>>;
 
 }  // namespace distmlip

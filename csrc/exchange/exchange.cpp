@@ -2,94 +2,158 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 namespace distmlip::exchange {
 namespace {
 
-/// The pieces of the concatenation of groups of the given sizes.
-PerPartition split(const at::Tensor& x, const std::vector<int64_t>& sizes) {
-  return at::split_with_sizes(x, sizes);
-}
+/// Which partitions are on which device.
+struct Placement {
+  std::vector<at::Device> devices;  // in the order in which partitions first name them
+  std::vector<size_t> device_of;    // of each partition
 
-std::vector<int64_t> sent_counts(const RowPlan& plan, int64_t p) {
-  const int64_t n = plan.n_partitions();
-  return {plan.counts.begin() + p * n, plan.counts.begin() + (p + 1) * n};
-}
-
-std::vector<int64_t> received_counts(const RowPlan& plan, int64_t q) {
-  std::vector<int64_t> counts;
-  for (int64_t p = 0; p < plan.n_partitions(); ++p) {
-    counts.push_back(plan.counts[static_cast<size_t>(p * plan.n_partitions() + q)]);
-  }
-  return counts;
-}
-
-/// Transposes pieces[p][q] into one tensor per q, on the device of q.
-PerPartition deliver(const std::vector<PerPartition>& pieces, const PerPartition& devices_of) {
-  PerPartition delivered;
-  for (size_t q = 0; q < pieces.size(); ++q) {
-    std::vector<at::Tensor> arriving;
-    for (const auto& from : pieces) {
-      arriving.push_back(from[q].to(devices_of[q].device()));
+  explicit Placement(const PerPartition& tensors) {
+    for (const auto& tensor : tensors) {
+      const auto found = std::find(devices.begin(), devices.end(), tensor.device());
+      device_of.push_back(static_cast<size_t>(found - devices.begin()));
+      if (found == devices.end()) {
+        devices.push_back(tensor.device());
+      }
     }
-    delivered.push_back(at::cat(arriving, 0));
   }
-  return delivered;
+
+  size_t n_devices() const { return devices.size(); }
+
+  /// The tensors of each device.
+  std::vector<PerPartition> by_device(const PerPartition& tensors) const {
+    std::vector<PerPartition> grouped(devices.size());
+    for (size_t p = 0; p < tensors.size(); ++p) {
+      grouped[device_of[p]].push_back(tensors[p]);
+    }
+    return grouped;
+  }
+};
+
+at::Tensor joined(const PerPartition& tensors) {
+  return tensors.size() == 1 ? tensors.front() : at::cat(tensors, 0);
+}
+
+/// What the partitions of each device can read.
+std::vector<at::Tensor> pools(const RowPlan& plan, const Placement& placement, const PerPartition& x) {
+  std::vector<at::Tensor> own;
+  for (const auto& tensors : placement.by_device(x)) {
+    own.push_back(joined(tensors));
+  }
+  const size_t n = placement.n_devices();
+  std::vector<at::Tensor> result;
+  for (size_t e = 0; e < n; ++e) {
+    PerPartition readable{own[e]};
+    for (size_t d = 0; d < n; ++d) {
+      if (d != e) {
+        readable.push_back(own[d].index_select(0, plan.imports[d * n + e]).to(placement.devices[e]));
+      }
+    }
+    result.push_back(joined(readable));
+  }
+  return result;
+}
+
+/// Adjoint of pools: for each device the sum of what was collected for the rows of its partitions.
+std::vector<at::Tensor> fold_pools(const RowPlan& plan, const Placement& placement,
+                                   const std::vector<at::Tensor>& collected,
+                                   const std::vector<c10::SymInt>& n_own) {
+  const size_t n = placement.n_devices();
+  std::vector<at::Tensor> result;
+  for (size_t d = 0; d < n; ++d) {
+    result.push_back(collected[d].narrow_symint(0, 0, n_own[d]));
+  }
+  for (size_t e = 0; e < n; ++e) {
+    c10::SymInt begin = n_own[e];
+    for (size_t d = 0; d < n; ++d) {
+      if (d != e) {
+        const auto& rows = plan.imports[d * n + e];
+        const auto imported = collected[e].narrow_symint(0, begin, rows.sym_size(0));
+        result[d] = result[d].index_add(0, rows, imported.to(placement.devices[d]));
+        begin += rows.sym_size(0);
+      }
+    }
+  }
+  return result;
+}
+
+std::vector<c10::SymInt> with_rows(const at::Tensor& like, const c10::SymInt& n_rows) {
+  auto shape = like.sym_sizes().vec();
+  shape[0] = n_rows;
+  return shape;
+}
+
+/// scatter, whose results may be parts of one tensor.
+PerPartition scatter_views(const RowPlan& plan, const PerPartition& y, c10::SymIntArrayRef n_rows) {
+  const Placement placement(y);
+  const size_t n = placement.n_devices();
+  std::vector<c10::SymInt> n_own(n, 0), n_pool(n, 0);
+  std::vector<at::Tensor> collected(n);
+  for (size_t p = 0; p < y.size(); ++p) {
+    n_own[placement.device_of[p]] += n_rows[p];
+  }
+  for (size_t e = 0; e < n; ++e) {
+    n_pool[e] = n_own[e];
+    for (size_t d = 0; d < n; ++d) {
+      n_pool[e] += d == e ? c10::SymInt(0) : plan.imports[d * n + e].sym_size(0);
+    }
+  }
+  for (size_t q = 0; q < y.size(); ++q) {
+    const size_t e = placement.device_of[q];
+    if (!collected[e].defined()) {
+      collected[e] = y[q].new_zeros_symint(with_rows(y[q], n_pool[e]));
+    }
+    collected[e].index_add_(0, plan.sources[q], y[q]);
+  }
+  const auto own = fold_pools(plan, placement, collected, n_own);
+  std::vector<c10::SymInt> begin(n, 0);
+  PerPartition result;
+  for (size_t p = 0; p < y.size(); ++p) {
+    const size_t d = placement.device_of[p];
+    result.push_back(own[d].narrow_symint(0, begin[d], n_rows[p]));
+    begin[d] += n_rows[p];
+  }
+  return result;
 }
 
 }  // namespace
 
-int64_t RowPlan::received(int64_t q) const {
-  int64_t total = 0;
-  for (const int64_t count : received_counts(*this, q)) {
-    total += count;
-  }
-  return total;
-}
-
 void check(const RowPlan& plan, const PerPartition& x) {
-  const int64_t n = plan.n_partitions();
-  TORCH_CHECK_VALUE(static_cast<int64_t>(x.size()) == n, "the plan has ", n, " partitions, but ", x.size(),
+  const auto n = static_cast<size_t>(plan.n_partitions());
+  TORCH_CHECK_VALUE(x.size() == n, "the plan has ", n, " partitions, but ", x.size(),
                     " tensors were given; give one tensor per partition");
-  TORCH_CHECK_VALUE(static_cast<int64_t>(plan.counts.size()) == n * n, "counts has ", plan.counts.size(),
-                    " entries, but ", n, " partitions need ", n * n);
-  for (int64_t p = 0; p < n; ++p) {
-    const auto& rows = plan.rows[static_cast<size_t>(p)];
-    const auto& tensor = x[static_cast<size_t>(p)];
-    int64_t sent = 0;
-    for (const int64_t count : sent_counts(plan, p)) {
-      TORCH_CHECK_VALUE(count >= 0, "counts of partition ", p, " contain ", count, "; counts must be >= 0");
-      sent += count;
-    }
-    TORCH_CHECK_VALUE(rows.dim() == 1 && rows.scalar_type() == at::kLong, "rows of partition ", p,
+  for (size_t p = 0; p < n; ++p) {
+    const auto& rows = plan.sources[p];
+    TORCH_CHECK_VALUE(rows.dim() == 1 && rows.scalar_type() == at::kLong, "sources of partition ", p,
                       " must be a 1-D int64 tensor, got ", rows.dim(), "-D ", rows.scalar_type());
-    TORCH_CHECK_VALUE(rows.sym_size(0) == sent, "partition ", p, " has ", rows.sym_size(0),
-                      " rows to send, but its counts sum to ", sent);
-    TORCH_CHECK_VALUE(tensor.device() == rows.device(), "the tensor of partition ", p, " is on ",
-                      tensor.device(), ", but its plan is on ", rows.device());
+    TORCH_CHECK_VALUE(x[p].dim() > 0 && x[p].device() == rows.device(), "the tensor of partition ", p,
+                      " must have rows and be where its plan is; it is ", x[p].dim(), "-D on ", x[p].device(),
+                      ", the plan is on ", rows.device());
   }
+  const size_t n_devices = Placement(x).n_devices();
+  const size_t wanted = n_devices > 1 ? n_devices * n_devices : 0;
+  TORCH_CHECK_VALUE(plan.imports.size() == wanted, "imports has ", plan.imports.size(), " entries, but ",
+                    n_devices, " devices need ", wanted);
 }
 
 PerPartition gather(const RowPlan& plan, const PerPartition& x) {
-  std::vector<PerPartition> sent;
-  for (int64_t p = 0; p < plan.n_partitions(); ++p) {
-    const auto i = static_cast<size_t>(p);
-    sent.push_back(split(x[i].index_select(0, plan.rows[i]), sent_counts(plan, p)));
+  const Placement placement(x);
+  const auto readable = pools(plan, placement, x);
+  PerPartition result;
+  for (size_t q = 0; q < x.size(); ++q) {
+    result.push_back(readable[placement.device_of[q]].index_select(0, plan.sources[q]));
   }
-  return deliver(sent, plan.rows);
+  return result;
 }
 
 PerPartition scatter(const RowPlan& plan, const PerPartition& y, c10::SymIntArrayRef n_rows) {
-  std::vector<PerPartition> returned;
-  for (int64_t q = 0; q < plan.n_partitions(); ++q) {
-    returned.push_back(split(y[static_cast<size_t>(q)], received_counts(plan, q)));
-  }
-  const PerPartition collected = deliver(returned, plan.rows);
-  PerPartition result;
-  for (size_t p = 0; p < collected.size(); ++p) {
-    auto shape = collected[p].sym_sizes().vec();
-    shape[0] = n_rows[p];
-    result.push_back(
-        at::zeros_symint(shape, collected[p].options()).index_add(0, plan.rows[p], collected[p]));
+  PerPartition result = scatter_views(plan, y, n_rows);
+  for (auto& rows : result) {
+    rows = rows.clone();
   }
   return result;
 }
@@ -103,49 +167,40 @@ PerPartition halo(const RowPlan& plan, const PerPartition& x) {
 }
 
 PerPartition fold(const RowPlan& plan, const PerPartition& y) {
-  PerPartition owned;
-  PerPartition halo_rows;
+  PerPartition owned, halo_rows;
   std::vector<c10::SymInt> n_owned;
   for (size_t p = 0; p < y.size(); ++p) {
-    n_owned.push_back(y[p].sym_size(0) - plan.received(static_cast<int64_t>(p)));
+    const auto n_halo = plan.sources[p].sym_size(0);
+    n_owned.push_back(y[p].sym_size(0) - n_halo);
     owned.push_back(y[p].narrow_symint(0, 0, n_owned.back()));
-    halo_rows.push_back(y[p].narrow_symint(0, n_owned.back(), y[p].sym_size(0) - n_owned.back()));
+    halo_rows.push_back(y[p].narrow_symint(0, n_owned.back(), n_halo));
   }
-  PerPartition result = scatter(plan, halo_rows, n_owned);
+  PerPartition result = scatter_views(plan, halo_rows, n_owned);
   for (size_t p = 0; p < result.size(); ++p) {
     result[p] = result[p] + owned[p];
   }
   return result;
 }
 
-PerPartition add(const RowPlan& plan, const PerPartition& x) {
-  PerPartition result = gather(plan, x);
-  for (size_t p = 0; p < result.size(); ++p) {
-    result[p] = x[p].index_add(0, plan.rows[p], result[p]);
+PerPartition swap(const RowPlan& plan, const PerPartition& x) {
+  for (size_t p = 0; p < x.size(); ++p) {
+    TORCH_CHECK_VALUE(x[p].sym_size(0) == plan.sources[p].sym_size(0), "the tensor of partition ", p,
+                      " must have ", plan.sources[p].sym_size(0), " rows, but its shape is ",
+                      x[p].sym_sizes());
   }
-  return result;
+  return gather(plan, x);
 }
 
-PerPartition swap(const std::vector<int64_t>& counts, const PerPartition& x) {
-  const size_t n = x.size();
-  TORCH_CHECK_VALUE(counts.size() == n * n, "counts has ", counts.size(), " entries, but ", n,
-                    " partitions need ", n * n);
-  std::vector<PerPartition> sent;
-  for (size_t p = 0; p < n; ++p) {
-    const std::vector<int64_t> mine(counts.begin() + static_cast<int64_t>(p * n),
-                                    counts.begin() + static_cast<int64_t>((p + 1) * n));
-    int64_t n_rows = 0;
-    for (size_t q = 0; q < n; ++q) {
-      TORCH_CHECK_VALUE(mine[q] >= 0 && mine[q] == counts[q * n + p], "partition ", p, " shares ", mine[q],
-                        " rows with partition ", q, ", which shares ", counts[q * n + p],
-                        "; both must be the same number, >= 0");
-      n_rows += mine[q];
-    }
-    TORCH_CHECK_VALUE(x[p].dim() > 0 && x[p].sym_size(0) == n_rows, "the tensor of partition ", p,
-                      " must have ", n_rows, " rows, but its shape is ", x[p].sym_sizes());
-    sent.push_back(split(x[p], mine));
+PerPartition add(const RowPlan& plan, const PerPartition& rows, const PerPartition& x) {
+  PerPartition shared;
+  for (size_t p = 0; p < x.size(); ++p) {
+    shared.push_back(x[p].index_select(0, rows[p]));
   }
-  return deliver(sent, x);
+  PerPartition result = swap(plan, shared);
+  for (size_t p = 0; p < result.size(); ++p) {
+    result[p] = x[p].index_add(0, rows[p], result[p]);
+  }
+  return result;
 }
 
 PerPartition all_sum(const PerPartition& x) {

@@ -11,22 +11,27 @@ namespace distmlip::exchange {
 /// One tensor per partition, each on the device of its partition.
 using PerPartition = std::vector<at::Tensor>;
 
-/// Which rows every partition sends to every other. Built with the graph, reused by every exchange.
+/// Which rows of others every partition reads. Built with the graph, reused by every exchange.
+///
+/// A device's *pool* is what its partitions can read: the rows of all partitions on this device, one after
+/// another, then the rows that it imports from each other device. Devices are in the order in which
+/// partitions first name them.
 struct RowPlan {
-  /// rows[p] (int64, on the device of p): the rows of p that others read, grouped by reader.
-  PerPartition rows;
-  /// counts[p * P + q]: how many of rows[p] partition q reads.
-  std::vector<int64_t> counts;
+  /// sources[q] (int64, on the device of q): the rows that q reads, as rows of the pool of its device.
+  PerPartition sources;
+  /// imports[d * D + e] (int64, on device d; D devices): the rows that device e imports from d, as rows of
+  /// all partitions on d, one after another. Empty with a single device.
+  PerPartition imports;
 
-  int64_t n_partitions() const { return static_cast<int64_t>(rows.size()); }
+  int64_t n_partitions() const { return static_cast<int64_t>(sources.size()); }
   /// How many rows partition q receives.
-  int64_t received(int64_t q) const;
+  int64_t received(size_t q) const { return sources[q].size(0); }
 };
 
 /// Throws c10::ValueError if the plan does not fit `x` (partitions, devices, shapes).
 void check(const RowPlan& plan, const PerPartition& x);
 
-/// result[q]: the rows that q reads, grouped by owner.
+/// result[q]: the rows that q reads.
 PerPartition gather(const RowPlan& plan, const PerPartition& x);
 
 /// Adjoint of gather: result[p] (n_rows[p], ...) sums the rows of `y` into the rows that they were read from.
@@ -38,14 +43,13 @@ PerPartition halo(const RowPlan& plan, const PerPartition& x);
 /// Adjoint of halo: owned rows plus what their copies elsewhere collected.
 PerPartition fold(const RowPlan& plan, const PerPartition& y);
 
-/// For rows with one copy in another partition: both copies become their sum. The plan is symmetric (the
-/// k-th row of p for q and the k-th row of q for p are copies of each other), so add is its own adjoint.
-PerPartition add(const RowPlan& plan, const PerPartition& x);
+/// For rows with one copy in another partition, of which x[p] has only those rows: each becomes its copy. The
+/// plan is symmetric (where a row reads from is where its copy is read), so swap is its own adjoint.
+PerPartition swap(const RowPlan& plan, const PerPartition& x);
 
-/// For rows with one copy in another partition, of which x[p] has only those rows, grouped by the other
-/// partition: each becomes its copy. counts[p * P + q] = counts[q * P + p] rows are shared by p and q. Its
-/// own adjoint. Throws c10::ValueError if counts do not fit `x`.
-PerPartition swap(const std::vector<int64_t>& counts, const PerPartition& x);
+/// The same for x[p] with more rows, of which rows[p] (int64) have a copy: both copies become their sum. Its
+/// own adjoint.
+PerPartition add(const RowPlan& plan, const PerPartition& rows, const PerPartition& x);
 
 /// The sum over partitions of tensors of one shape, in the order of partitions, for every one of them. Its
 /// own adjoint. Throws c10::ValueError if shapes differ.

@@ -1,13 +1,13 @@
 // The exchange primitives as differentiable torch operators, for training and for loops of other people:
 //
-//   torch.ops.distmlip.gather(Tensor[] x, Tensor[] rows, int[] counts) -> Tensor[]
-//   torch.ops.distmlip.scatter(Tensor[] y, Tensor[] rows, int[] counts, SymInt[] n_rows) -> Tensor[]
-//   torch.ops.distmlip.halo / fold / add (Tensor[] x, Tensor[] rows, int[] counts) -> Tensor[]
-//   torch.ops.distmlip.swap(Tensor[] x, int[] counts) -> Tensor[]
-//   torch.ops.distmlip.all_sum(Tensor[] x) -> Tensor[]
+//   torch.ops.distmlip.gather / halo / fold / swap (Tensor[] x, Tensor[] sources, Tensor[] imports) ->
+//   Tensor[] torch.ops.distmlip.scatter(Tensor[] y, Tensor[] sources, Tensor[] imports, SymInt[] n_rows) ->
+//   Tensor[] torch.ops.distmlip.add(Tensor[] x, Tensor[] sources, Tensor[] imports, Tensor[] rows) ->
+//   Tensor[] torch.ops.distmlip.all_sum(Tensor[] x) -> Tensor[]
 //
 // The backward of each is another of them, so they can be differentiated any number of times. A plan is
-// passed as plain tensors and counts (see RowPlan), which is what opcheck and torch.compile understand.
+// passed as plain tensors (see RowPlan), which is what opcheck and torch.compile understand. With a single
+// device `imports` is empty, and `sources` are rows of the concatenation of `x`.
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
@@ -20,32 +20,38 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-RowPlan checked_plan(const at::TensorList x, const at::TensorList rows, at::IntArrayRef counts) {
-  RowPlan plan{rows.vec(), counts.vec()};
+RowPlan checked_plan(at::TensorList x, at::TensorList sources, at::TensorList imports) {
+  RowPlan plan{sources.vec(), imports.vec()};
   check(plan, x.vec());
   return plan;
 }
 
-PerPartition gather_kernel(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
-  return gather(checked_plan(x, rows, counts), x.vec());
+PerPartition gather_kernel(at::TensorList x, at::TensorList sources, at::TensorList imports) {
+  return gather(checked_plan(x, sources, imports), x.vec());
 }
-PerPartition scatter_kernel(at::TensorList y, at::TensorList rows, at::IntArrayRef counts,
+PerPartition halo_kernel(at::TensorList x, at::TensorList sources, at::TensorList imports) {
+  return halo(checked_plan(x, sources, imports), x.vec());
+}
+PerPartition fold_kernel(at::TensorList y, at::TensorList sources, at::TensorList imports) {
+  return fold(checked_plan(y, sources, imports), y.vec());
+}
+PerPartition swap_kernel(at::TensorList x, at::TensorList sources, at::TensorList imports) {
+  return swap(checked_plan(x, sources, imports), x.vec());
+}
+PerPartition scatter_kernel(at::TensorList y, at::TensorList sources, at::TensorList imports,
                             c10::SymIntArrayRef n_rows) {
-  const RowPlan plan = checked_plan(y, rows, counts);
+  const RowPlan plan = checked_plan(y, sources, imports);
   TORCH_CHECK_VALUE(n_rows.size() == y.size(), "n_rows has ", n_rows.size(), " entries for ", y.size(),
                     " partitions");
   return scatter(plan, y.vec(), n_rows);
 }
-PerPartition halo_kernel(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
-  return halo(checked_plan(x, rows, counts), x.vec());
+PerPartition add_kernel(at::TensorList x, at::TensorList sources, at::TensorList imports,
+                        at::TensorList rows) {
+  const RowPlan plan = checked_plan(x, sources, imports);
+  TORCH_CHECK_VALUE(rows.size() == x.size(), "rows has ", rows.size(), " entries for ", x.size(),
+                    " partitions");
+  return add(plan, rows.vec(), x.vec());
 }
-PerPartition fold_kernel(at::TensorList y, at::TensorList rows, at::IntArrayRef counts) {
-  return fold(checked_plan(y, rows, counts), y.vec());
-}
-PerPartition add_kernel(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
-  return add(checked_plan(x, rows, counts), x.vec());
-}
-PerPartition swap_kernel(at::TensorList x, at::IntArrayRef counts) { return swap(counts.vec(), x.vec()); }
 PerPartition all_sum_kernel(at::TensorList x) { return all_sum(x.vec()); }
 
 /// Calls an operator through the dispatcher, so that a backward can itself be differentiated.
@@ -53,100 +59,122 @@ template <class Signature, class... Arguments>
 PerPartition dispatch(const char* name, const Arguments&... arguments) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>().call(arguments...);
 }
-using Unary = PerPartition(at::TensorList, at::TensorList, at::IntArrayRef);
-using Sized = PerPartition(at::TensorList, at::TensorList, at::IntArrayRef, c10::SymIntArrayRef);
+using Unary = PerPartition(at::TensorList, at::TensorList, at::TensorList);
+using Sized = PerPartition(at::TensorList, at::TensorList, at::TensorList, c10::SymIntArrayRef);
+using OnRows = PerPartition(at::TensorList, at::TensorList, at::TensorList, at::TensorList);
 
-PerPartition call_halo(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
-  return dispatch<Unary>("distmlip::halo", x, rows, counts);
+PerPartition call_halo(at::TensorList x, at::TensorList sources, at::TensorList imports) {
+  return dispatch<Unary>("distmlip::halo", x, sources, imports);
 }
-PerPartition call_fold(at::TensorList y, at::TensorList rows, at::IntArrayRef counts) {
-  return dispatch<Unary>("distmlip::fold", y, rows, counts);
+PerPartition call_fold(at::TensorList y, at::TensorList sources, at::TensorList imports) {
+  return dispatch<Unary>("distmlip::fold", y, sources, imports);
 }
-PerPartition call_add(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
-  return dispatch<Unary>("distmlip::add", x, rows, counts);
+PerPartition call_swap(at::TensorList x, at::TensorList sources, at::TensorList imports) {
+  return dispatch<Unary>("distmlip::swap", x, sources, imports);
 }
-PerPartition call_gather(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
-  return dispatch<Unary>("distmlip::gather", x, rows, counts);
+PerPartition call_gather(at::TensorList x, at::TensorList sources, at::TensorList imports) {
+  return dispatch<Unary>("distmlip::gather", x, sources, imports);
 }
-PerPartition call_scatter(at::TensorList y, at::TensorList rows, at::IntArrayRef counts,
+PerPartition call_scatter(at::TensorList y, at::TensorList sources, at::TensorList imports,
                           c10::SymIntArrayRef n_rows) {
-  return dispatch<Sized>("distmlip::scatter", y, rows, counts, n_rows);
+  return dispatch<Sized>("distmlip::scatter", y, sources, imports, n_rows);
 }
-PerPartition call_swap(at::TensorList x, at::IntArrayRef counts) {
-  return dispatch<PerPartition(at::TensorList, at::IntArrayRef)>("distmlip::swap", x, counts);
+PerPartition call_add(at::TensorList x, at::TensorList sources, at::TensorList imports, at::TensorList rows) {
+  return dispatch<OnRows>("distmlip::add", x, sources, imports, rows);
 }
 PerPartition call_all_sum(at::TensorList x) {
   return dispatch<PerPartition(at::TensorList)>("distmlip::all_sum", x);
 }
 
-void save_plan(AutogradContext* context, at::TensorList rows, at::IntArrayRef counts) {
-  context->save_for_backward(rows.vec());
-  context->saved_data["counts"] = counts.vec();
-}
+/// The tensors of a plan, kept for the backward: one after another.
+class SavedPlan {
+ public:
+  static void save(AutogradContext* context, at::TensorList sources, at::TensorList imports,
+                   at::TensorList rows = {}) {
+    PerPartition all = sources.vec();
+    all.insert(all.end(), imports.begin(), imports.end());
+    all.insert(all.end(), rows.begin(), rows.end());
+    context->save_for_backward(all);
+  }
 
-/// The gradients of P tensors, followed by none for their P plan tensors and the `n_other` further arguments.
-variable_list padded(PerPartition gradients, size_t n_other) {
-  gradients.resize(2 * gradients.size() + n_other);
-  return gradients;
-}
+  /// n_rows: how many tensors were saved as `rows`.
+  SavedPlan(AutogradContext* context, size_t n_partitions, size_t n_rows = 0)
+      : all_(context->get_saved_variables()), n_partitions_(n_partitions), n_rows_(n_rows) {}
 
-/// An operator of (x, rows, counts) whose adjoint is another one of that signature.
+  at::TensorList sources() const { return at::TensorList(all_).slice(0, n_partitions_); }
+  at::TensorList imports() const {
+    return at::TensorList(all_).slice(n_partitions_, all_.size() - n_partitions_ - n_rows_);
+  }
+  at::TensorList rows() const { return at::TensorList(all_).slice(all_.size() - n_rows_, n_rows_); }
+
+  /// The gradients of P tensors, followed by none for those of the plan and `n_other` further arguments.
+  variable_list padded(PerPartition gradients, size_t n_other = 0) const {
+    gradients.resize(gradients.size() + all_.size() + n_other);
+    return gradients;
+  }
+
+ private:
+  variable_list all_;
+  size_t n_partitions_, n_rows_;
+};
+
+/// An operator of (x, plan) whose adjoint is another one of that signature.
 template <auto Operator, auto Adjoint>
 struct UnaryFunction : torch::autograd::Function<UnaryFunction<Operator, Adjoint>> {
-  static variable_list forward(AutogradContext* context, at::TensorList x, at::TensorList rows,
-                               at::IntArrayRef counts) {
+  static variable_list forward(AutogradContext* context, at::TensorList x, at::TensorList sources,
+                               at::TensorList imports) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    save_plan(context, rows, counts);
-    return Operator(x, rows, counts);
+    SavedPlan::save(context, sources, imports);
+    return Operator(x, sources, imports);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const auto counts = context->saved_data["counts"].toIntVector();
-    return padded(Adjoint(gradients, context->get_saved_variables(), counts), 1);
+    const SavedPlan plan(context, gradients.size());
+    return plan.padded(Adjoint(gradients, plan.sources(), plan.imports()));
   }
 };
 
 struct GatherFunction : torch::autograd::Function<GatherFunction> {
-  static variable_list forward(AutogradContext* context, at::TensorList x, at::TensorList rows,
-                               at::IntArrayRef counts) {
+  static variable_list forward(AutogradContext* context, at::TensorList x, at::TensorList sources,
+                               at::TensorList imports) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    save_plan(context, rows, counts);
+    SavedPlan::save(context, sources, imports);
     std::vector<c10::SymInt> n_rows;
     for (const auto& tensor : x) {
       n_rows.push_back(tensor.sym_size(0));
     }
     context->saved_data["n_rows"] = n_rows;
-    return call_gather(x, rows, counts);
+    return call_gather(x, sources, imports);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const auto counts = context->saved_data["counts"].toIntVector();
+    const SavedPlan plan(context, gradients.size());
     const auto n_rows = context->saved_data["n_rows"].toSymIntVector();
-    return padded(call_scatter(gradients, context->get_saved_variables(), counts, n_rows), 1);
+    return plan.padded(call_scatter(gradients, plan.sources(), plan.imports(), n_rows));
   }
 };
 
 struct ScatterFunction : torch::autograd::Function<ScatterFunction> {
-  static variable_list forward(AutogradContext* context, at::TensorList y, at::TensorList rows,
-                               at::IntArrayRef counts, c10::SymIntArrayRef n_rows) {
+  static variable_list forward(AutogradContext* context, at::TensorList y, at::TensorList sources,
+                               at::TensorList imports, c10::SymIntArrayRef n_rows) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    save_plan(context, rows, counts);
-    return call_scatter(y, rows, counts, n_rows);
+    SavedPlan::save(context, sources, imports);
+    return call_scatter(y, sources, imports, n_rows);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const auto counts = context->saved_data["counts"].toIntVector();
-    return padded(call_gather(gradients, context->get_saved_variables(), counts), 2);
+    const SavedPlan plan(context, gradients.size());
+    return plan.padded(call_gather(gradients, plan.sources(), plan.imports()), 1);
   }
 };
 
-struct SwapFunction : torch::autograd::Function<SwapFunction> {
-  static variable_list forward(AutogradContext* context, at::TensorList x, at::IntArrayRef counts) {
+struct AddFunction : torch::autograd::Function<AddFunction> {
+  static variable_list forward(AutogradContext* context, at::TensorList x, at::TensorList sources,
+                               at::TensorList imports, at::TensorList rows) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    context->saved_data["counts"] = counts.vec();
-    return call_swap(x, counts);
+    SavedPlan::save(context, sources, imports, rows);
+    return call_add(x, sources, imports, rows);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    variable_list result = call_swap(gradients, context->saved_data["counts"].toIntVector());
-    result.emplace_back();
-    return result;
+    const SavedPlan plan(context, gradients.size(), gradients.size());
+    return plan.padded(call_add(gradients, plan.sources(), plan.imports(), plan.rows()));
   }
 };
 
@@ -160,19 +188,20 @@ struct AllSumFunction : torch::autograd::Function<AllSumFunction> {
   }
 };
 
-PerPartition gather_autograd(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
-  return GatherFunction::apply(x, rows, counts);
+PerPartition gather_autograd(at::TensorList x, at::TensorList sources, at::TensorList imports) {
+  return GatherFunction::apply(x, sources, imports);
 }
-PerPartition scatter_autograd(at::TensorList y, at::TensorList rows, at::IntArrayRef counts,
+PerPartition scatter_autograd(at::TensorList y, at::TensorList sources, at::TensorList imports,
                               c10::SymIntArrayRef n_rows) {
-  return ScatterFunction::apply(y, rows, counts, n_rows);
+  return ScatterFunction::apply(y, sources, imports, n_rows);
 }
 template <auto Operator, auto Adjoint>
-PerPartition unary_autograd(at::TensorList x, at::TensorList rows, at::IntArrayRef counts) {
-  return UnaryFunction<Operator, Adjoint>::apply(x, rows, counts);
+PerPartition unary_autograd(at::TensorList x, at::TensorList sources, at::TensorList imports) {
+  return UnaryFunction<Operator, Adjoint>::apply(x, sources, imports);
 }
-PerPartition swap_autograd(at::TensorList x, at::IntArrayRef counts) {
-  return SwapFunction::apply(x, counts);
+PerPartition add_autograd(at::TensorList x, at::TensorList sources, at::TensorList imports,
+                          at::TensorList rows) {
+  return AddFunction::apply(x, sources, imports, rows);
 }
 PerPartition all_sum_autograd(at::TensorList x) { return AllSumFunction::apply(x); }
 
@@ -181,18 +210,18 @@ void register_kernels(torch::Library& library) {
   library.impl("scatter", &scatter_kernel);
   library.impl("halo", &halo_kernel);
   library.impl("fold", &fold_kernel);
-  library.impl("add", &add_kernel);
   library.impl("swap", &swap_kernel);
+  library.impl("add", &add_kernel);
   library.impl("all_sum", &all_sum_kernel);
 }
 
 TORCH_LIBRARY(distmlip, library) {
-  library.def("gather(Tensor[] x, Tensor[] rows, int[] counts) -> Tensor[]");
-  library.def("halo(Tensor[] x, Tensor[] rows, int[] counts) -> Tensor[]");
-  library.def("fold(Tensor[] x, Tensor[] rows, int[] counts) -> Tensor[]");
-  library.def("add(Tensor[] x, Tensor[] rows, int[] counts) -> Tensor[]");
-  library.def("scatter(Tensor[] y, Tensor[] rows, int[] counts, SymInt[] n_rows) -> Tensor[]");
-  library.def("swap(Tensor[] x, int[] counts) -> Tensor[]");
+  library.def("gather(Tensor[] x, Tensor[] sources, Tensor[] imports) -> Tensor[]");
+  library.def("halo(Tensor[] x, Tensor[] sources, Tensor[] imports) -> Tensor[]");
+  library.def("fold(Tensor[] x, Tensor[] sources, Tensor[] imports) -> Tensor[]");
+  library.def("swap(Tensor[] x, Tensor[] sources, Tensor[] imports) -> Tensor[]");
+  library.def("scatter(Tensor[] y, Tensor[] sources, Tensor[] imports, SymInt[] n_rows) -> Tensor[]");
+  library.def("add(Tensor[] x, Tensor[] sources, Tensor[] imports, Tensor[] rows) -> Tensor[]");
   library.def("all_sum(Tensor[] x) -> Tensor[]");
 }
 // The kernels are made of ATen operators, so one source serves every device.
@@ -204,8 +233,8 @@ TORCH_LIBRARY_IMPL(distmlip, Autograd, library) {
   library.impl("scatter", &scatter_autograd);
   library.impl("halo", &unary_autograd<&call_halo, &call_fold>);
   library.impl("fold", &unary_autograd<&call_fold, &call_halo>);
-  library.impl("add", &unary_autograd<&call_add, &call_add>);
-  library.impl("swap", &swap_autograd);
+  library.impl("swap", &unary_autograd<&call_swap, &call_swap>);
+  library.impl("add", &add_autograd);
   library.impl("all_sum", &all_sum_autograd);
 }
 

@@ -13,9 +13,9 @@ PerPartition Boundary::forward(const ExchangeSpec& spec, PerPartition x) const {
     case Kind::halo:
       return exchange::halo(atoms, x);
     case Kind::add:
-      return exchange::add(bonds, x);
+      return exchange::add(bonds, cut, x);
     case Kind::swap:
-      return exchange::swap(bonds.counts, x);
+      return exchange::swap(bonds, x);
     case Kind::all_sum:
       return exchange::all_sum(x);
   }
@@ -31,35 +31,33 @@ PerPartition Boundary::backward(const ExchangeSpec& spec, PerPartition gradients
 }
 
 int64_t Boundary::received(const ExchangeSpec& spec) const {
-  const auto n = static_cast<int64_t>(n_partitions());
   if (spec.kind == Kind::all_sum) {
-    return n > 1 ? n : 0;
+    return n_partitions() > 1 ? static_cast<int64_t>(n_partitions()) : 0;
   }
   const auto& plan = spec.kind == Kind::halo ? atoms : bonds;
   int64_t total = 0;
-  for (int64_t p = 0; p < n; ++p) {
+  for (size_t p = 0; p < n_partitions(); ++p) {
     total += plan.received(p);
   }
   return total;
 }
 
 at::Tensor Boundary::zeros(const ExchangeSpec& spec, size_t p, bool after) const {
-  const auto q = static_cast<int64_t>(p);
   std::vector<int64_t> shape = spec.width;
   switch (spec.kind) {
     case Kind::halo:
-      shape.insert(shape.begin(), n_owned[p] + (after ? atoms.received(q) : 0));
+      shape.insert(shape.begin(), n_owned[p] + (after ? atoms.received(p) : 0));
       break;
     case Kind::add:
       shape.insert(shape.begin(), n_bonds[p]);
       break;
     case Kind::swap:
-      shape.insert(shape.begin(), bonds.received(q));
+      shape.insert(shape.begin(), bonds.received(p));
       break;
     case Kind::all_sum:
       break;
   }
-  return at::zeros(shape, at::TensorOptions(dtype).device(atoms.rows[p].device()));
+  return at::zeros(shape, at::TensorOptions(dtype).device(atoms.sources[p].device()));
 }
 
 void Boundary::fill(const ExchangeSpec& spec, PerPartition& tensors, bool after) const {

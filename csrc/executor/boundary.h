@@ -23,7 +23,9 @@ struct ExchangeSpec {
 struct Boundary {
   std::vector<int64_t> n_owned;  ///< atoms of each partition
   std::vector<int64_t> n_bonds;  ///< bonds of each partition
-  exchange::RowPlan atoms, bonds;
+  exchange::RowPlan atoms;
+  exchange::RowPlan bonds;     ///< of tensors with one row per cut bond
+  exchange::PerPartition cut;  ///< which bonds of each partition these are
   at::ScalarType dtype = at::kDouble;
 
   size_t n_partitions() const { return n_owned.size(); }

@@ -1,28 +1,30 @@
 #include "executor/step.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <utility>
 
-#include "kernels/edge_forces.h"
+#include "core/thread_pool.h"
+#include "executor/plans.h"
 
 namespace distmlip::executor {
 namespace {
 
-/// A copy on the device, independent of the buffer that the next step will overwrite.
-template <class Value>
-at::Tensor to_device(const Value* values, at::IntArrayRef shape, at::Device device, at::ScalarType dtype) {
-  const auto view = at::from_blob(const_cast<Value*>(values), shape, c10::CppTypeToScalarType<Value>::value);
-  return view.to(device, dtype, /*non_blocking=*/false, /*copy=*/true);
+/// Memory for n rows: `kept`, unless it is too small or somebody else still looks at it. `columns`: 0 for one
+/// dimension.
+at::Tensor& room_for(at::Tensor& kept, int64_t n, int64_t columns, at::ScalarType dtype) {
+  if (!kept.defined() || kept.size(0) < n || kept.storage().use_count() > 1) {
+    kept = columns == 0 ? at::empty({n}, dtype) : at::empty({n, columns}, dtype);
+  }
+  return kept;
 }
 
-at::Tensor rows_to_device(const std::vector<std::vector<int32_t>>& groups, size_t first, size_t n,
-                          at::Device device) {
-  std::vector<int64_t> rows;
-  for (size_t q = 0; q < n; ++q) {
-    rows.insert(rows.end(), groups[first + q].begin(), groups[first + q].end());
-  }
-  return to_device(rows.data(), static_cast<int64_t>(rows.size()), device, at::kLong);
+/// n rows of `kept`. New memory has a little more: the next step may need a few more rows.
+at::Tensor rows_of(at::Tensor& kept, int64_t n, int64_t columns = 0) {
+  const bool fits = kept.defined() && kept.size(0) >= n;
+  return room_for(kept, fits ? n : n + n / 32 + 16, columns, at::kLong).narrow(0, 0, n);
 }
 
 }  // namespace
@@ -32,63 +34,97 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
     : decomposition_(std::move(decomposition)),
       devices_(std::move(devices)),
       dtype_(dtype),
-      wrapped_(static_cast<size_t>(3 * decomposition_->n_atoms)),
       graphs_(decomposition_->parts.size()),
+      kept_(decomposition_->parts.size()),
       parts_(decomposition_->parts.size()) {
-  const size_t n = decomposition_->parts.size();
-  TORCH_CHECK_VALUE(devices_.size() == n, "got ", devices_.size(), " devices for ", n,
+  TORCH_CHECK_VALUE(devices_.size() == parts_.size(), "got ", devices_.size(), " devices for ", parts_.size(),
                     " partitions; give one each");
-  for (size_t p = 0; p < n; ++p) {
-    atoms_.rows.push_back(rows_to_device(decomposition_->send, p * n, n, devices_[p]));
-    for (size_t q = 0; q < n; ++q) {
-      atoms_.counts.push_back(static_cast<int64_t>(decomposition_->send[p * n + q].size()));
-    }
-  }
+  TORCH_CHECK_VALUE(dtype_ == at::kFloat || dtype_ == at::kDouble, "the dtype is ", dtype_,
+                    "; it must be float32 or float64");
+  atoms_ = plan_atoms(*decomposition_, devices_);
 }
 
-void Step::update(const double* positions) {
-  partition::wrap_positions(*decomposition_, positions, wrapped_.data());
-  for (size_t p = 0; p < parts_.size(); ++p) {
-    partition::update(*decomposition_, static_cast<int>(p), wrapped_.data(), graphs_[p]);
-    parts_[p] = tensors_of(p);
-  }
+void Step::update(const double* positions, const Cell& cell) {
+  const partition::Snapshot snapshot(*decomposition_, positions, cell);
+  const int n_threads = at::get_num_threads();
+  const auto n_parts = static_cast<int64_t>(parts_.size());
+  // Partitions in parallel, or, if there are fewer of them than threads, each in parallel.
+  const int at_once = n_parts < n_threads ? 1 : n_threads;
+  parallel_for(n_parts, at_once, [&](int64_t p, int) {
+    const auto i = static_cast<size_t>(p);
+    parts_[i] = {};
+    parts_[i] = write(i, snapshot, n_threads / at_once);
+  });
   if (decomposition_->has_bonds()) {
-    bonds_ = bond_plan();
+    bonds_ = plan_cut_bonds(graphs_, devices_);
   }
 }
 
-LocalTensors Step::tensors_of(size_t p) const {
-  const auto& graph = graphs_[p];
-  const auto device = devices_[p];
+template <class Real>
+LocalTensors Step::write_edges(size_t p, const partition::Snapshot& snapshot, int n_threads) {
+  Kept& kept = kept_[p];
+  auto& graph = graphs_[p];
+  const int64_t room = partition::edge_room(decomposition_->parts[p], n_threads);
+  partition::write_edges<Real>(
+      snapshot, static_cast<int32_t>(p), n_threads, /*with_candidates=*/false,
+      {room_for(kept.senders, room, 0, at::kLong).template mutable_data_ptr<int64_t>(),
+       room_for(kept.receivers, room, 0, at::kLong).template mutable_data_ptr<int64_t>(),
+       room_for(kept.vectors, room, 3, dtype_).template mutable_data_ptr<Real>()},
+      graph);
   LocalTensors tensors;
-  tensors.senders = to_device(graph.senders.data(), graph.n_edges, device, at::kLong);
-  tensors.receivers = to_device(graph.receivers.data(), graph.n_edges, device, at::kLong);
-  tensors.vectors = to_device(graph.vectors.data(), {graph.n_edges, 3}, device, dtype_);
+  tensors.senders = kept.senders.narrow(0, 0, graph.n_edges);
+  tensors.receivers = kept.receivers.narrow(0, 0, graph.n_edges);
+  tensors.vectors = kept.vectors.narrow(0, 0, graph.n_edges);
+  return tensors;
+}
+
+LocalTensors Step::write(size_t p, const partition::Snapshot& snapshot, int n_threads) {
+  LocalTensors tensors = dtype_ == at::kFloat ? write_edges<float>(p, snapshot, n_threads)
+                                              : write_edges<double>(p, snapshot, n_threads);
   if (decomposition_->has_bonds()) {
-    tensors.edge_bond = to_device(graph.edge_bond.data(), graph.n_edges, device, at::kLong);
-    tensors.bond_edge = to_device(graph.bond_edge.data(), graph.n_bonds, device, at::kLong);
-    tensors.angles = to_device(graph.angles.data(), {graph.n_angles, 2}, device, at::kLong);
-    tensors.cut =
-        to_device(graph.cut_rows.data(), static_cast<int64_t>(graph.cut_rows.size()), device, at::kLong);
+    write_bonds(p, tensors.senders.const_data_ptr<int64_t>(), tensors);
+  }
+  if (!devices_[p].is_cpu()) {
+    for (auto* tensor : {&tensors.senders, &tensors.receivers, &tensors.vectors, &tensors.edge_bond,
+                         &tensors.bond_edge, &tensors.angles, &tensors.cut}) {
+      if (tensor->defined()) {
+        *tensor = tensor->to(devices_[p]);
+      }
+    }
   }
   return tensors;
 }
 
-exchange::RowPlan Step::bond_plan() const {
-  exchange::RowPlan plan;
-  for (size_t p = 0; p < parts_.size(); ++p) {
-    plan.rows.push_back(parts_[p].cut);
-    for (size_t q = 0; q < parts_.size(); ++q) {
-      plan.counts.push_back(graphs_[p].cut_begin[q + 1] - graphs_[p].cut_begin[q]);
-    }
+void Step::write_bonds(size_t p, const int64_t* senders, LocalTensors& tensors) {
+  const auto& graph = graphs_[p];
+  Kept& kept = kept_[p];
+  const auto n_cut = static_cast<int64_t>(graph.cut_edge.size());
+  tensors.edge_bond = rows_of(kept.edge_bond, graph.n_edges);
+  tensors.bond_edge = rows_of(kept.bond_edge, graph.n_bonds);
+  tensors.angles = rows_of(kept.angles, graph.n_angles, 2);
+  tensors.cut = rows_of(kept.cut, n_cut);
+  auto* edge_bond = tensors.edge_bond.mutable_data_ptr<int64_t>();
+  partition::write_bonds(
+      *decomposition_, static_cast<int32_t>(p), graph, senders,
+      {edge_bond, tensors.bond_edge.mutable_data_ptr<int64_t>(), tensors.angles.mutable_data_ptr<int64_t>()});
+  auto* cut = tensors.cut.mutable_data_ptr<int64_t>();
+  for (const int32_t edge : graph.cut_edge) {
+    *cut++ = edge_bond[edge];
   }
-  return plan;
+}
+
+exchange::PerPartition Step::cut() const {
+  exchange::PerPartition rows;
+  for (const auto& part : parts_) {
+    rows.push_back(part.cut);
+  }
+  return rows;
 }
 
 std::vector<int64_t> Step::n_owned() const {
   std::vector<int64_t> sizes;
   for (const auto& part : decomposition_->parts) {
-    sizes.push_back(static_cast<int64_t>(part.owned.size()));
+    sizes.push_back(part.n_owned());
   }
   return sizes;
 }
@@ -96,44 +132,9 @@ std::vector<int64_t> Step::n_owned() const {
 std::vector<int64_t> Step::n_bonds() const {
   std::vector<int64_t> sizes;
   for (const auto& graph : graphs_) {
-    sizes.push_back(decomposition_->has_bonds() ? graph.n_bonds : 0);
+    sizes.push_back(graph.n_bonds);
   }
   return sizes;
-}
-
-Forces Step::forces(const exchange::PerPartition& edge_gradients) const {
-  const int64_t n_atoms = decomposition_->n_atoms;
-  Forces total{at::zeros({n_atoms, 3}, at::kDouble), at::zeros({n_atoms, 3, 3}, at::kDouble)};
-  auto* forces = total.forces.mutable_data_ptr<double>();
-  auto* virials = total.virials.mutable_data_ptr<double>();
-  std::vector<double> local_forces, local_virials;
-  for (size_t p = 0; p < parts_.size(); ++p) {
-    if (!edge_gradients[p].defined()) {
-      continue;
-    }
-    const auto& part = decomposition_->parts[p];
-    const auto& graph = graphs_[p];
-    const auto gradients = edge_gradients[p].to(at::kCPU, at::kDouble).contiguous();
-    const size_t n_local = part.owned.size() + part.halo.size();
-    local_forces.assign(3 * n_local, 0.0);
-    local_virials.assign(9 * n_local, 0.0);
-    kernels::accumulate_forces(graph.n_edges, graph.receivers.data(), graph.senders.data(),
-                               graph.vectors.data(), gradients.const_data_ptr<double>(), local_forces.data(),
-                               local_virials.data());
-    // The last fold: what halo rows collected goes to their owners.
-    const auto fold = [&](size_t row, int32_t atom) {
-      for (size_t x = 0; x < 3; ++x) {
-        forces[3 * static_cast<size_t>(atom) + x] += local_forces[3 * row + x];
-      }
-      for (size_t x = 0; x < 9; ++x) {
-        virials[9 * static_cast<size_t>(atom) + x] += local_virials[9 * row + x];
-      }
-    };
-    for (size_t row = 0; row < n_local; ++row) {
-      fold(row, row < part.owned.size() ? part.owned[row] : part.halo[row - part.owned.size()]);
-    }
-  }
-  return total;
 }
 
 }  // namespace distmlip::executor

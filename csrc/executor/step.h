@@ -19,38 +19,50 @@ struct LocalTensors {
 };
 
 struct Forces {
-  at::Tensor forces;   ///< (n_atoms, 3) float64
-  at::Tensor virials;  ///< (n_atoms, 3, 3) float64, symmetric; their sum is -dE/dstrain
+  at::Tensor forces;  ///< (n_atoms, 3) float64
+  at::Tensor virial;  ///< (3, 3) float64, symmetric: -dE/dstrain
+  at::Tensor
+      virials;  ///< (n_atoms, 3, 3) float64, symmetric; their sum is the virial; undefined if not wanted
 };
 
-/// A decomposition at given positions. Each `update` replaces the tensors; those handed out stay valid.
+/// A decomposition at given positions. Each `update` replaces the tensors; those that somebody still holds
+/// stay as they are, the memory of others is used again.
 class Step {
  public:
   /// `devices`: one per partition.
   Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
        at::ScalarType dtype);
 
-  /// `positions`: n_atoms x 3, for which the decomposition is still valid.
-  void update(const double* positions);
+  /// `positions`: n_atoms x 3, for which the decomposition is still valid in this cell. Uses torch's number
+  /// of intra-op threads.
+  void update(const double* positions, const Cell& cell);
 
   const std::vector<LocalTensors>& parts() const { return parts_; }
   const exchange::RowPlan& atoms() const { return atoms_; }
   const exchange::RowPlan& bonds() const { return bonds_; }
+  exchange::PerPartition cut() const;
   std::vector<int64_t> n_owned() const;
   std::vector<int64_t> n_bonds() const;
 
   /// From dE/dvector of every partition; undefined gradients are zero.
-  Forces forces(const exchange::PerPartition& edge_gradients) const;
+  Forces forces(const exchange::PerPartition& edge_gradients, bool with_virials) const;
 
  private:
-  LocalTensors tensors_of(size_t p) const;
-  exchange::RowPlan bond_plan() const;
+  /// Memory on the host that the tensors of a partition are written to.
+  struct Kept {
+    at::Tensor senders, receivers, vectors, edge_bond, bond_edge, angles, cut;
+  };
+
+  LocalTensors write(size_t p, const partition::Snapshot& snapshot, int n_threads);
+  template <class Real>
+  LocalTensors write_edges(size_t p, const partition::Snapshot& snapshot, int n_threads);
+  void write_bonds(size_t p, const int64_t* senders, LocalTensors& tensors);
 
   std::shared_ptr<const partition::Decomposition> decomposition_;
   std::vector<at::Device> devices_;
   at::ScalarType dtype_;
-  std::vector<double> wrapped_;
   std::vector<partition::StepGraph> graphs_;
+  std::vector<Kept> kept_;
   std::vector<LocalTensors> parts_;
   exchange::RowPlan atoms_, bonds_;
 };

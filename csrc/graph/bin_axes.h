@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/cell.h"
+#include "graph/wrapping.h"
 
 namespace distmlip::graph {
 
@@ -20,24 +21,16 @@ struct BinAxis {
   int32_t extent() const { return count + 2 * layers; }
 };
 
-/// Coordinates of all atoms along one direction.
-using Places = std::vector<double>;
-
-/// direction · position of every atom; positions: (n_atoms, 3).
-Places places_along(const Vec3& direction, const double* positions, int64_t n_atoms);
-
-struct Range {
-  double low, high;
-  double length() const { return high - low; }
+struct BinLayout {
+  std::array<BinAxis, 3> axes;
+  /// Fractional coordinates (n_atoms) along axes whose empty stretches were cut out; empty for the others.
+  std::array<std::vector<double>, 3> squeezed;
 };
 
-/// Lowest and highest place; there must be one.
-Range range_of(const Places& places);
-
 /// Chooses bins such that atoms within `reach` (Å) of each other are at most `layers` bins apart. Their
-/// number is bounded by the number of atoms; if vacuum would exceed that, empty stretches of open axes are
-/// cut out of `fractional`. Throws std::invalid_argument if there are more periodic images within reach than
-/// can be numbered.
-std::array<BinAxis, 3> choose_axes(const Cell& cell, std::array<Places, 3>& fractional, double reach);
+/// number is bounded by the number of atoms; if vacuum would exceed that, empty stretches are cut out along
+/// axes without images. Throws std::invalid_argument if there are more periodic images within reach than can
+/// be numbered.
+BinLayout choose_bins(const Cell& cell, const Wrapped& wrapped, double reach);
 
 }  // namespace distmlip::graph

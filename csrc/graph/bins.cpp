@@ -3,31 +3,40 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "core/error.h"
-#include "kernels/distance_filter.h"
+#include "core/thread_pool.h"
 
 namespace distmlip::graph {
 namespace {
 
 constexpr int64_t most_slots = std::numeric_limits<int32_t>::max() - 64;
 
-/// Which real bin an extended bin is a copy of (−1: none, outside an open boundary) and from which image.
-struct BinCopy {
-  int32_t real, shift;
+/// Every thread counts on its own, and a count per bin and thread should not cost more than the atoms do.
+constexpr int most_counting_threads = 16;
+constexpr int64_t atoms_per_thread = 5000;
+
+/// Bins next to each other along one axis that are copies from the same periodic image.
+struct Segment {
+  int32_t first, end;  // extended bins
+  int32_t real;        // the bin that `first` is a copy of; -1: outside an open boundary
+  int32_t shift;
 };
 
-std::vector<BinCopy> bin_copies(const BinAxis& axis, bool periodic) {
-  std::vector<BinCopy> copies(axis.extent());
-  for (int32_t k = 0; k < axis.extent(); ++k) {
-    const int32_t relative = k - axis.layers;
-    const int32_t shift =
-        relative >= 0 ? relative / axis.count : -((-relative + axis.count - 1) / axis.count);
-    copies[k] = {relative - shift * axis.count + axis.layers, shift};
-    if (!periodic && shift != 0) copies[k] = {-1, 0};
+std::vector<Segment> segments_of(const BinAxis& axis) {
+  const int32_t layers = axis.layers, count = axis.count, extent = axis.extent();
+  if (axis.images == 0) {
+    std::vector<Segment> open{{layers, layers + count, layers, 0}};
+    if (layers > 0) open = {{0, layers, -1, 0}, open[0], {layers + count, extent, -1, 0}};
+    return open;
   }
-  return copies;
+  std::vector<Segment> segments;
+  for (int32_t shift = -axis.images; shift <= axis.images; ++shift) {
+    const int32_t begin = layers + shift * count;
+    const int32_t first = std::max(0, begin), end = std::min(extent, begin + count);
+    if (first < end) segments.push_back({first, end, first - shift * count, shift});
+  }
+  return segments;
 }
 
 void number_shifts(Bins& bins) {
@@ -41,159 +50,224 @@ void number_shifts(Bins& bins) {
   }
 }
 
-/// Fills Bins whose axes are known.
+/// Fills Bins whose axes are known: a counting sort, then copies of whole runs of bins.
 class Sorter {
  public:
-  Sorter(Bins& bins, const Cell& cell, const double* positions, int64_t n_atoms)
-      : bins_(bins), cell_(cell), positions_(positions), n_atoms_(n_atoms) {
-    for (int k = 0; k < 3; ++k) copies_[k] = bin_copies(bins.axes[k], cell.periodic[k]);
-  }
-
-  void assign(const std::array<Places, 3>& fractional) {
-    bins_.bin.resize(n_atoms_);
-    population_.assign(bins_.plane_stride() * bins_.axes[2].extent(), 0);
-    for (int64_t atom = 0; atom < n_atoms_; ++atom) {
-      int32_t index[3];
-      for (int k = 0; k < 3; ++k) {
-        const BinAxis& axis = bins_.axes[k];
-        const double place = std::floor((fractional[k][atom] - axis.origin) * axis.per_unit);
-        index[k] = static_cast<int32_t>(std::clamp(place, 0.0, axis.count - 1.0)) + axis.layers;
-      }
-      bins_.bin[atom] = static_cast<int32_t>(bin_at(index[0], index[1], index[2]));
-      ++population_[bins_.bin[atom]];
+  Sorter(Bins& bins, const Cell& cell, const Wrapped& wrapped, int n_threads)
+      : bins_(bins), cell_(cell), wrapped_(wrapped), n_atoms_(wrapped.n_atoms()) {
+    const int64_t most = std::min<int64_t>(std::max(1, n_threads), most_counting_threads);
+    n_threads_ = static_cast<int>(std::clamp<int64_t>(n_atoms_ / atoms_per_thread, 1, most));
+    for (int k = 0; k < 3; ++k) segments_[k] = segments_of(bins.axes[k]);
+    n_bins_ = bins.plane_stride() * bins.axes[2].extent();
+    n_real_ = static_cast<int64_t>(bins.axes[0].count) * bins.axes[1].count * bins.axes[2].count;
+    for (int k = 0; k < 3; ++k) {
+      middle_[k] = wrapped.cartesian[k].low + wrapped.cartesian[k].length() / 2;
     }
   }
 
-  void number_slots() {
-    bins_.begin.resize(population_.size() + 1);
-    int64_t n_slots = 0;
-    for_each_bin([&](int64_t bin, int64_t source, const int32_t*) {
-      bins_.begin[bin] = static_cast<int32_t>(n_slots);
-      n_slots += source < 0 ? 0 : population_[source];
-      if (n_slots > most_slots) {
-        invalid("the atoms and their periodic images within the cutoff are more than ", most_slots,
-                ": use more processes or a smaller cutoff");
-      }
-    });
-    bins_.begin.back() = static_cast<int32_t>(n_slots);
-  }
-
-  void fill(const Vec3& origin) {
-    const size_t n_slots = bins_.begin.back();
-    bins_.atom.resize(n_slots);
-    bins_.shift_code.resize(n_slots);
-    for (auto* coordinates : {&bins_.x, &bins_.y, &bins_.z}) {
-      coordinates->resize(n_slots + kernels::filter_slack);
-      std::fill(coordinates->end() - kernels::filter_slack, coordinates->end(), 0.0f);
+  void sort(const BinLayout& layout) {
+    assign(layout);
+    number_ranks();
+    number_slots();
+    place_ranks();
+    parallel_for(bins_.axes[2].count, n_threads_, [&](int64_t z, int) { fill_plane(z); });
+    for (const Segment& c : segments_[2]) {
+      parallel_for(c.end - c.first, n_threads_,
+                   [&](int64_t k, int) { copy_plane(c, static_cast<int32_t>(c.first + k)); });
     }
-    fill_real(origin);
-    for_each_bin([&](int64_t bin, int64_t source, const int32_t* shift) {
-      if (source >= 0 && source != bin) copy_bin(bin, source, shift);
-    });
   }
 
  private:
-  int64_t bin_at(int64_t x, int64_t y, int64_t z) const {
-    return z * bins_.plane_stride() + y * bins_.row_stride() + x;
+  template <class Work>
+  void for_each_atom(Work work) {
+    parallel_for(n_threads_, n_threads_, [&](int64_t share, int) {
+      int32_t* counts = counts_.data() + share * n_real_;
+      const int64_t end = n_atoms_ * (share + 1) / n_threads_;
+      for (int64_t atom = n_atoms_ * share / n_threads_; atom < end; ++atom) work(atom, counts);
+    });
   }
 
-  /// visit(bin, real bin it is a copy of or -1, shift), in the order of slots.
-  template <class Visit>
-  void for_each_bin(Visit visit) const {
-    int64_t bin = 0;
-    for (const BinCopy& c : copies_[2]) {
-      for (const BinCopy& b : copies_[1]) {
-        for (const BinCopy& a : copies_[0]) {
-          const int32_t shift[3] = {a.shift, b.shift, c.shift};
-          const bool exists = a.real >= 0 && b.real >= 0 && c.real >= 0;
-          visit(bin++, exists ? bin_at(a.real, b.real, c.real) : -1, shift);
+  /// Real bins are counted without ghosts between them.
+  void assign(const BinLayout& layout) {
+    counts_.assign(n_threads_ * n_real_, 0);
+    real_of_atom_.resize(n_atoms_);
+    const auto rows = inverse(completed(cell_));
+    for_each_atom([&](int64_t atom, int32_t* counts) {
+      const double* at = wrapped_.positions.data() + 3 * atom;
+      int32_t index[3];
+      for (int k = 0; k < 3; ++k) {
+        const BinAxis& axis = bins_.axes[k];
+        const auto& squeezed = layout.squeezed[k];
+        const double place = squeezed.empty() ? dot(rows[k], {at[0], at[1], at[2]}) : squeezed[atom];
+        index[k] =
+            static_cast<int32_t>(std::clamp((place - axis.origin) * axis.per_unit, 0.0, axis.count - 1.0));
+      }
+      const int32_t real = (index[2] * bins_.axes[1].count + index[1]) * bins_.axes[0].count + index[0];
+      real_of_atom_[atom] = real;
+      ++counts[real];
+    });
+  }
+
+  /// Counts of bin and thread become the first rank of each.
+  void number_ranks() {
+    first_rank_.resize(n_real_ + 1);
+    int32_t rank = 0;
+    for (int64_t real = 0; real < n_real_; ++real) {
+      first_rank_[real] = rank;
+      for (int64_t at = real; at < n_threads_ * n_real_; at += n_real_) {
+        const int32_t count = counts_[at];
+        counts_[at] = rank;
+        rank += count;
+      }
+    }
+    first_rank_[n_real_] = rank;
+  }
+
+  void number_slots() {
+    bins_.begin.resize(n_bins_ + 1);
+    int64_t n_slots = 0, bin = 0;
+    for (const Segment& c : segments_[2]) {
+      for (int32_t z = c.first; z < c.end; ++z) {
+        for (const Segment& b : segments_[1]) {
+          for (int32_t y = b.first; y < b.end; ++y) {
+            for (const Segment& a : segments_[0]) {
+              const bool exists = a.real >= 0 && b.real >= 0 && c.real >= 0;
+              const int64_t real = exists ? real_at(a.real, b.real + y - b.first, c.real + z - c.first) : 0;
+              for (int32_t x = 0; x < a.end - a.first; ++x) {
+                bins_.begin[bin++] = static_cast<int32_t>(n_slots);
+                if (exists) n_slots += first_rank_[real + x + 1] - first_rank_[real + x];
+              }
+            }
+            check_slots(n_slots);
+          }
+        }
+      }
+    }
+    bins_.begin[bin] = static_cast<int32_t>(n_slots);
+  }
+
+  static void check_slots(int64_t n_slots) {
+    if (n_slots <= most_slots) return;
+    invalid("the atoms and their periodic images within the cutoff are more than ", most_slots,
+            ": use a smaller cutoff, or a part of the system at a time");
+  }
+
+  void place_ranks() {
+    bins_.order.resize(n_atoms_);
+    for_each_atom([&](int64_t atom, int32_t* next) {
+      bins_.order[next[real_of_atom_[atom]]++] = static_cast<int32_t>(atom);
+    });
+    const size_t n_slots = bins_.begin.back();
+    bins_.bin.resize(n_atoms_);
+    bins_.slot.resize(n_atoms_);
+    const size_t readable = n_slots + kernels::filter_lanes;
+    for (auto* coordinates : {&bins_.x, &bins_.y, &bins_.z}) {
+      coordinates->resize(readable);
+      std::fill(coordinates->begin() + n_slots, coordinates->end(), 0.0f);
+    }
+    bins_.rank.resize(readable);
+    std::fill(bins_.rank.begin() + n_slots, bins_.rank.end(), 0);
+    bins_.shift_code.resize(n_slots);
+  }
+
+  /// The atoms themselves of one plane of real bins.
+  void fill_plane(int64_t z) {
+    const auto& axes = bins_.axes;
+    const uint16_t unshifted = code(0, 0, 0);
+    for (int64_t y = 0; y < axes[1].count; ++y) {
+      const int64_t real = (z * axes[1].count + y) * axes[0].count;
+      const int64_t bin = bin_at(axes[0].layers, y + axes[1].layers, z + axes[2].layers);
+      int32_t slot = bins_.begin[bin];
+      for (int64_t x = 0; x < axes[0].count; ++x) {
+        for (int32_t rank = first_rank_[real + x]; rank < first_rank_[real + x + 1]; ++rank, ++slot) {
+          const double* at = wrapped_.positions.data() + 3 * static_cast<int64_t>(bins_.order[rank]);
+          bins_.x[slot] = static_cast<float>(at[0] - middle_[0]);
+          bins_.y[slot] = static_cast<float>(at[1] - middle_[1]);
+          bins_.z[slot] = static_cast<float>(at[2] - middle_[2]);
+          bins_.rank[slot] = rank;
+          bins_.shift_code[slot] = unshifted;
+          bins_.bin[rank] = static_cast<int32_t>(bin + x);
+          bins_.slot[rank] = slot;
         }
       }
     }
   }
 
-  uint16_t code(const int32_t* shift) const {
-    int32_t code = 0;
-    for (int k = 2; k >= 0; --k) {
-      code = code * (2 * bins_.axes[k].images + 1) + shift[k] + bins_.axes[k].images;
-    }
-    return static_cast<uint16_t>(code);
-  }
-
-  void fill_real(const Vec3& origin) {
-    bins_.slot.resize(n_atoms_);
-    std::vector<int32_t> next(bins_.begin.begin(), bins_.begin.end() - 1);
-    const int32_t none[3] = {0, 0, 0};
-    const uint16_t unshifted = code(none);
-    for (int64_t atom = 0; atom < n_atoms_; ++atom) {
-      const int32_t slot = next[bins_.bin[atom]]++;
-      bins_.slot[atom] = slot;
-      bins_.atom[slot] = static_cast<int32_t>(atom);
-      bins_.shift_code[slot] = unshifted;
-      bins_.x[slot] = static_cast<float>(positions_[3 * atom] - origin[0]);
-      bins_.y[slot] = static_cast<float>(positions_[3 * atom + 1] - origin[1]);
-      bins_.z[slot] = static_cast<float>(positions_[3 * atom + 2] - origin[2]);
+  /// The ghosts of one plane of bins.
+  void copy_plane(const Segment& c, int32_t z) {
+    if (c.real < 0) return;
+    for (const Segment& b : segments_[1]) {
+      for (int32_t y = b.first; b.real >= 0 && y < b.end; ++y) {
+        for (const Segment& a : segments_[0]) {
+          if (a.real < 0 || (a.shift == 0 && b.shift == 0 && c.shift == 0)) continue;
+          const int64_t to = bin_at(a.first, y, z);
+          const int64_t from = bin_at(a.real, b.real + y - b.first, c.real + z - c.first);
+          copy_run(bins_.begin[from], bins_.begin[to], bins_.begin[to + a.end - a.first],
+                   {a.shift, b.shift, c.shift});
+        }
+      }
     }
   }
 
-  void copy_bin(int64_t bin, int64_t source, const int32_t* shift) {
-    const int32_t from = bins_.begin[source], to = bins_.begin[bin];
-    const int32_t count = bins_.begin[bin + 1] - to;
-    const Vec3 vector = shift_vector(cell_, shift);
-    const uint16_t shift_code = code(shift);
-    for (int32_t k = 0; k < count; ++k) {
-      bins_.x[to + k] = bins_.x[from + k] + static_cast<float>(vector[0]);
-      bins_.y[to + k] = bins_.y[from + k] + static_cast<float>(vector[1]);
-      bins_.z[to + k] = bins_.z[from + k] + static_cast<float>(vector[2]);
-      bins_.atom[to + k] = bins_.atom[from + k];
-      bins_.shift_code[to + k] = shift_code;
-    }
+  void copy_run(int32_t from, int32_t to, int32_t end, const std::array<int32_t, 3>& shift) {
+    const Vec3 vector = shift_vector(cell_, shift.data());
+    const auto x = static_cast<float>(vector[0]), y = static_cast<float>(vector[1]),
+               z = static_cast<float>(vector[2]);
+    const int32_t count = end - to;
+    for (int32_t k = 0; k < count; ++k) bins_.x[to + k] = bins_.x[from + k] + x;
+    for (int32_t k = 0; k < count; ++k) bins_.y[to + k] = bins_.y[from + k] + y;
+    for (int32_t k = 0; k < count; ++k) bins_.z[to + k] = bins_.z[from + k] + z;
+    std::copy_n(bins_.rank.begin() + from, count, bins_.rank.begin() + to);
+    std::fill_n(bins_.shift_code.begin() + to, count, code(shift[0], shift[1], shift[2]));
+  }
+
+  /// Indices of extended bins in, of the real bin they mean out.
+  int64_t real_at(int32_t x, int32_t y, int32_t z) const {
+    const auto& axes = bins_.axes;
+    return (static_cast<int64_t>(z - axes[2].layers) * axes[1].count + (y - axes[1].layers)) * axes[0].count +
+           (x - axes[0].layers);
+  }
+
+  int64_t bin_at(int64_t x, int64_t y, int64_t z) const {
+    return z * bins_.plane_stride() + y * bins_.row_stride() + x;
+  }
+
+  uint16_t code(int32_t a, int32_t b, int32_t c) const {
+    const auto& axes = bins_.axes;
+    return static_cast<uint16_t>(((c + axes[2].images) * (2 * axes[1].images + 1) + b + axes[1].images) *
+                                     (2 * axes[0].images + 1) +
+                                 a + axes[0].images);
   }
 
   Bins& bins_;
   const Cell& cell_;
-  const double* positions_;
-  int64_t n_atoms_;
-  std::array<std::vector<BinCopy>, 3> copies_;
-  std::vector<int32_t> population_;
+  const Wrapped& wrapped_;
+  int64_t n_atoms_, n_bins_, n_real_;
+  int n_threads_;
+  std::array<std::vector<Segment>, 3> segments_;
+  Vec3 middle_;
+  Buffer<int32_t> counts_;        // (n_threads, n_real) atoms of each thread in each bin, then their ranks
+  Buffer<int32_t> real_of_atom_;  // (n_atoms)
+  Buffer<int32_t> first_rank_;    // (n_real + 1)
 };
-
-/// Rounding to float32 moves two atoms and a shift by at most a few units in the last place.
-double rounding_margin(const std::array<Range, 3>& cartesian, double radius) {
-  double largest = radius;
-  for (const Range& range : cartesian) largest = std::max(largest, range.length());
-  return std::ldexp(largest + radius, -20);
-}
 
 }  // namespace
 
-Bins sort_into_bins(const Cell& cell, const double* positions, int64_t n_atoms, double radius) {
-  const Cell full = completed(cell);
+Bins sort_into_bins(const Cell& cell, const Wrapped& wrapped, double radius, int n_threads) {
   Bins bins;
-  if (n_atoms == 0) {
+  if (wrapped.n_atoms() == 0) {
     bins.begin = {0, 0};
     number_shifts(bins);
     return bins;
   }
-  std::array<Range, 3> cartesian;
-  std::array<Places, 3> fractional;
-  const auto rows = inverse(full);
-  for (int k = 0; k < 3; ++k) {
-    cartesian[k] = range_of(
-        places_along({k == 0 ? 1.0 : 0.0, k == 1 ? 1.0 : 0.0, k == 2 ? 1.0 : 0.0}, positions, n_atoms));
-    fractional[k] = places_along(rows[k], positions, n_atoms);
-  }
-  const double reach = radius + rounding_margin(cartesian, radius);
-  bins.reach_squared = static_cast<float>(reach * reach * (1 + 1e-6));
-  bins.axes = choose_axes(cell, fractional, reach);
+  const double margin = rounding_margin(wrapped, radius);
+  const double outer = radius + margin, inner = radius - margin;
+  const BinLayout layout = choose_bins(cell, wrapped, outer);
+  bins.axes = layout.axes;
+  bins.limits.outer = static_cast<float>(outer * outer * (1 + 1e-6));
+  bins.limits.inner = inner > 0 ? static_cast<float>(inner * inner * (1 - 1e-6)) : 0.0f;
   number_shifts(bins);
-
-  Vec3 origin;
-  for (int k = 0; k < 3; ++k) origin[k] = cartesian[k].low + cartesian[k].length() / 2;
-  Sorter sorter(bins, cell, positions, n_atoms);
-  sorter.assign(fractional);
-  sorter.number_slots();
-  sorter.fill(origin);
+  Sorter(bins, cell, wrapped, n_threads).sort(layout);
   return bins;
 }
 

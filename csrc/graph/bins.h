@@ -8,36 +8,39 @@
 #include "core/buffer.h"
 #include "core/cell.h"
 #include "graph/bin_axes.h"
+#include "graph/wrapping.h"
+#include "kernels/distance_filter.h"
 
 namespace distmlip::graph {
 
-/// Slots hold atoms and their periodic copies, bin after bin, x fastest: for given y and z, all bins
-/// within reach along x are one run of slots.
+/// The rank of an atom is its place in the order of bins; atoms of one bin keep their order. Slots hold atoms
+/// and their periodic copies, bin after bin, x fastest: for given y and z, all bins within reach along x
+/// are one run of slots.
 ///
 /// Every bin is at least as wide as its share of the reach (`layers` bins cover it), so whatever is
 /// within reach of an atom lies at most `layers` bins away.
 struct Bins {
   std::array<BinAxis, 3> axes;
-  std::vector<int32_t> begin;   // (n_bins + 1) first slot of each bin, ghosts included
-  std::vector<int32_t> bin;     // (n_atoms) real bin of each atom
-  std::vector<int32_t> slot;    // (n_atoms) the slot that holds the atom itself
-  Buffer<float> x, y, z;        // (n_slots + slack) relative to a common origin, rounded
-  Buffer<int32_t> atom;         // (n_slots)
+  Buffer<int32_t> begin;        // (n_bins + 1) first slot of each bin, ghosts included
+  Buffer<int32_t> order;        // (n_atoms) the atom of each rank
+  Buffer<int32_t> bin;          // (n_atoms) the bin of each rank
+  Buffer<int32_t> slot;         // (n_atoms) the slot that holds the atom of each rank itself; ascending
+  Buffer<float> x, y, z;        // (n_slots + slack) Å, relative to a common origin, rounded
+  Buffer<int32_t> rank;         // (n_slots + slack) which atom
   Buffer<uint16_t> shift_code;  // (n_slots) which periodic image
   std::vector<int32_t> shifts;  // (n_codes, 3); the code of −shift is n_codes − 1 − code
-  float reach_squared = 0;      // radius with room for the rounding of coordinates, squared
+  kernels::SquaredLimits limits{};
 
-  int64_t n_atoms() const { return static_cast<int64_t>(slot.size()); }
+  int64_t n_atoms() const { return static_cast<int64_t>(order.size()); }
   int64_t n_codes() const { return static_cast<int64_t>(shifts.size()) / 3; }
   int64_t row_stride() const { return axes[0].extent(); }
   int64_t plane_stride() const { return row_stride() * axes[1].extent(); }
+  kernels::Slots slots() const { return {x.data(), y.data(), z.data(), rank.data(), shift_code.data()}; }
 };
 
-/// Sorts atoms for a search of all pairs within `radius` (Å, > 0).
-///
-/// positions: (n_atoms, 3) finite, wrapped into the cell along periodic axes.
-/// Throws std::invalid_argument if the cell has no volume, or if the cell is so thin that there are more
-/// periodic images than a shift code can number.
-Bins sort_into_bins(const Cell& cell, const double* positions, int64_t n_atoms, double radius);
+/// Sorts atoms for a search of all pairs within `radius` (Å, > 0), the one that they were wrapped for.
+/// Throws std::invalid_argument if the cell is so thin that there are more periodic images than a shift code
+/// can number.
+Bins sort_into_bins(const Cell& cell, const Wrapped& wrapped, double radius, int n_threads);
 
 }  // namespace distmlip::graph

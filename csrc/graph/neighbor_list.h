@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/buffer.h"
 #include "core/cell.h"
+#include "graph/neighbor_search.h"
 
 namespace distmlip::graph {
 
@@ -13,12 +13,13 @@ namespace distmlip::graph {
 /// cell; sorted by i. Pairs of an atom with its own periodic images are included.
 class NeighborList {
  public:
-  /// positions: (n_atoms, 3) Å. With `self_interaction` every atom is a neighbour of itself too.
+  /// positions: (n_atoms, 3) Å, kept by reference. With `self_interaction` every atom is a neighbour of
+  /// itself too.
   /// Throws std::invalid_argument for positions that are not finite or a cell without volume.
   NeighborList(const double* positions, int64_t n_atoms, const Cell& cell, double cutoff,
-               bool self_interaction);
+               bool self_interaction, int n_threads);
 
-  int64_t n_pairs() const { return first_pair_.empty() ? 0 : first_pair_.back(); }
+  int64_t n_pairs() const { return first_pair_.back(); }
 
   /// Where each quantity goes; null where it is not wanted. All (n_pairs) or (n_pairs, 3).
   struct Output {
@@ -31,26 +32,16 @@ class NeighborList {
   void write(const Output& output) const;
 
  private:
-  struct Candidate {
-    int32_t atom;
-    uint16_t code;
-  };
-  void search();
-  void count_pairs();
-  template <class Visit>
-  void for_each_pair(int64_t atom, Visit visit) const;
+  void write_atom(int64_t atom, int64_t row, const Output& output) const;
+  static void write_pair(int64_t other, const EdgeRule::Edge& edge, int64_t pair, const Output& output);
 
-  const double* positions_;
-  int64_t n_atoms_;
-  Cell cell_;
-  double squared_limit_;
-  double cutoff_;
-  bool self_interaction_;
-  std::vector<int32_t> wrap_;
-  std::vector<int32_t> shifts_;
-  std::vector<int64_t> row_;         // (n_atoms) first candidate of each atom
-  std::vector<int32_t> row_length_;  // (n_atoms)
-  Buffer<Candidate> candidates_;
+  bool with_self_;
+  int n_threads_;
+  Wrapped wrapped_;
+  Bins bins_;
+  EdgeRule rule_;
+  NeighborRows rows_;
+  std::vector<int32_t> row_of_atom_;
   std::vector<int64_t> first_pair_;  // (n_atoms + 1)
 };
 

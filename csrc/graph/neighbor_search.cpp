@@ -1,7 +1,14 @@
 #include "graph/neighbor_search.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "core/thread_pool.h"
+
 namespace distmlip::graph {
 namespace {
+
+constexpr int64_t rows_per_thread = 2000;
 
 /// visit(first slot, end slot) for each run of bins within reach of `bin`.
 template <class Visit>
@@ -15,30 +22,123 @@ void for_each_run(const Bins& bins, int64_t bin, Visit visit) {
   }
 }
 
-}  // namespace
-
-std::span<const int32_t> NeighborSearch::around(int64_t atom) {
-  if (bins_.bin[atom] != bin_) enter(bins_.bin[atom]);
-  const int32_t slot = bins_.slot[atom];
-  const kernels::Coordinates coordinates{bins_.x.data(), bins_.y.data(), bins_.z.data()};
-  const int64_t n_hits =
-      kernels::filter_within(coordinates, runs_.data(), static_cast<int64_t>(runs_.size()), bins_.x[slot],
-                             bins_.y[slot], bins_.z[slot], bins_.reach_squared, hits_.data());
-  return {hits_.data(), static_cast<size_t>(n_hits)};
+/// Puts rows that were found apart one after another.
+NeighborRows joined(std::vector<NeighborRows>& parts, int n_threads) {
+  NeighborRows all = std::move(parts.front());
+  std::vector<int64_t> first{0};
+  for (size_t k = 0; k < parts.size(); ++k) {
+    const auto& begin = k == 0 ? all.row_begin : parts[k].row_begin;
+    first.push_back(first.back() + begin.back());
+  }
+  all.sender.resize(first.back());
+  all.shift_code.resize(first.back());
+  parallel_for(static_cast<int64_t>(parts.size()) - 1, n_threads, [&](int64_t k, int) {
+    const NeighborRows& part = parts[k + 1];
+    const int64_t n_edges = part.row_begin.back();
+    std::copy_n(part.sender.begin(), n_edges, all.sender.begin() + first[k + 1]);
+    std::copy_n(part.shift_code.begin(), n_edges, all.shift_code.begin() + first[k + 1]);
+  });
+  for (size_t k = 1; k < parts.size(); ++k) {
+    for (int64_t row = 1; row <= parts[k].n_rows(); ++row) {
+      all.row_begin.push_back(first[k] + parts[k].row_begin[row]);
+    }
+  }
+  return all;
 }
 
-void NeighborSearch::enter(int32_t bin) {
+}  // namespace
+
+int64_t NeighborSearch::enter(int32_t rank) {
+  rank_ = rank;
+  if (bins_.bin[rank] != bin_) gather_candidates(bins_.bin[rank]);
+  return candidates_.n_padded + kernels::filter_lanes;
+}
+
+/// Everything within reach of a bin, next to each other: all atoms of the bin then run over it in one loop.
+void NeighborSearch::gather_candidates(int32_t bin) {
   bin_ = bin;
   runs_.clear();
-  int64_t count = 0;
+  int64_t n = 0;
+  const int32_t own = bins_.begin[bin];
   for_each_run(bins_, bin, [&](int32_t begin, int32_t end) {
     if (begin == end) return;
+    if (begin <= own && own < end) own_ = n - begin;
     runs_.push_back({begin, end});
-    count += end - begin;
+    n += end - begin;
   });
-  if (static_cast<int64_t>(hits_.size()) < count + kernels::filter_slack) {
-    hits_.resize(count + kernels::filter_slack);
+  const int64_t room = n + 2 * kernels::filter_lanes;
+  if (static_cast<int64_t>(x_.size()) < room) {
+    for (auto* array : {&x_, &y_, &z_}) array->resize(2 * room);
+    candidate_rank_.assign(2 * room, 0);
+    shift_code_.resize(2 * room);
   }
+  candidates_ = filter_.pack(bins_.slots(), runs_.data(), static_cast<int64_t>(runs_.size()),
+                             {x_.data(), y_.data(), z_.data(), candidate_rank_.data(), shift_code_.data()});
+}
+
+int64_t NeighborSearch::write(kernels::Hits hits) const {
+  const auto count = filter_.around(candidates_, own_ + bins_.slot[rank_], bins_.limits, hits);
+  return count.undecided ? decide(hits, count.n) : count.n;
+}
+
+int64_t NeighborSearch::decide(kernels::Hits hits, int64_t n_hits) const {
+  int64_t n = 0;
+  for (int64_t k = 0; k < n_hits; ++k) {
+    hits.rank[n] = hits.rank[k];
+    hits.shift_code[n] = hits.shift_code[k];
+    n += rule_.holds(rank_, hits.rank[k], hits.shift_code[k]);
+  }
+  return n;
+}
+
+void append_rows(NeighborSearch& search, const int32_t* ranks, int64_t n_ranks, NeighborRows& rows) {
+  int64_t n_edges = rows.row_begin.back();
+  for (int64_t k = 0; k < n_ranks; ++k) {
+    const int64_t needed = n_edges + search.enter(ranks[k]);
+    if (needed > static_cast<int64_t>(rows.sender.size())) {
+      rows.sender.resize(needed + needed / 4);
+      rows.shift_code.resize(needed + needed / 4);
+    }
+    n_edges += search.write({rows.sender.data() + n_edges, rows.shift_code.data() + n_edges});
+    rows.row_begin.push_back(n_edges);
+  }
+}
+
+void close_rows(NeighborRows& rows) {
+  rows.sender.resize(rows.row_begin.back());
+  rows.shift_code.resize(rows.row_begin.back());
+}
+
+NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, int64_t n_ranks) {
+  constexpr int64_t most_samples = 500, atoms_per_sample = 32;
+  const int64_t n_samples = std::min(most_samples, 1 + bins.n_atoms() / atoms_per_sample);
+  NeighborSearch search(bins, rule);
+  NeighborRows sample;
+  for (int64_t k = 0; k < n_samples && n_ranks > 0; ++k) {
+    const auto rank = static_cast<int32_t>(bins.n_atoms() * (2 * k + 1) / (2 * n_samples));
+    append_rows(search, &rank, 1, sample);
+  }
+  const double mean = static_cast<double>(sample.row_begin.back()) / static_cast<double>(n_samples);
+  NeighborRows rows;
+  rows.row_begin.reserve(n_ranks + 1);
+  rows.sender.resize(static_cast<size_t>(1.1 * mean * static_cast<double>(n_ranks)) + 1024);
+  rows.shift_code.resize(rows.sender.size());
+  return rows;
+}
+
+NeighborRows find_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ranks, int64_t n_ranks,
+                       int n_threads) {
+  n_threads = static_cast<int>(std::clamp<int64_t>(n_ranks / rows_per_thread, 1, std::max(1, n_threads)));
+  std::vector<NeighborRows> parts(n_threads);
+  parallel_for(n_threads, n_threads, [&](int64_t share, int) {
+    const int64_t begin = n_ranks * share / n_threads, end = n_ranks * (share + 1) / n_threads;
+    NeighborSearch search(bins, rule);
+    parts[share] = make_rows(bins, rule, end - begin);
+    append_rows(search, ranks + begin, end - begin, parts[share]);
+  });
+  NeighborRows rows = joined(parts, n_threads);
+  close_rows(rows);
+  return rows;
 }
 
 }  // namespace distmlip::graph

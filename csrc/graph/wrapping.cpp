@@ -1,39 +1,206 @@
 #include "graph/wrapping.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
+#include <vector>
 
 #include "core/error.h"
+#include "core/thread_pool.h"
 
 namespace distmlip::graph {
 namespace {
 
-constexpr double farthest = 1e9;  // Å, and cells: further out float64 no longer resolves a cutoff usefully
+constexpr double farthest_allowed = 1e9;  // Å, and cells: further out float64 resolves no cutoff usefully
+
+/// Along every periodic axis, which of so many equal shares of the cell hold atoms.
+constexpr int32_t n_shares = 4096;
+
+constexpr Range nothing = {std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()};
+
+void include(Range& range, double value) {
+  range.low = std::min(range.low, value);
+  range.high = std::max(range.high, value);
+}
+
+/// What one thread has seen of its atoms.
+struct Seen {
+  std::array<Range, 3> cartesian{nothing, nothing, nothing}, fractional{nothing, nothing, nothing};
+  double farthest = 0;
+  std::array<std::vector<char>, 3> occupied;
+};
+
+class Wrapper {
+ public:
+  Wrapper(const Cell& cell, const double* given, int64_t n_atoms, int n_threads)
+      : cell_(cell),
+        given_(given),
+        n_atoms_(n_atoms),
+        n_threads_(threads_for(n_atoms, n_threads)),
+        rows_(inverse(completed(cell))),
+        seen_(n_threads_) {
+    for (Seen& seen : seen_) {
+      for (int axis = 0; axis < 3; ++axis) seen.occupied[axis].assign(cell.periodic[axis] ? n_shares : 0, 0);
+    }
+    out_.counts.resize(3 * n_atoms);
+    out_.positions.resize(3 * n_atoms);
+    out_.meets_images = cell.periodic;
+  }
+
+  Wrapped run(double radius) {
+    in_parallel([&](int64_t atom, Seen& seen) { place(atom, seen); });
+    summarise();
+    const Vec3 heights = perpendicular_heights(completed(cell_));
+    const double reach =
+        radius + 2 * rounding_margin(out_, radius);  // also if the ranges grow to twice as much
+    std::array<double, 3> start{};
+    for (int axis = 0; axis < 3; ++axis) {
+      if (cell_.periodic[axis]) start[axis] = end_of_vacuum(axis, reach / heights[axis]);
+    }
+    if (start[0] > 0 || start[1] > 0 || start[2] > 0) {
+      for (Seen& seen : seen_) seen.cartesian = seen.fractional = {nothing, nothing, nothing};
+      in_parallel([&](int64_t atom, Seen& seen) { lift(atom, start, seen); });
+    }
+    summarise();
+    for (int axis = 0; axis < 3; ++axis) {
+      if (out_.meets_images[axis]) out_.fractional[axis] = {0, 1};
+    }
+    return std::move(out_);
+  }
+
+ private:
+  static int threads_for(int64_t n_atoms, int n_threads) {
+    constexpr int64_t atoms_per_thread = 5000;
+    return static_cast<int>(std::clamp<int64_t>(n_atoms / atoms_per_thread, 1, std::max(1, n_threads)));
+  }
+
+  template <class Work>
+  void in_parallel(Work work) {
+    parallel_for(n_threads_, n_threads_, [&](int64_t share, int) {
+      const int64_t end = n_atoms_ * (share + 1) / n_threads_;
+      Seen seen = std::move(seen_[share]);
+      for (int64_t atom = n_atoms_ * share / n_threads_; atom < end; ++atom) work(atom, seen);
+      seen_[share] = std::move(seen);
+    });
+  }
+
+  void place(int64_t atom, Seen& seen) {
+    const Vec3 position{given_[3 * atom], given_[3 * atom + 1], given_[3 * atom + 2]};
+    for (int k = 0; k < 3; ++k) {
+      if (!(std::abs(position[k]) <= farthest_allowed)) refuse(atom, position);
+      seen.farthest = std::max(seen.farthest, std::abs(position[k]));
+    }
+    int32_t* counts = out_.counts.data() + 3 * atom;
+    for (int k = 0; k < 3; ++k) {
+      const double cells = cell_.periodic[k] ? std::floor(dot(rows_[k], position)) : 0;
+      if (!(std::abs(cells) <= farthest_allowed)) {
+        invalid("atom ", atom, " is ", cells, " cells away from the origin; at most ", farthest_allowed,
+                " are supported: wrap the atoms into the cell");
+      }
+      counts[k] = static_cast<int32_t>(cells);
+    }
+    const Vec3 fractional = settle(atom, position, seen);
+    for (int k = 0; k < 3; ++k) {
+      if (cell_.periodic[k]) seen.occupied[k][share_of(fractional[k])] = 1;
+    }
+  }
+
+  /// Moves an atom that lies before the start of the cell to its end.
+  void lift(int64_t atom, const std::array<double, 3>& start, Seen& seen) {
+    const double* at = out_.positions.data() + 3 * atom;
+    const Vec3 position{at[0], at[1], at[2]};
+    for (int axis = 0; axis < 3; ++axis) {
+      const bool before = share_of(dot(rows_[axis], position)) < start[axis] * n_shares;
+      if (start[axis] > 0 && before) --out_.counts[3 * atom + axis];
+    }
+    settle(atom, {given_[3 * atom], given_[3 * atom + 1], given_[3 * atom + 2]}, seen);
+  }
+
+  /// Writes the position that follows from the counts; returns its fractional coordinates.
+  Vec3 settle(int64_t atom, Vec3 position, Seen& seen) {
+    const int32_t* counts = out_.counts.data() + 3 * atom;
+    if ((counts[0] | counts[1] | counts[2]) != 0) {
+      subtract_wrap(cell_, counts, given_ + 3 * atom, 1, position.data());
+    }
+    Vec3 fractional;
+    for (int k = 0; k < 3; ++k) {
+      out_.positions[3 * atom + k] = position[k];
+      fractional[k] = dot(rows_[k], position);
+      include(seen.cartesian[k], position[k]);
+      include(seen.fractional[k], fractional[k]);
+    }
+    return fractional;
+  }
+
+  /// Where the longest empty stretch along the axis ends, as a fraction of the cell; 0 if it ends where the
+  /// cell does. If it is longer than `reach`, no atom meets an image.
+  double end_of_vacuum(int axis, double reach) {
+    std::vector<char> occupied(n_shares, 0);
+    for (const Seen& seen : seen_) {
+      for (int32_t k = 0; k < n_shares; ++k) occupied[k] |= seen.occupied[axis][k];
+    }
+    int32_t longest = 0, end = 0, run = 0;
+    for (int32_t k = 0; k < 2 * n_shares; ++k) {  // twice around, for a stretch across the end
+      run = occupied[k % n_shares] ? 0 : run + 1;
+      if (run > longest) {
+        longest = run;
+        end = k + 1;
+      }
+    }
+    if (!(longest > reach * n_shares + 1)) return 0;
+    out_.meets_images[axis] = false;
+    return static_cast<double>(end % n_shares) / n_shares;
+  }
+
+  static int32_t share_of(double fractional) {
+    return std::clamp(static_cast<int32_t>(fractional * n_shares), 0, n_shares - 1);
+  }
+
+  void summarise() {
+    out_.cartesian = out_.fractional = {nothing, nothing, nothing};
+    out_.farthest = 0;
+    for (const Seen& seen : seen_) {
+      out_.farthest = std::max(out_.farthest, seen.farthest);
+      for (int k = 0; k < 3; ++k) {
+        for (const double value : {seen.cartesian[k].low, seen.cartesian[k].high}) {
+          include(out_.cartesian[k], value);
+        }
+        for (const double value : {seen.fractional[k].low, seen.fractional[k].high}) {
+          include(out_.fractional[k], value);
+        }
+      }
+    }
+  }
+
+  [[noreturn]] static void refuse(int64_t atom, const Vec3& position) {
+    invalid("atom ", atom, " is at (", position[0], ", ", position[1], ", ", position[2],
+            ") Å; coordinates must be finite and at most ", farthest_allowed,
+            " Å from the origin: check where the structure comes from");
+  }
+
+  const Cell& cell_;
+  const double* given_;
+  int64_t n_atoms_;
+  int n_threads_;
+  std::array<Vec3, 3> rows_;
+  std::vector<Seen> seen_;
+  Wrapped out_;
+};
 
 }  // namespace
 
-std::vector<int32_t> wrap_counts(const Cell& cell, const double* positions, int64_t n_atoms) {
-  const auto rows = inverse(completed(cell));
-  std::vector<int32_t> wrap(3 * n_atoms);
-  for (int64_t atom = 0; atom < n_atoms; ++atom) {
-    const Vec3 position{positions[3 * atom], positions[3 * atom + 1], positions[3 * atom + 2]};
-    for (int k = 0; k < 3; ++k) {
-      if (!(std::abs(position[k]) <= farthest)) {
-        invalid("atom ", atom, " is at (", position[0], ", ", position[1], ", ", position[2],
-                ") Å; coordinates must be finite and at most ", farthest,
-                " Å from the origin: check where the structure comes from");
-      }
-    }
-    for (int axis = 0; axis < 3; ++axis) {
-      if (!cell.periodic[axis]) continue;
-      const double cells = std::floor(dot(rows[axis], position));
-      if (!(std::abs(cells) <= farthest)) {
-        invalid("atom ", atom, " is ", cells, " cells away from the origin; at most ", farthest,
-                " are supported: wrap the atoms into the cell");
-      }
-      wrap[3 * atom + axis] = static_cast<int32_t>(cells);
-    }
-  }
-  return wrap;
+Wrapped wrap(const Cell& cell, const double* positions, int64_t n_atoms, double radius, int n_threads) {
+  constexpr int64_t most_atoms = std::numeric_limits<int32_t>::max();
+  if (n_atoms > most_atoms) invalid("there are ", n_atoms, " atoms; at most ", most_atoms, " are supported");
+  if (n_atoms == 0) return {};
+  return Wrapper(cell, positions, n_atoms, n_threads).run(radius);
+}
+
+double rounding_margin(const Wrapped& wrapped, double radius) {
+  double largest = radius;
+  for (const Range& range : wrapped.cartesian) largest = std::max(largest, range.length());
+  // Two atoms and a shift are each rounded to float32, relative to the middle of the range.
+  return std::ldexp(largest + radius, -20) + std::ldexp(wrapped.farthest, -46);
 }
 
 void subtract_wrap(const Cell& cell, const int32_t* wrap, const double* positions, int64_t n_atoms,

@@ -1,16 +1,40 @@
-// Atoms moved into the cell by whole cell vectors.
+// Atoms moved by whole cell vectors, next to each other.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <vector>
 
+#include "core/buffer.h"
 #include "core/cell.h"
 
 namespace distmlip::graph {
 
-/// How many cells each atom lies outside: (n_atoms, 3), zero along axes that are not periodic.
+struct Range {
+  double low, high;
+  double length() const { return high - low; }
+};
+
+/// Where the atoms are once they have been moved together.
+struct Wrapped {
+  Buffer<int32_t> counts;            // (n_atoms, 3) whole cells that were taken away
+  Buffer<double> positions;          // (n_atoms, 3) Å, position − counts · cell
+  std::array<Range, 3> cartesian;    // Å, of these positions
+  std::array<Range, 3> fractional;   // of these positions; [0, 1] where images are within reach
+  std::array<bool, 3> meets_images;  // whether atoms have periodic images of others within reach
+  double farthest;                   // Å, largest absolute coordinate as given
+
+  int64_t n_atoms() const { return static_cast<int64_t>(positions.size()) / 3; }
+};
+
+/// Moves atoms into the cell along periodic axes. Where a stretch without atoms, longer than `radius` (Å),
+/// lies across such an axis, the cell is taken to start behind it: vacuum then costs as little as with open
+/// boundaries. positions: (n_atoms, 3) Å. Counts along axes that are not periodic are zero.
 /// Throws std::invalid_argument if a position is not finite or absurdly far away.
-std::vector<int32_t> wrap_counts(const Cell& cell, const double* positions, int64_t n_atoms);
+Wrapped wrap(const Cell& cell, const double* positions, int64_t n_atoms, double radius, int n_threads);
+
+/// How far rounding, to float32 and of wrapped positions, can change the distance of two atoms that are
+/// `radius` apart: Å.
+double rounding_margin(const Wrapped& wrapped, double radius);
 
 /// wrapped = position − wrap · cell, per atom and in one fixed order of operations.
 void subtract_wrap(const Cell& cell, const int32_t* wrap, const double* positions, int64_t n_atoms,

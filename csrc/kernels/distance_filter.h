@@ -2,28 +2,80 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace distmlip::kernels {
 
-/// Structure-of-arrays coordinates.
-struct Coordinates {
-  const float* x;
-  const float* y;
-  const float* z;
+constexpr int64_t filter_lanes = 16;
+
+/// Atoms and periodic copies of atoms as structure of arrays. All arrays are readable, and those that are
+/// written are writable, for filter_lanes elements beyond their end.
+template <class Real, class Index, class Code>
+struct Places {
+  Real *x, *y, *z;   // Å
+  Index* rank;       // which atom
+  Code* shift_code;  // which periodic image of it
 };
+using Slots = Places<const float, const int32_t, const uint16_t>;
+using PackedSlots = Places<float, int32_t, uint16_t>;
 
 /// Slots in a row: [begin, end).
 struct Run {
   int32_t begin, end;
 };
 
-/// hits[n] must be writable for this many n beyond the number of hits.
-constexpr int32_t filter_slack = 16;
+/// Everything within reach of a bin, run after run, padded to a multiple of filter_lanes with places that are
+/// infinitely far away.
+struct Candidates {
+  PackedSlots slots;
+  int64_t n_padded;
+  bool one_image;  // whether all have the first one's shift code, as in nearly all bins
+};
 
-/// Writes to `hits`, in ascending order within each run, every slot of the runs whose squared distance
-/// from the point is below `limit`. Returns how many there are. The coordinate arrays must be readable
-/// for filter_slack elements beyond the last run.
-int64_t filter_within(const Coordinates& coordinates, const Run* runs, int64_t n_runs, float x, float y,
-                      float z, float limit, int32_t* hits);
+/// All squared distances below `inner` belong to pairs within the cutoff, all from `outer` on to pairs that
+/// are not; in between, float32 cannot tell.
+struct SquaredLimits {
+  float inner, outer;
+};
+
+/// What is found around one atom; both arrays are written up to filter_lanes elements beyond the last hit.
+struct Hits {
+  int32_t* rank;
+  uint16_t* shift_code;
+};
+
+struct HitCount {
+  int64_t n;
+  bool undecided;  // whether any hit lies between the limits
+};
+
+/// Numbers of rows by rank; those that have none yet are negative and get the next one.
+struct RowNumbers {
+  int32_t* of_rank;
+  int32_t next;
+  int32_t* newcomers;  // ranks in the order of their numbers, from here on
+};
+
+/// The steps of a search, for one instruction set.
+struct Filter {
+  /// Copies the runs next to each other and pads them; `to` has room for them.
+  Candidates (*pack)(const Slots& from, const Run* runs, int64_t n_runs, const PackedSlots& to);
+  /// Copies rank and shift code of every candidate that is nearer to candidate `centre` than the outer
+  /// limit, without the centre itself, in their order.
+  HitCount (*around)(const Candidates& candidates, int64_t centre, SquaredLimits limits, Hits hits);
+  /// Replaces ranks[0 … n) by row numbers; returns the next number. There must be room for n newcomers.
+  int32_t (*number)(const RowNumbers& rows, int32_t* ranks, int64_t n);
+};
+
+/// The fastest one that this processor runs, or the one that set_simd() chose.
+Filter distance_filter();
+
+/// Instruction sets that this processor has, best first; the last is always "generic".
+std::vector<std::string> simd_levels();
+
+/// Chooses one of simd_levels() for the whole process: all give the same results. Throws
+/// std::invalid_argument for any other name.
+void set_simd(const std::string& level);
 
 }  // namespace distmlip::kernels

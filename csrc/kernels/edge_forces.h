@@ -5,19 +5,32 @@
 
 namespace distmlip::kernels {
 
-/// For every edge with gradient g = dE/dvector:
-///   forces[receiver] += g,  forces[sender] -= g,
-/// and, if `virials` is not null, to either end minus half of the symmetrised vector ⊗ g.
-///
-/// receivers, senders: (n_edges,) local rows; vectors, gradients: (n_edges, 3);
-/// forces: (n_local, 3) and virials: (n_local, 9), both added to.
-void accumulate_forces(int64_t n_edges, const int64_t* receivers, const int64_t* senders,
-                       const double* vectors, const double* gradients, double* forces, double* virials);
+/// The edges of one partition, by receiver: those of local row r are [row_begin[r], row_begin[r + 1]).
+template <class Real>
+struct EdgeGradients {
+  int64_t n_rows;
+  const int64_t* row_begin;
+  const int64_t* senders;  // local rows
+  const Real* vectors;     // (n_edges, 3)
+  const Real* gradients;   // (n_edges, 3) dE/dvector
+};
+
+/// Sums in float64; everything is added to what is there. Rows of three numbers are followed by a fourth,
+/// which means nothing, so that they are loaded and stored at once.
+struct EdgeForces {
+  double* forces;   // (n_local, 4)
+  double* virial;   // (3, 4) of all edges
+  double* virials;  // (n_local, 3, 4): half of each edge's to either end; null if not wanted
+};
+
+/// For every edge with gradient g: forces[receiver] += g, forces[sender] -= g, and its virial is −vector ⊗ g,
+/// of which only the symmetric part has a meaning.
+template <class Real>
+void accumulate_forces(const EdgeGradients<Real>& edges, const EdgeForces& out);
 
 /// The same on a CUDA device; all pointers are device memory, `stream` is a cudaStream_t. The order of
 /// additions is not fixed. Throws std::runtime_error if the launch fails. Present in a CUDA build only.
-void accumulate_forces_cuda(int64_t n_edges, const int64_t* receivers, const int64_t* senders,
-                            const double* vectors, const double* gradients, double* forces, double* virials,
-                            void* stream);
+template <class Real>
+void accumulate_forces_cuda(const EdgeGradients<Real>& edges, const EdgeForces& out, void* stream);
 
 }  // namespace distmlip::kernels

@@ -1,18 +1,23 @@
 #include "partition/decomposition.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <numeric>
 #include <utility>
 
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "graph/bins.h"
+#include "graph/neighbor_search.h"
 #include "graph/wrapping.h"
 
 namespace distmlip::partition {
 namespace {
 
-constexpr int32_t most_partitions = 4096;
+constexpr int32_t most_partitions = 1000000;
 constexpr int64_t most_atoms = std::numeric_limits<int32_t>::max();
 constexpr double largest_cutoff = 1e6;  // Å
 
@@ -43,6 +48,19 @@ void check(const Request& request) {
   }
 }
 
+int threads_for(const Request& request) {
+  const int wanted = request.n_threads > 0 ? request.n_threads : available_threads();
+  return static_cast<int>(std::min<int64_t>(wanted, 1 + request.n_atoms / atoms_per_thread));
+}
+
+/// A little more than necessary, for the rounding of distances and displacements: what is too long is
+/// dropped at every step.
+double squared_limit_of_candidates(const Request& request, double farthest) {
+  const double radius = request.cutoff + request.skin;
+  const double reach = radius * (1 + 1e-12) + std::ldexp(farthest, -48);
+  return reach * reach;
+}
+
 Decomposition frozen(const Request& request) {
   Decomposition result;
   result.n_atoms = request.n_atoms;
@@ -55,29 +73,120 @@ Decomposition frozen(const Request& request) {
   return result;
 }
 
-/// Owned atoms of every partition, in bin order.
-std::vector<std::vector<int32_t>> owned_atoms(const graph::Bins& bins, const Decomposition& result) {
-  std::vector<std::vector<int32_t>> owned(result.n_partitions);
-  for (size_t slot = 0; slot < bins.atom.size(); ++slot) {
-    const int32_t atom = bins.atom[slot];
-    if (bins.slot[atom] == static_cast<int32_t>(slot)) owned[result.owner[atom]].push_back(atom);
+/// Numbers the different wraps: nearly always there are few, and most atoms have the one of the atom before.
+void number_wraps(const int32_t* wrap, Decomposition& result) {
+  std::map<std::array<int32_t, 3>, int32_t> number;
+  result.wrap_index.resize(result.n_atoms);
+  std::array<int32_t, 3> last{};
+  for (int64_t atom = 0; atom < result.n_atoms; ++atom) {
+    const std::array<int32_t, 3> wrapped{wrap[3 * atom], wrap[3 * atom + 1], wrap[3 * atom + 2]};
+    if (atom > 0 && wrapped == last) {
+      result.wrap_index[atom] = result.wrap_index[atom - 1];
+      continue;
+    }
+    const auto [entry, is_new] = number.try_emplace(wrapped, static_cast<int32_t>(number.size()));
+    if (is_new) result.wraps.insert(result.wraps.end(), wrapped.begin(), wrapped.end());
+    result.wrap_index[atom] = entry->second;
+    last = wrapped;
+  }
+}
+
+/// Of so many atoms next to each other, one is counted the neighbours of: as few as give every partition a
+/// good mean. Bin populations alone would misjudge crystals by 10 %: they depend on how many layers happen to
+/// fall into a bin.
+int64_t atoms_per_sample(int64_t n_atoms, int32_t n_partitions) {
+  constexpr int64_t samples_per_partition = 256;
+  return std::clamp<int64_t>(n_atoms / n_partitions / samples_per_partition, 4, 64);
+}
+
+/// Number of edges of each rank, itself counted as one: nearly exact, at a fraction of the search.
+Buffer<float> estimated_weights(const graph::Bins& bins, const graph::EdgeRule& rule, int32_t n_partitions,
+                                int n_threads) {
+  Buffer<float> weights(bins.n_atoms());
+  constexpr int64_t samples_per_task = 500;
+  const int64_t group = atoms_per_sample(bins.n_atoms(), n_partitions);
+  const int64_t n_samples = (bins.n_atoms() + group - 1) / group;
+  const int64_t n_tasks = (n_samples + samples_per_task - 1) / samples_per_task;
+  parallel_for(n_tasks, n_threads, [&](int64_t task, int) {
+    graph::NeighborSearch search(bins, rule);
+    graph::NeighborRows row;
+    const int64_t end = std::min(n_samples, (task + 1) * samples_per_task);
+    for (int64_t sample = task * samples_per_task; sample < end; ++sample) {
+      const int64_t first = sample * group;
+      const int64_t last = std::min(bins.n_atoms(), first + group);
+      const auto middle = static_cast<int32_t>((first + last) / 2);
+      row.row_begin = {0};
+      graph::append_rows(search, &middle, 1, row);
+      std::fill(weights.begin() + first, weights.begin() + last,
+                static_cast<float>(1 + row.row_begin.back()));
+    }
+  });
+  return weights;
+}
+
+/// Only ratios matter: the largest becomes one, so that all fit into float32.
+Buffer<float> given_weights(const graph::Bins& bins, const double* weights) {
+  Buffer<float> by_rank(bins.n_atoms());
+  const double largest = *std::max_element(weights, weights + bins.n_atoms());
+  for (int64_t rank = 0; rank < bins.n_atoms(); ++rank) {
+    by_rank[rank] = largest > 0 ? static_cast<float>(weights[bins.order[rank]] / largest) : 0.0f;
+  }
+  return by_rank;
+}
+
+/// Owners by rank.
+Buffer<int32_t> choose_owners(const Request& request, const graph::Bins& bins, const graph::EdgeRule& rule,
+                              int n_threads, Decomposition& result) {
+  const int64_t n_atoms = bins.n_atoms();
+  if (request.n_partitions == 1 || n_atoms == 0) {
+    result.method = request.method == Method::automatic ? Method::slab : request.method;
+    return Buffer<int32_t>(n_atoms, 0);
+  }
+  const auto weights = request.weights ? given_weights(bins, request.weights)
+                                       : estimated_weights(bins, rule, request.n_partitions, n_threads);
+  std::array<Buffer<float>, 3> places;
+  const std::array<const float*, 3> of_slot{bins.x.data(), bins.y.data(), bins.z.data()};
+  for (int k = 0; k < 3; ++k) {
+    places[k].resize(n_atoms);
+    for (int64_t rank = 0; rank < n_atoms; ++rank) places[k][rank] = of_slot[k][bins.slot[rank]];
+  }
+  Cut owners = cut({request.cell, n_atoms, places[0].data(), places[1].data(), places[2].data(),
+                    weights.data(), request.cutoff, n_threads},
+                   request.n_partitions, request.method);
+  result.method = owners.method;
+  return std::move(owners.owner);
+}
+
+/// Ranks by partition, ascending: those of partition p are [begin[p], begin[p + 1]).
+struct OwnedRanks {
+  std::vector<int64_t> begin;
+  Buffer<int32_t> ranks;
+};
+
+OwnedRanks sort_by_owner(const Buffer<int32_t>& owner, int32_t n_partitions) {
+  OwnedRanks owned{std::vector<int64_t>(n_partitions + 1, 0), Buffer<int32_t>(owner.size())};
+  for (const int32_t p : owner) ++owned.begin[p + 1];
+  std::partial_sum(owned.begin.begin(), owned.begin.end(), owned.begin.begin());
+  std::vector<int64_t> next(owned.begin.begin(), owned.begin.end() - 1);
+  for (size_t rank = 0; rank < owner.size(); ++rank) {
+    owned.ranks[next[owner[rank]]++] = static_cast<int32_t>(rank);
   }
   return owned;
 }
 
-void build_parts(const graph::Bins& bins, const std::vector<double>& wrapped, int n_threads,
-                 Decomposition& result) {
-  auto owned = owned_atoms(bins, result);
+/// Partitions in parallel, or, if there are fewer of them than threads, each in parallel.
+void build_parts(const GraphInput& input, int n_threads, Decomposition& result) {
+  const OwnedRanks owned = sort_by_owner(input.owner, result.n_partitions);
   result.parts.resize(result.n_partitions);
-  if (n_threads <= 0) n_threads = available_threads();
-  n_threads = static_cast<int>(std::min<int64_t>(n_threads, 1 + result.n_atoms / atoms_per_thread));
-  std::vector<std::vector<int32_t>> local_rows(n_threads);
-  parallel_for(result.n_partitions, n_threads, [&](int64_t p, int thread) {
+  const int at_once = result.n_partitions < n_threads ? 1 : n_threads;
+  std::vector<Buffer<int32_t>> local_rows(at_once);
+  const Snapshot reference(result, result.reference.data(), result.cell);
+  parallel_for(result.n_partitions, at_once, [&](int64_t p, int thread) {
     auto& local_row = local_rows[thread];
     if (local_row.empty()) local_row.assign(result.n_atoms, -1);
-    result.parts[p] =
-        build_local_graph(bins, result.owner, result.n_partitions, std::move(owned[p]), local_row);
-    if (result.has_bonds()) plan_bonds(result, wrapped.data(), static_cast<int32_t>(p), result.parts[p]);
+    result.parts[p] = build_local_graph(input, owned.ranks.data() + owned.begin[p],
+                                        owned.begin[p + 1] - owned.begin[p], local_row, n_threads / at_once);
+    if (result.has_bonds()) plan_bonds(reference, static_cast<int32_t>(p), result.parts[p]);
   });
 }
 
@@ -86,22 +195,20 @@ void build_parts(const graph::Bins& bins, const std::vector<double>& wrapped, in
 Decomposition decompose(const Request& request) {
   check(request);
   Decomposition result = frozen(request);
-  result.wrap = graph::wrap_counts(request.cell, request.positions, request.n_atoms);
-  std::vector<double> wrapped(3 * request.n_atoms);
-  wrap_positions(result, request.positions, wrapped.data());
-  const auto bins =
-      graph::sort_into_bins(request.cell, wrapped.data(), request.n_atoms, request.cutoff + request.skin);
+  const int n_threads = threads_for(request);
+  const double radius = request.cutoff + request.skin;
+  const graph::Wrapped wrapped =
+      graph::wrap(request.cell, request.positions, request.n_atoms, radius, n_threads);
+  const graph::Bins bins = graph::sort_into_bins(request.cell, wrapped, radius, n_threads);
   result.shifts = bins.shifts;
-  for (int64_t code = 0; code < result.n_codes(); ++code) {
-    const Vec3 vector = shift_vector(request.cell, result.shifts.data() + 3 * code);
-    result.shift_vectors.insert(result.shift_vectors.end(), vector.begin(), vector.end());
-  }
-  Cut owners = cut({request.cell, bins, wrapped.data(), request.weights, request.cutoff},
-                   request.n_partitions, request.method);
-  result.owner = std::move(owners.owner);
-  result.method = owners.method;
-  build_parts(bins, wrapped, request.n_threads, result);
-  result.send = plan_sends(result.parts, result.n_atoms);
+  number_wraps(wrapped.counts.data(), result);
+  const graph::EdgeRule rule(request.cell, request.positions, wrapped, bins,
+                             squared_limit_of_candidates(request, wrapped.farthest));
+  const auto owner = choose_owners(request, bins, rule, n_threads, result);
+  result.owner.resize(request.n_atoms);
+  for (int64_t rank = 0; rank < request.n_atoms; ++rank) result.owner[bins.order[rank]] = owner[rank];
+  build_parts({bins, rule, owner}, n_threads, result);
+  plan_sends(result.n_atoms, result.parts);
   return result;
 }
 

@@ -1,16 +1,18 @@
 // A system cut into partitions: everything that stays the same until the neighbour list is rebuilt.
 //
-// decompose() is called when still_valid() says no; update() at every step, for every partition.
+// decompose() is called when still_valid() says no; find_edges() at every step, for every partition.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "core/buffer.h"
 #include "core/cell.h"
 #include "partition/cut.h"
 #include "partition/exchange_plan.h"
 #include "partition/local_graph.h"
 #include "partition/reuse.h"
+#include "partition/step_graph.h"
 
 namespace distmlip::partition {
 
@@ -33,16 +35,14 @@ struct Decomposition {
   Cell cell;
   double cutoff = 0, bond_cutoff = 0, skin = 0;
   int32_t n_partitions = 1;
-  Method method = Method::slab;   // the one that was used
-  std::vector<double> reference;  // (n_atoms, 3) positions that the candidates were searched at
+  Method method = Method::slab;  // the one that was used
+  Buffer<double> reference;      // (n_atoms, 3) positions that the candidates were searched at
 
-  std::vector<int32_t> wrap;          // (n_atoms, 3): wrapped = position − wrap · cell
-  std::vector<int32_t> shifts;        // (n_codes, 3); the code of −shift is n_codes − 1 − code
-  std::vector<double> shift_vectors;  // (n_codes, 3) shift · cell
-  std::vector<int32_t> owner;         // (n_atoms)
-  std::vector<LocalGraph> parts;      // (n_partitions)
-  /// send[p * n_partitions + q]: local owned rows of p that q's halo group p reads, in q's halo order.
-  std::vector<std::vector<int32_t>> send;
+  std::vector<int32_t> wraps;     // (n_wraps, 3) the different numbers of cells that atoms lie outside
+  Buffer<int32_t> wrap_index;     // (n_atoms) row of wraps: wrapped = position − wrap · cell
+  std::vector<int32_t> shifts;    // (n_codes, 3); the code of −shift is n_codes − 1 − code
+  Buffer<int32_t> owner;          // (n_atoms)
+  std::vector<LocalGraph> parts;  // (n_partitions)
 
   bool has_bonds() const { return bond_cutoff > 0; }
   int64_t n_codes() const { return static_cast<int64_t>(shifts.size()) / 3; }
@@ -52,14 +52,5 @@ struct Decomposition {
 /// without atoms gives empty partitions.
 /// Throws std::invalid_argument if the request makes no sense or is too large to be numbered.
 Decomposition decompose(const Request& request);
-
-/// (sender − receiver) + shift · cell from wrapped positions: the vector of an edge.
-inline Vec3 edge_vector(const Decomposition& decomposition, const double* sender, const double* receiver,
-                        int32_t shift_code) {
-  const double* shift = decomposition.shift_vectors.data() + 3 * static_cast<int64_t>(shift_code);
-  return {kernels::edge_component(sender[0], receiver[0], shift[0]),
-          kernels::edge_component(sender[1], receiver[1], shift[1]),
-          kernels::edge_component(sender[2], receiver[2], shift[2])};
-}
 
 }  // namespace distmlip::partition

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "graph/bond_graph.h"
-#include "kernels/edge_geometry.h"
+#include "kernels/edge_filter.h"
 #include "partition/decomposition.h"
 
 namespace distmlip::partition {
@@ -13,51 +12,35 @@ namespace {
 /// A bond across a border as both of its owners see it: its atoms in the order of their owners, and the
 /// shift of the second one.
 struct CutBond {
-  int32_t partner, first, second, shift_code, candidate;
+  int32_t partner, first, second, shift_code;
+  LocalGraph::CutCandidate candidate;
   auto key() const { return std::tie(partner, first, second, shift_code); }
 };
 
-}  // namespace
-
-std::vector<std::vector<int32_t>> plan_sends(const std::vector<LocalGraph>& parts, int64_t n_atoms) {
-  std::vector<int32_t> owned_row(n_atoms);
-  for (const LocalGraph& part : parts) {
-    for (int64_t row = 0; row < part.n_owned(); ++row) owned_row[part.owned[row]] = static_cast<int32_t>(row);
-  }
-  const size_t n_partitions = parts.size();
-  std::vector<std::vector<int32_t>> send(n_partitions * n_partitions);
-  for (size_t reader = 0; reader < n_partitions; ++reader) {
-    const LocalGraph& part = parts[reader];
-    for (size_t sender = 0; sender < n_partitions; ++sender) {
-      auto& rows = send[sender * n_partitions + reader];
-      rows.reserve(part.halo_begin[sender + 1] - part.halo_begin[sender]);
-      for (int32_t k = part.halo_begin[sender]; k < part.halo_begin[sender + 1]; ++k) {
-        rows.push_back(owned_row[part.halo[k]]);
-      }
-    }
-  }
-  return send;
+kernels::LocalAtom atom_at(const Snapshot& snapshot, int32_t atom) {
+  kernels::LocalAtom row;
+  kernels::gather_atoms(1, &atom, snapshot.positions(), snapshot.decomposition().wrap_index.data(), &row);
+  return row;
 }
 
-void plan_bonds(const Decomposition& decomposition, const double* wrapped, int32_t partition,
-                LocalGraph& graph) {
-  graph.reverse = graph::find_reverse_edges({graph.n_owned(), graph.row_begin.data(), graph.sender.data(),
-                                             graph.shift_code.data(), decomposition.n_codes()});
+std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, const LocalGraph& graph) {
+  const Decomposition& decomposition = reference.decomposition();
+  const kernels::ShiftTable shifts = reference.shifts();
   // A little more than necessary: what is too long is filtered at every step.
   const double reach = (decomposition.bond_cutoff + decomposition.skin) * (1 + 1e-6);
-  const int32_t last_code = static_cast<int32_t>(decomposition.n_codes() - 1);
+  const auto last_code = static_cast<int32_t>(decomposition.n_codes() - 1);
   std::vector<CutBond> bonds;
-  for (int64_t row = 0; row < graph.n_owned(); ++row) {
+  for (int32_t row = 0; row < graph.n_owned(); ++row) {
     const int32_t receiver = graph.owned[row];
+    const kernels::LocalAtom receiver_atom = atom_at(reference, receiver);
     for (int64_t edge = graph.row_begin[row]; edge < graph.row_begin[row + 1]; ++edge) {
       if (graph.sender[edge] < graph.n_owned()) continue;
-      const int32_t sender = graph.global(graph.sender[edge]);
-      const int32_t code = graph.shift_code[edge];
-      const Vec3 vector = edge_vector(decomposition, wrapped + 3 * static_cast<int64_t>(sender),
-                                      wrapped + 3 * static_cast<int64_t>(receiver), code);
+      const int32_t sender = graph.global(graph.sender[edge]), code = graph.shift_code[edge];
+      double vector[3];
+      kernels::edge_vector(shifts, receiver_atom, atom_at(reference, sender), code, vector);
       if (kernels::squared_length(vector[0], vector[1], vector[2]) > reach * reach) continue;
       const int32_t partner = decomposition.owner[sender];
-      const int32_t candidate = static_cast<int32_t>(edge);
+      const LocalGraph::CutCandidate candidate{row, static_cast<int32_t>(edge)};
       if (partition < partner) {
         bonds.push_back({partner, receiver, sender, code, candidate});
       } else {
@@ -65,14 +48,35 @@ void plan_bonds(const Decomposition& decomposition, const double* wrapped, int32
       }
     }
   }
+  return bonds;
+}
+
+}  // namespace
+
+void plan_sends(int64_t n_atoms, std::vector<LocalGraph>& parts) {
+  std::vector<int32_t> owned_row(n_atoms);
+  for (const LocalGraph& part : parts) {
+    for (int64_t row = 0; row < part.n_owned(); ++row) owned_row[part.owned[row]] = static_cast<int32_t>(row);
+  }
+  for (size_t reader = 0; reader < parts.size(); ++reader) {
+    const LocalGraph& part = parts[reader];
+    const RowGroups& groups = part.halo_groups;
+    for (int64_t group = 0; group < groups.n_groups(); ++group) {
+      LocalGraph& owner = parts[groups.partner[group]];
+      const int32_t begin = groups.begin[group], end = groups.begin[group + 1];
+      owner.send_groups.append(static_cast<int32_t>(reader), end - begin);
+      for (int32_t k = begin; k < end; ++k) owner.send.push_back(owned_row[part.halo[k]]);
+    }
+  }
+}
+
+void plan_bonds(const Snapshot& reference, int32_t partition, LocalGraph& graph) {
+  std::vector<CutBond> bonds = cut_bonds(reference, partition, graph);
   std::sort(bonds.begin(), bonds.end(), [](const auto& a, const auto& b) { return a.key() < b.key(); });
-  graph.cut_candidate_begin.assign(decomposition.parts.size() + 1, 0);
+  graph.cut_candidate.reserve(bonds.size());
   for (const CutBond& bond : bonds) {
     graph.cut_candidate.push_back(bond.candidate);
-    ++graph.cut_candidate_begin[bond.partner + 1];
-  }
-  for (size_t q = 0; q < decomposition.parts.size(); ++q) {
-    graph.cut_candidate_begin[q + 1] += graph.cut_candidate_begin[q];
+    graph.cut_groups.append(bond.partner, 1);
   }
 }
 

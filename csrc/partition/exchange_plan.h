@@ -8,14 +8,14 @@
 
 namespace distmlip::partition {
 
-struct Decomposition;
+class Snapshot;
 
-/// send[p * P + q]: local owned rows of p that q's halo group of p reads, in the order of q's halo.
-std::vector<std::vector<int32_t>> plan_sends(const std::vector<LocalGraph>& parts, int64_t n_atoms);
+/// Fills the send lists of all partitions from their halos.
+void plan_sends(int64_t n_atoms, std::vector<LocalGraph>& parts);
 
-/// Fills the bond fields of a partition's local graph. Uses the reference positions: a candidate is kept if
-/// it can become shorter than the bond cutoff while the decomposition is valid.
-void plan_bonds(const Decomposition& decomposition, const double* wrapped, int32_t partition,
-                LocalGraph& graph);
+/// Fills the list of cut candidates of a partition's local graph: those that can become shorter than the bond
+/// cutoff while the decomposition is valid. `reference`: at the positions that the candidates were searched
+/// at.
+void plan_bonds(const Snapshot& reference, int32_t partition, LocalGraph& graph);
 
 }  // namespace distmlip::partition

@@ -1,98 +1,114 @@
 #include "partition/local_graph.h"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 #include <span>
+#include <utility>
 
 #include "core/error.h"
-#include "graph/neighbor_search.h"
 
 namespace distmlip::partition {
 namespace {
 
 constexpr int64_t most_candidates = std::numeric_limits<int32_t>::max();
 
-/// Appends one receiver's edges after the first n_edges; returns how many there are then.
-int64_t append_row(const graph::Bins& bins, std::span<const int32_t> hits, int32_t own_slot,
-                   std::vector<int32_t>& local_row, LocalGraph& graph, int64_t n_edges) {
-  // Plain pointers: the compiler cannot know that writing an edge does not move a vector's memory.
-  const int32_t* atom_of = bins.atom.data();
-  const uint16_t* code_of = bins.shift_code.data();
-  int32_t* row_of = local_row.data();
-  int32_t* senders = graph.sender.data();
-  uint16_t* codes = graph.shift_code.data();
-  for (const int32_t hit : hits) {
-    const int32_t atom = atom_of[hit];
-    if (row_of[atom] < 0) {
-      row_of[atom] = static_cast<int32_t>(graph.n_local());
-      graph.halo.push_back(atom);
-    }
-    senders[n_edges] = row_of[atom];
-    codes[n_edges] = code_of[hit];
-    n_edges += hit != own_slot;
-  }
-  return n_edges;
-}
+/// Rows that are searched at once, before their senders are numbered: few enough to be cached still.
+constexpr int64_t rows_at_once = 256;
 
-/// Appends the edges of every owned atom; halo rows are numbered in the order in which they are first seen.
-void collect_edges(const graph::Bins& bins, std::vector<int32_t>& local_row, LocalGraph& graph) {
-  graph::NeighborSearch near(bins);
-  const int64_t n_owned = graph.n_owned();
-  int64_t n_edges = 0;
-  graph.row_begin.resize(n_owned + 1);
-  for (int64_t row = 0; row < n_owned; ++row) {
-    const int32_t own_slot = bins.slot[graph.owned[row]];
-    const auto hits = near.around(graph.owned[row]);
-    const int64_t needed = n_edges + static_cast<int64_t>(hits.size());
-    if (needed > graph.n_candidates()) {
-      // From the rows so far, and half as much again.
-      const int64_t expected = needed + needed / (row + 1) * (n_owned - row) + needed / 8 + 64;
-      graph.sender.resize(row == 0 ? needed + 64 : expected);
-      graph.shift_code.resize(graph.sender.size());
-    }
-    n_edges = append_row(bins, hits, own_slot, local_row, graph, n_edges);
-    if (n_edges > most_candidates) {
-      invalid("a partition has more than ", most_candidates,
-              " edges: use more partitions or a smaller cutoff or skin");
-    }
-    graph.row_begin[row + 1] = n_edges;
+/// Turns the senders of rows from ranks into local rows. Halo atoms are numbered as they are first seen.
+class SenderNumbering {
+ public:
+  SenderNumbering(graph::NeighborRows& rows, Buffer<int32_t>& local_row, int64_t n_owned)
+      : rows_(rows),
+        filter_(kernels::distance_filter()),
+        local_row_(local_row.data()),
+        n_owned_(static_cast<int32_t>(n_owned)) {}
+
+  void number(int64_t begin_row, int64_t end_row) {
+    const int64_t begin = rows_.row_begin[begin_row], n_edges = rows_.row_begin[end_row] - begin;
+    if (static_cast<int64_t>(halo_.size()) < n_halo_ + n_edges) halo_.resize(2 * (n_halo_ + n_edges));
+    const kernels::RowNumbers numbers{local_row_, n_owned_ + n_halo_, halo_.data() + n_halo_};
+    n_halo_ = filter_.number(numbers, rows_.sender.data() + begin, n_edges) - n_owned_;
   }
-  graph.sender.resize(n_edges);
-  graph.shift_code.resize(n_edges);
+
+  /// Ranks of the halo atoms, in the order of their numbers.
+  std::span<const int32_t> halo() const { return {halo_.data(), static_cast<size_t>(n_halo_)}; }
+
+ private:
+  graph::NeighborRows& rows_;
+  kernels::Filter filter_;
+  int32_t* local_row_;
+  int32_t n_owned_, n_halo_ = 0;
+  Buffer<int32_t> halo_;
+};
+
+/// Replaces the senders of all rows that read halo atoms by their entry in `row`, (n_local).
+void renumber(Buffer<int32_t>& row, LocalGraph& graph) {
+  const auto filter = kernels::distance_filter();
+  const auto n_owned = static_cast<int32_t>(graph.n_owned());
+  const kernels::RowNumbers numbers{row.data(), 0, nullptr};
+  for (int64_t receiver = 0; receiver < n_owned; ++receiver) {
+    const int64_t begin = graph.row_begin[receiver], end = graph.row_begin[receiver + 1];
+    int32_t negative_if_halo = 0;  // in a form that compilers vectorise: most rows have none
+    for (int64_t edge = begin; edge < end; ++edge) negative_if_halo |= n_owned - 1 - graph.sender[edge];
+    if (negative_if_halo < 0) filter.number(numbers, graph.sender.data() + begin, end - begin);
+  }
 }
 
 /// Renumbers halo rows from first-seen order to groups by owner.
-void group_halo(const std::vector<int32_t>& owner, int32_t n_partitions, LocalGraph& graph) {
-  const int64_t n_owned = graph.n_owned();
-  graph.halo_begin.assign(n_partitions + 1, 0);
-  for (int32_t atom : graph.halo) ++graph.halo_begin[owner[atom] + 1];
-  std::partial_sum(graph.halo_begin.begin(), graph.halo_begin.end(), graph.halo_begin.begin());
-  std::vector<int32_t> next(graph.halo_begin.begin(), graph.halo_begin.end() - 1);
-  std::vector<int32_t> renumbered(graph.n_local()), grouped(graph.halo.size());
-  std::iota(renumbered.begin(), renumbered.begin() + n_owned, 0);
-  bool changed = false;
-  for (int64_t seen = 0; seen < graph.n_halo(); ++seen) {
-    const int32_t place = next[owner[graph.halo[seen]]]++;
-    grouped[place] = graph.halo[seen];
-    renumbered[n_owned + seen] = static_cast<int32_t>(n_owned) + place;
-    changed |= place != seen;
+void group_halo(const GraphInput& input, std::span<const int32_t> halo, LocalGraph& graph) {
+  std::vector<int32_t> owners(halo.size()), place;
+  for (size_t seen = 0; seen < halo.size(); ++seen) owners[seen] = input.owner[halo[seen]];
+  graph.halo_groups = RowGroups::of(owners, place);
+  const auto n_owned = static_cast<int32_t>(graph.n_owned());
+  Buffer<int32_t> row(n_owned + halo.size());
+  std::iota(row.begin(), row.begin() + n_owned, 0);
+  graph.halo.resize(halo.size());
+  for (size_t seen = 0; seen < halo.size(); ++seen) {
+    row[n_owned + seen] = n_owned + place[seen];
+    graph.halo[place[seen]] = input.bins.order[halo[seen]];
   }
-  if (!changed) return;
-  graph.halo = std::move(grouped);
-  for (int32_t& sender : graph.sender) sender = renumbered[sender];
+  if (!std::is_sorted(row.begin(), row.end())) renumber(row, graph);
+}
+
+void check_size(const graph::NeighborRows& rows) {
+  if (rows.row_begin.back() <= most_candidates) return;
+  invalid("a partition has ", rows.row_begin.back(), " edges; at most ", most_candidates,
+          " are supported: use more partitions or a smaller cutoff or skin");
 }
 
 }  // namespace
 
-LocalGraph build_local_graph(const graph::Bins& bins, const std::vector<int32_t>& owner, int32_t n_partitions,
-                             std::vector<int32_t> owned, std::vector<int32_t>& local_row) {
+LocalGraph build_local_graph(const GraphInput& input, const int32_t* ranks, int64_t n_ranks,
+                             Buffer<int32_t>& local_row, int n_threads) {
+  const auto& order = input.bins.order;
   LocalGraph graph;
-  graph.owned = std::move(owned);
-  for (int64_t row = 0; row < graph.n_owned(); ++row) local_row[graph.owned[row]] = static_cast<int32_t>(row);
-  collect_edges(bins, local_row, graph);
-  for (int32_t atom : graph.owned) local_row[atom] = -1;
-  for (int32_t atom : graph.halo) local_row[atom] = -1;
-  group_halo(owner, n_partitions, graph);
+  graph.owned.resize(n_ranks);
+  for (int64_t row = 0; row < n_ranks; ++row) {
+    graph.owned[row] = order[ranks[row]];
+    local_row[ranks[row]] = static_cast<int32_t>(row);
+  }
+  graph::NeighborRows rows;
+  if (n_threads > 1)
+    rows = graph::find_rows(input.bins, input.rule, ranks, n_ranks, n_threads);
+  else
+    rows = graph::make_rows(input.bins, input.rule, n_ranks);
+  SenderNumbering numbering(rows, local_row, n_ranks);
+  graph::NeighborSearch search(input.bins, input.rule);
+  for (int64_t begin = 0; begin < n_ranks; begin += rows_at_once) {
+    const int64_t end = std::min(n_ranks, begin + rows_at_once);
+    if (n_threads <= 1) graph::append_rows(search, ranks + begin, end - begin, rows);
+    check_size(rows);
+    if (n_ranks < input.bins.n_atoms()) numbering.number(begin, end);
+  }
+  graph::close_rows(rows);
+  graph.row_begin = std::move(rows.row_begin);
+  graph.sender = std::move(rows.sender);
+  graph.shift_code = std::move(rows.shift_code);
+  for (int64_t row = 0; row < n_ranks; ++row) local_row[ranks[row]] = -1;
+  for (const int32_t rank : numbering.halo()) local_row[rank] = -1;
+  group_halo(input, numbering.halo(), graph);
   return graph;
 }
 

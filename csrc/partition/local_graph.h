@@ -5,27 +5,32 @@
 #include <vector>
 
 #include "core/buffer.h"
-#include "graph/bins.h"
+#include "graph/neighbor_search.h"
+#include "partition/row_groups.h"
 
 namespace distmlip::partition {
 
 /// Local rows are [0, n_owned) owned atoms, [n_owned, n_local) halo atoms grouped by owner partition.
 ///
-/// Edges are candidates: every pair within cutoff + skin of each other at the reference positions, and a
-/// few that are a rounding error further apart. Halo atoms are unique atoms, not images: an edge carries
+/// Edges are candidates: every pair within cutoff + skin of each other at the reference positions, and those
+/// that are a rounding error further apart. Halo atoms are unique atoms, not images: an edge carries
 /// the integer shift of its sender.
 struct LocalGraph {
-  std::vector<int32_t> owned;       // (n_owned) global index
-  std::vector<int32_t> halo;        // (n_halo) global index
-  std::vector<int32_t> halo_begin;  // (P + 1) halo[halo_begin[q] … halo_begin[q + 1]) is owned by q
-  std::vector<int64_t> row_begin;   // (n_owned + 1) candidates of each receiver
-  Buffer<int32_t> sender;           // (n_candidates) local row
-  Buffer<uint16_t> shift_code;      // (n_candidates) row of Decomposition::shifts
+  std::vector<int32_t> owned;   // (n_owned) global index
+  std::vector<int32_t> halo;    // (n_halo) global index
+  RowGroups halo_groups;        // of halo, by owner
+  std::vector<int32_t> send;    // (n_sent) owned rows that others read
+  RowGroups send_groups;        // of send, by reader: a group here is in the order of the group there
+  Buffer<int64_t> row_begin;    // (n_owned + 1) candidates of each receiver
+  Buffer<int32_t> sender;       // (n_candidates) local row
+  Buffer<uint16_t> shift_code;  // (n_candidates) row of Decomposition::shifts
 
   // With a bond cutoff:
-  Buffer<int32_t> reverse;             // (n_candidates) the opposite direction, -1 if its sender is halo
-  std::vector<int32_t> cut_candidate;  // candidates that may be short and whose sender is halo, by partner
-  std::vector<int32_t> cut_candidate_begin;  // (P + 1); each group in an order both partners agree on
+  struct CutCandidate {
+    int32_t row, candidate;
+  };
+  std::vector<CutCandidate> cut_candidate;  // those that may become short bonds and whose sender is halo,
+  RowGroups cut_groups;                     // by its owner: the k-th here is the reverse of the k-th there
 
   int64_t n_owned() const { return static_cast<int64_t>(owned.size()); }
   int64_t n_halo() const { return static_cast<int64_t>(halo.size()); }
@@ -34,9 +39,16 @@ struct LocalGraph {
   int32_t global(int64_t row) const { return row < n_owned() ? owned[row] : halo[row - n_owned()]; }
 };
 
-/// Builds the graph of the partition that owns `owned` (in bin order).
+/// What the graphs of all partitions are built from.
+struct GraphInput {
+  const graph::Bins& bins;
+  const graph::EdgeRule& rule;
+  const Buffer<int32_t>& owner;  // (n_atoms) by rank
+};
+
+/// Builds the graph of the partition that owns ranks[0 … n_ranks), ascending, on up to n_threads threads.
 /// local_row: (n_atoms) scratch, all -1 before and after.
-LocalGraph build_local_graph(const graph::Bins& bins, const std::vector<int32_t>& owner, int32_t n_partitions,
-                             std::vector<int32_t> owned, std::vector<int32_t>& local_row);
+LocalGraph build_local_graph(const GraphInput& input, const int32_t* ranks, int64_t n_ranks,
+                             Buffer<int32_t>& local_row, int n_threads);
 
 }  // namespace distmlip::partition

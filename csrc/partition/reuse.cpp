@@ -1,167 +1,102 @@
 #include "partition/reuse.h"
 
 #include <algorithm>
-#include <limits>
+#include <array>
+#include <cmath>
 
-#include "core/error.h"
-#include "graph/bond_graph.h"
-#include "graph/wrapping.h"
+#include "kernels/edge_geometry.h"
 #include "partition/decomposition.h"
 
 namespace distmlip::partition {
 namespace {
 
-void gather_positions(const LocalGraph& graph, const double* wrapped, Buffer<double>& positions) {
-  positions.resize(3 * graph.n_local());
-  for (int64_t row = 0; row < graph.n_local(); ++row) {
-    const double* from = wrapped + 3 * static_cast<int64_t>(graph.global(row));
-    for (int k = 0; k < 3; ++k) positions[3 * row + k] = from[k];
-  }
-}
-
-/// Room for `most` edges without touching it, and elements for at least the first `needed`.
-void make_room(StepGraph& out, int64_t needed, int64_t most) {
-  constexpr int64_t at_once =
-      1 << 14;  // small enough that what is filled here is still cached when it is used
-  const int64_t size = std::min(needed + at_once, most);
-  out.senders.reserve(most);
-  out.receivers.reserve(most);
-  out.edge_candidate.reserve(most);
-  out.vectors.reserve(3 * most);
-  out.senders.resize(size);
-  out.receivers.resize(size);
-  out.edge_candidate.resize(size);
-  out.vectors.resize(3 * size);
-}
-
-void filter_edges(const Decomposition& decomposition, const LocalGraph& graph, StepGraph& out) {
-  const double limit = kernels::squared_limit(decomposition.cutoff);
-  const int64_t most = graph.n_candidates() + 1;  // the last write may be of a candidate that is dropped
-  int64_t edge = 0;
-  for (int64_t row = 0; row < graph.n_owned(); ++row) {
-    const int64_t begin = graph.row_begin[row], end = graph.row_begin[row + 1];
-    const int64_t needed = edge + (end - begin) + 1;
-    if (needed > static_cast<int64_t>(out.senders.size())) make_room(out, needed, most);
-    const double* receiver = out.positions.data() + 3 * row;
-    for (int64_t candidate = begin; candidate < end; ++candidate) {
-      const int32_t sender = graph.sender[candidate];
-      const Vec3 vector = edge_vector(decomposition, out.positions.data() + 3 * static_cast<int64_t>(sender),
-                                      receiver, graph.shift_code[candidate]);
-      out.senders[edge] = sender;
-      out.receivers[edge] = row;
-      out.edge_candidate[edge] = static_cast<int32_t>(candidate);
-      for (int k = 0; k < 3; ++k) out.vectors[3 * edge + k] = vector[k];
-      edge += kernels::squared_length(vector[0], vector[1], vector[2]) < limit;
-    }
-  }
-  out.n_edges = edge;
-  out.senders.resize(edge);
-  out.receivers.resize(edge);
-  out.edge_candidate.resize(edge);
-  out.vectors.resize(3 * edge);
-}
-
-void number_bonds(const LocalGraph& graph, StepGraph& out) {
-  out.candidate_edge.assign(graph.n_candidates(), -1);
-  for (int64_t edge = 0; edge < out.n_edges; ++edge) {
-    out.candidate_edge[out.edge_candidate[edge]] = static_cast<int32_t>(edge);
-  }
-  out.edge_bond.resize(out.n_edges);
-  out.bond_edge.resize(out.n_edges);
-  out.n_bonds = 0;
-  for (int64_t edge = 0; edge < out.n_edges; ++edge) {
-    const int32_t opposite = graph.reverse[out.edge_candidate[edge]];
-    const int32_t reverse = opposite < 0 ? -1 : out.candidate_edge[opposite];
-    if (reverse >= 0 && reverse < edge) {
-      out.edge_bond[edge] = out.edge_bond[reverse];
-    } else {
-      out.bond_edge[out.n_bonds] = edge;
-      out.edge_bond[edge] = out.n_bonds++;
-    }
-  }
-  out.bond_edge.resize(out.n_bonds);
-}
-
-/// Writes the short edges and all angles between them.
-void find_angles(double bond_cutoff, StepGraph& out) {
-  const double limit = kernels::squared_limit(bond_cutoff);
-  out.short_edges.clear();
-  std::vector<int64_t> centre_begin{0};  // where each centre atom's short edges start
-  int64_t n_angles = 0;
-  const auto close_centre = [&] {
-    const auto count = static_cast<int64_t>(out.short_edges.size()) - centre_begin.back();
-    n_angles += count * (count - 1);
-    centre_begin.push_back(static_cast<int64_t>(out.short_edges.size()));
-  };
-  for (int64_t edge = 0; edge < out.n_edges; ++edge) {
-    if (edge > 0 && out.receivers[edge] != out.receivers[edge - 1]) close_centre();
-    const double* vector = out.vectors.data() + 3 * edge;
-    if (kernels::squared_length(vector[0], vector[1], vector[2]) < limit) out.short_edges.push_back(edge);
-  }
-  close_centre();
-  if (n_angles > std::numeric_limits<int32_t>::max()) {
-    invalid("a partition has ", n_angles, " angles; at most ", std::numeric_limits<int32_t>::max(),
-            " are supported: use more partitions or a smaller bond cutoff");
-  }
-  out.n_angles = n_angles;
-  out.angles.resize(2 * n_angles);
-  int64_t* next = out.angles.data();
-  for (size_t centre = 0; centre + 1 < centre_begin.size(); ++centre) {
-    const int64_t count = centre_begin[centre + 1] - centre_begin[centre];
-    graph::append_angles(out.short_edges.data(), centre_begin[centre], centre_begin[centre + 1], next);
-    next += 2 * count * (count - 1);
-  }
-}
-
-void find_cut_bonds(const LocalGraph& graph, double bond_cutoff, StepGraph& out) {
-  const double limit = kernels::squared_limit(bond_cutoff);
-  out.cut_rows.clear();
-  out.cut_begin.assign(1, 0);
-  for (size_t partner = 0; partner + 1 < graph.cut_candidate_begin.size(); ++partner) {
-    for (int32_t k = graph.cut_candidate_begin[partner]; k < graph.cut_candidate_begin[partner + 1]; ++k) {
-      const int32_t edge = out.candidate_edge[graph.cut_candidate[k]];
-      if (edge < 0) continue;
-      const double* vector = out.vectors.data() + 3 * static_cast<int64_t>(edge);
-      if (kernels::squared_length(vector[0], vector[1], vector[2]) < limit) {
-        out.cut_rows.push_back(out.edge_bond[edge]);
+/// x' = x · F, row by row; moved = what F adds to x.
+class Deformation {
+ public:
+  Deformation(const Cell& before, const Cell& now) {
+    const auto dual = inverse(completed(before));
+    for (int axis = 0; axis < 3; ++axis) {
+      if (!before.periodic[axis]) continue;
+      for (int row = 0; row < 3; ++row) {
+        for (int k = 0; k < 3; ++k) {
+          change_[row][k] += dual[axis][row] * (now.vectors[3 * axis + k] - before.vectors[3 * axis + k]);
+        }
       }
     }
-    out.cut_begin.push_back(static_cast<int64_t>(out.cut_rows.size()));
   }
+
+  double moved(const double* x, int k) const {
+    return x[0] * change_[0][k] + x[1] * change_[1][k] + x[2] * change_[2][k];
+  }
+
+  /// At most the smallest |x · F| / |x|: by Gershgorin's circles from F·F^T, so rotations count for nothing.
+  double least_stretch() const {
+    std::array<Vec3, 3> rows = change_;
+    for (int k = 0; k < 3; ++k) rows[k][k] += 1;
+    double least = INFINITY;
+    for (int i = 0; i < 3; ++i) {
+      double others = 0;
+      for (int j = 0; j < 3; ++j) others += i == j ? 0 : std::abs(dot(rows[i], rows[j]));
+      least = std::min(least, dot(rows[i], rows[i]) - others);
+    }
+    return least > 0 ? std::sqrt(least) : 0;  // also if it is not a number
+  }
+
+ private:
+  std::array<Vec3, 3> change_{};
+};
+
+/// By how much atoms may have approached each other without an edge that is no candidate, Å.
+double allowance(const Decomposition& decomposition, double stretch) {
+  const auto for_cutoff = [&](double cutoff) {
+    return stretch * decomposition.skin - (1 - stretch) * cutoff;
+  };
+  const double edges = for_cutoff(decomposition.cutoff);
+  return decomposition.has_bonds() ? std::min(edges, for_cutoff(decomposition.bond_cutoff)) : edges;
 }
 
-}  // namespace
-
-void wrap_positions(const Decomposition& decomposition, const double* positions, double* wrapped) {
-  graph::subtract_wrap(decomposition.cell, decomposition.wrap.data(), positions, decomposition.n_atoms,
-                       wrapped);
+/// How much rounding may hide once the cell has changed, Å.
+double rounding(const Decomposition& decomposition) {
+  double largest = decomposition.cutoff + decomposition.skin;
+  for (const double x : decomposition.reference) largest = std::max(largest, std::abs(x));
+  return std::ldexp(largest, -46);
 }
 
-bool still_valid(const Decomposition& decomposition, const double* positions, int64_t n_atoms,
-                 const Cell& cell) {
-  if (n_atoms != decomposition.n_atoms || !(cell == decomposition.cell)) return false;
-  const double limit = decomposition.skin * decomposition.skin / 4;
-  for (int64_t atom = 0; atom < n_atoms; ++atom) {
-    const double* now = positions + 3 * atom;
+/// Whether no atom is further than `limit` from where the deformation takes its reference position.
+template <class Deform>
+bool all_near(const Decomposition& decomposition, const double* positions, double limit, Deform deform) {
+  for (int64_t atom = 0; atom < decomposition.n_atoms; ++atom) {
     const double* before = decomposition.reference.data() + 3 * atom;
-    const double moved = kernels::squared_length(now[0] - before[0], now[1] - before[1], now[2] - before[2]);
-    if (!(moved <= limit)) return false;  // also if it is not a number
+    double way[3];
+    for (int k = 0; k < 3; ++k) way[k] = (positions[3 * atom + k] - before[k]) - deform(before, k);
+    const double squared = kernels::squared_length(way[0], way[1], way[2]);
+    if (!(squared <= limit * limit)) return false;  // also if it is not a number
   }
   return true;
 }
 
-void update(const Decomposition& decomposition, int partition, const double* wrapped_positions,
-            StepGraph& out) {
-  if (partition < 0 || partition >= decomposition.n_partitions) {
-    invalid("partition is ", partition, "; it must be between 0 and ", decomposition.n_partitions - 1);
+/// Vectors of directions that are not periodic mean nothing.
+bool same_for_neighbours(const Cell& a, const Cell& b) {
+  for (int axis = 0; axis < 3; ++axis) {
+    if (a.periodic[axis] && a.row(axis) != b.row(axis)) return false;
   }
-  const LocalGraph& graph = decomposition.parts[partition];
-  gather_positions(graph, wrapped_positions, out.positions);
-  filter_edges(decomposition, graph, out);
-  if (!decomposition.has_bonds()) return;
-  number_bonds(graph, out);
-  find_angles(decomposition.bond_cutoff, out);
-  find_cut_bonds(graph, decomposition.bond_cutoff, out);
+  return true;
+}
+
+}  // namespace
+
+bool still_valid(const Decomposition& decomposition, const double* positions, int64_t n_atoms,
+                 const Cell& cell) {
+  if (n_atoms != decomposition.n_atoms || cell.periodic != decomposition.cell.periodic) return false;
+  if (same_for_neighbours(cell, decomposition.cell)) {
+    return all_near(decomposition, positions, allowance(decomposition, 1.0) / 2,
+                    [](const double*, int) { return 0.0; });
+  }
+  const Deformation deformation(decomposition.cell, cell);
+  const double allowed = allowance(decomposition, deformation.least_stretch()) - rounding(decomposition);
+  if (!(allowed > 0)) return false;
+  return all_near(decomposition, positions, allowed / 2,
+                  [&](const double* before, int k) { return deformation.moved(before, k); });
 }
 
 }  // namespace distmlip::partition

@@ -65,9 +65,11 @@ class Evaluation:
     forces: np.ndarray
     """(n_atoms, 3) float64, eV/Å: minus the gradient of the energy; zeros if the adapter is not
     ``conservative``, as are the virials."""
-    virials: np.ndarray
-    """(n_atoms, 3, 3) float64, eV: each atom's symmetric share of ``-dE/dstrain``; half of each edge's to
-    either end. Their sum is the virial of the system; ``stress = -virial / volume``."""
+    virial: np.ndarray
+    """(3, 3) float64, eV: ``-dE/dstrain``, symmetric; ``stress = -virial / volume``."""
+    virials: np.ndarray | None
+    """(n_atoms, 3, 3) float64, eV: each atom's share of it, half of each edge's to either end; None if nobody
+    asked for it."""
 
 
 PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress", "stresses")

@@ -121,13 +121,14 @@ class MACEAdapter(Adapter):
             "node_energy": site_energies.mean(axis=0) - references[0],
             "forces": forces.mean(axis=0),
         }
-        if self._options.compute_atomic_stresses:
-            results["virials"] = np.mean([evaluation.virials for evaluation in evaluations], axis=0)
+        virials = [evaluation.virials for evaluation in evaluations if evaluation.virials is not None]
+        if self._options.compute_atomic_stresses and virials:
+            results["virials"] = np.mean(virials, axis=0)
         if len(evaluations) > 1:
             results |= _committee_results("energy", energies) | _committee_results("forces", forces)
             volume = volume_of(atoms)
             if volume > 0:
-                stresses = [-evaluation.virials.sum(axis=0) / volume for evaluation in evaluations]
+                stresses = [-evaluation.virial / volume for evaluation in evaluations]
                 results |= _committee_results("stress", np.array(stresses))
         return results
 

@@ -26,10 +26,13 @@ constexpr int64_t kOwned = 3;
 exchange::RowPlan ring_plan() {
   exchange::RowPlan plan;
   for (int64_t p = 0; p < kPartitions; ++p) {
-    plan.rows.push_back(at::zeros({kPartitions - 1}, at::kLong));
+    std::vector<int64_t> first_rows;
     for (int64_t q = 0; q < kPartitions; ++q) {
-      plan.counts.push_back(p == q ? 0 : 1);
+      if (q != p) {
+        first_rows.push_back(q * kOwned);
+      }
     }
+    plan.sources.push_back(at::tensor(first_rows, at::kLong));
   }
   return plan;
 }

@@ -1,0 +1,248 @@
+"""How benchmarks measure: candidates in processes of their own that take turns, and what they ran on."""
+
+from __future__ import annotations
+
+import gc
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from importlib import metadata
+from importlib.util import find_spec
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import psutil
+import torch
+from ase import Atoms
+from systems import copper
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = {
+    "distmlip": ("candidates",),
+    "ase": ("ase.neighborlist",),
+    "vesin": ("vesin",),
+    "nvalchemiops": ("quiet_warp", "nvalchemiops.torch.neighbors"),
+    "pymatgen": ("pymatgen.optimization.neighbors",),
+    "matscipy": ("matscipy.neighbours",),
+    "chgnet": ("chgnet.graph", "pymatgen.io.ase"),
+    "pymetis": ("pymetis",),
+}
+"""By import name: what of it takes long to import."""
+QUARTILES = (0, 0.25, 0.5, 0.75, 1)
+MEDIAN = 2
+PREPARATION_LIMIT = 300.0  # s, for imports, kernels that are compiled, and the candidate's form of the input
+
+Call = Callable[[], Any]
+Facts = dict[str, Any]
+Describe = Callable[[Any], Facts]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something to be timed; all of it is sent to another process."""
+
+    name: str
+    prepare: Callable[..., tuple[Call, Describe]]
+    """``prepare(atoms, **options)``, of a module: what is timed, and what is said of its result."""
+    atoms: Atoms
+    options: Mapping[str, Any] = field(default_factory=dict)
+    package: str = "distmlip"
+    """What must be installed, by its import name."""
+    threads: int = 1
+
+
+class Arena:
+    """Where candidates of these packages compete: each in a process of its own.
+
+    The processes are forked from one that has imported the packages, or with ``spawn`` start from nothing, as
+    they must for a GPU, which some packages take hold of when they are imported.
+    """
+
+    def __init__(self, packages: Sequence[str] = tuple(PACKAGES), spawn: bool = False) -> None:
+        self.packages = packages
+        self.context: Any = multiprocessing.get_context("spawn" if spawn else "forkserver")
+        if spawn:
+            return
+        self.context.set_forkserver_preload([module for package in packages for module in PACKAGES[package]])
+        with patch.dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join(sys.path)):
+            forkserver.ensure_running()
+
+    def compete(
+        self, candidates: list[Candidate], rounds: int, limit: float, budget: float
+    ) -> dict[str, Facts]:
+        """Times of all candidates in turns, so that a busy machine is as unfair to one as to the other.
+
+        Every candidate is a process of its own that sees as many processors as it has threads. Its first
+        turn gives ``peak_mb``, the growth of its peak RSS, ``first_cpu_s`` and ``first_wall_s``. ``cpu_s``
+        (user and system) and ``wall_s`` are minimum, quartiles and maximum of the turns that follow, of which
+        there are ``rounds``; fewer once they add up to more than ``budget`` seconds, but three at least.
+
+        A candidate that is not installed, fails, ends, or takes longer than ``limit`` seconds for one turn
+        has a ``status`` that says so, and hinders nobody.
+        """
+        contestants = {
+            candidate.name: _Contestant(self.context, candidate, limit)
+            for candidate in candidates
+            if candidate.package in self.packages
+        }
+        for round_number in range(rounds + 1):
+            for contestant in contestants.values():
+                if round_number <= 3 or contestant.spent < budget:
+                    contestant.take_turn(first=round_number == 0)
+        return {name: contestant.finish() for name, contestant in contestants.items()}
+
+
+class _Contestant:
+    """The parent's side of a candidate."""
+
+    def __init__(self, context: Any, candidate: Candidate, limit: float) -> None:
+        self.limit = limit
+        self.spent = 0.0
+        self.result: Facts = {}
+        self.turns: list[tuple[float, float]] = []
+        self.process: Any = None
+        if not installed(candidate.package):
+            self.result["status"] = "not installed"
+            return
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, candidate), daemon=True)
+        self.process.start()
+        theirs.close()
+        self._receive(PREPARATION_LIMIT)
+
+    def take_turn(self, first: bool) -> None:
+        if "status" in self.result:
+            return
+        self.pipe.send(first)
+        answer = self._receive(self.limit)
+        if answer is None:
+            return
+        if first:
+            self.result.update(answer)
+        else:
+            self.turns.append((answer["first_cpu_s"], answer["first_wall_s"]))
+            self.spent += answer["first_wall_s"]
+
+    def finish(self) -> Facts:
+        if self.turns:
+            cpu, wall = np.quantile(self.turns, QUARTILES, axis=0).T
+            self.result.update(cpu_s=_rounded(cpu), wall_s=_rounded(wall), turns=len(self.turns))
+        self._stop()
+        return self.result
+
+    def _receive(self, limit: float) -> Facts | None:
+        if not self.pipe.poll(limit):
+            return self._fail(f"over {limit:.0f} s")
+        try:
+            answer = self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            return self._fail(f"ended by itself with exit code {self.process.exitcode}")
+        return self._fail(answer) if isinstance(answer, str) else answer
+
+    def _fail(self, status: str) -> None:
+        self.result["status"] = status
+        self.turns.clear()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+
+
+def _serve(pipe: Any, candidate: Candidate) -> None:
+    """A candidate's process: prepares, then takes a turn whenever it is told to."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: candidate.threads])
+    torch.set_num_threads(candidate.threads)
+    try:
+        with redirect_stdout(sys.stderr):  # packages print
+            candidate.prepare(copper(500), **candidate.options)[0]()  # loads and compiles what is loaded late
+            call, describe = candidate.prepare(candidate.atoms, **candidate.options)
+            pipe.send({})
+            while True:
+                first = pipe.recv()
+                gc.collect()
+                with peak_rss() as growth:
+                    wall, cpu = time.perf_counter(), time.process_time()
+                    result = call()
+                    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+                answer = {"first_wall_s": wall, "first_cpu_s": cpu, "peak_mb": growth[0] / 1e6}
+                pipe.send({**answer, **describe(result)} if first else answer)
+                del result
+    except EOFError:  # the parent has ended
+        return
+    except Exception as error:  # whatever a package raises is its result
+        pipe.send(f"{type(error).__name__}: {error}"[:200])
+
+
+@contextmanager
+def peak_rss() -> Iterator[list[float]]:
+    """Growth of the peak RSS in bytes over the block, in a list that is filled at its end."""
+    growth = [0.0]
+    before = psutil.Process().memory_info().rss
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again from the present
+    yield growth
+    status = Path("/proc/self/status").read_text()
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]
+    growth[0] = int(peak) * 1024 - before
+
+
+def seconds(result: Facts, clock: str = "cpu_s") -> float:
+    """The median turn, or the first one where no other was taken."""
+    return float(result[clock][MEDIAN] if clock in result else result[f"first_{clock}"])
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be imported, by its import name."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # of the parent of a submodule
+        return False
+
+
+def machine() -> Facts:
+    """What the figures were measured on."""
+    cpu = [
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
+    return {
+        "cpu": cpu[0] if cpu else platform.processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that distmlip is compared with, where they are installed."""
+    names = {"nvalchemiops": "nvalchemi-toolkit-ops"}
+    peers = [package for package in (*PACKAGES, "torch") if package != "distmlip" and installed(package)]
+    return {names.get(package, package): metadata.version(names.get(package, package)) for package in peers}
+
+
+def write_results(path: Path | None, header: Facts, cases: list[Facts]) -> None:
+    """JSON with a line for every case, if it is wanted."""
+    if path is None:
+        return
+    opening = json.dumps(header, indent=1).removesuffix("\n}")
+    lines = ",\n".join("  " + json.dumps(case) for case in cases)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{opening},\n "cases": [\n{lines}\n ]\n}}\n')
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.4g}") for value in values]

@@ -1,0 +1,112 @@
+#include "core/pages.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <new>
+#include <vector>
+
+namespace distmlip {
+namespace {
+
+constexpr std::size_t huge_page = std::size_t{1} << 21;
+
+/// Sizes come in eight steps per factor of two, so that an array that has grown a little fits where it was.
+std::size_t rounded(std::size_t bytes) {
+  const std::size_t step = std::max(huge_page, std::bit_ceil(bytes) / 16);
+  return (bytes + step - 1) / step * step;
+}
+
+std::size_t most_kept() {
+  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
+  return pages > 0 && page > 0 ? static_cast<std::size_t>(pages) / 16 * static_cast<std::size_t>(page) : 0;
+}
+
+/// A mapping that starts at a multiple of the huge page, or null.
+void* map_aligned(std::size_t size) {
+  const std::size_t room = size + huge_page;
+  void* mapped = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  const auto start = reinterpret_cast<std::uintptr_t>(mapped);
+  const std::uintptr_t aligned = (start + huge_page - 1) / huge_page * huge_page;
+  if (aligned > start) munmap(mapped, aligned - start);
+  if (start + room > aligned + size) {
+    munmap(reinterpret_cast<void*>(aligned + size), start + room - (aligned + size));
+  }
+#ifdef MADV_HUGEPAGE
+  madvise(reinterpret_cast<void*>(aligned), size, MADV_HUGEPAGE);
+#endif
+  return reinterpret_cast<void*>(aligned);
+}
+
+class Kept {
+ public:
+  void* take(std::size_t size) {
+    const std::lock_guard lock(mutex_);
+    auto& free = free_[size];
+    if (free.empty()) return nullptr;
+    void* memory = free.back();
+    free.pop_back();
+    bytes_ -= size;
+    return memory;
+  }
+
+  bool keep(void* memory, std::size_t size) {
+    const std::lock_guard lock(mutex_);
+    if (bytes_ + size > limit_) return false;
+    free_[size].push_back(memory);
+    bytes_ += size;
+    return true;
+  }
+
+  void release_all() {
+    const std::lock_guard lock(mutex_);
+    for (auto& [size, blocks] : free_) {
+      for (void* memory : blocks) munmap(memory, size);
+    }
+    free_.clear();
+    bytes_ = 0;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::size_t, std::vector<void*>> free_;  // by size
+  std::size_t bytes_ = 0;
+  const std::size_t limit_ = most_kept();
+};
+
+/// Never destroyed: arrays may be freed after static objects were.
+Kept& kept() {
+  static Kept* const pages = new Kept;
+  return *pages;
+}
+
+}  // namespace
+
+void* take_pages(std::size_t bytes) {
+  const std::size_t size = rounded(bytes);
+  void* memory = kept().take(size);
+  if (memory == nullptr) memory = map_aligned(size);
+  if (memory == nullptr) {
+    kept().release_all();
+    memory = map_aligned(size);
+  }
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+void return_pages(void* memory, std::size_t bytes) noexcept {
+  const std::size_t size = rounded(bytes);
+  try {
+    if (kept().keep(memory, size)) return;
+  } catch (...) {  // no memory for the list
+  }
+  munmap(memory, size);
+}
+
+}  // namespace distmlip

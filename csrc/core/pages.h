@@ -1,0 +1,19 @@
+// Memory for large arrays.
+#pragma once
+
+#include <cstddef>
+
+namespace distmlip {
+
+/// Arrays of at least so many bytes are worth pages of their own.
+constexpr std::size_t smallest_paged = std::size_t{1} << 20;
+
+/// Memory on huge pages where the system has them: the first touch of fresh small pages costs more than
+/// finding the neighbours that are written to them. Throws std::bad_alloc if there is none.
+void* take_pages(std::size_t bytes);
+
+/// Gives back what take_pages() gave for the same number of bytes. It is kept for the next array of about
+/// this size, up to a sixteenth of the machine's memory in all.
+void return_pages(void* memory, std::size_t bytes) noexcept;
+
+}  // namespace distmlip

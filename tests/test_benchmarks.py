@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ase.build import bulk
+from support import contestants
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SCRIPTS = {
+    "bench_neighbors": "--rounds 1 --packages distmlip ase --systems water --sizes 300 --cutoffs 4",
+    "bench_partition": "--rounds 1 --packages distmlip --sizes 300 --largest 0 --chgnet-atoms 100 "
+    "--cut-atoms 300 --cuts 3",
+    "bench_overhead": "--size 300 --steps 2 --threads 1",
+}
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a module of benchmarks/, which is no package."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module
+
+
+def test_a_candidate_that_misbehaves_is_reported_and_hinders_nobody(benchmark) -> None:
+    measure: ModuleType = benchmark("measure")
+    atoms = bulk("Cu", cubic=True)
+    entered = [
+        measure.Candidate("counts", contestants.counts_to, atoms, {"number": 1000}),
+        measure.Candidate("ends", contestants.ends, atoms),
+        measure.Candidate("hangs", contestants.hangs, atoms),
+        measure.Candidate("raises", contestants.raises, atoms),
+        measure.Candidate("absent", contestants.raises, atoms, package="vesin.of.tomorrow"),
+    ]
+    arena = measure.Arena(["distmlip"])
+    arena.packages = ["distmlip", "vesin.of.tomorrow"]
+    results = arena.compete(entered, rounds=2, limit=1.0, budget=1.0)
+    assert results["counts"]["total"] == sum(range(1000))
+    assert results["counts"]["n_atoms"] == len(atoms)
+    assert results["counts"]["turns"] == 2
+    assert results["counts"]["wall_s"] == sorted(results["counts"]["wall_s"])
+    assert results["ends"] == {"status": "ended by itself with exit code 3"}
+    assert results["hangs"] == {"status": "over 1 s"}
+    assert results["raises"] == {"status": "ValueError: fewer edges than threads"}
+    assert results["absent"] == {"status": "not installed"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_measure_what_they_are_told_to(
+    benchmark, script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "results.json"
+    module = benchmark(script)
+    monkeypatch.setattr(sys, "argv", [script, *SCRIPTS[script].split(), "--output", str(output)])
+    module.main()
+    cases = json.loads(output.read_text())["cases"]
+    results = [result for case in cases for result in case.get("results", {}).values()]
+    assert results
+    assert not [result["status"] for result in results if "status" in result]
+    assert all(result["peak_mb"] >= 0 and result["first_cpu_s"] > 0 for result in results)
+    assert capsys.readouterr().out.count("|") > 20
+
+
+def test_goals_say_what_was_missed_and_what_was_not_measured(benchmark) -> None:
+    goals = benchmark("goals")
+
+    def case(ours: float, peak_mb: float, **facts: object) -> dict:
+        results = {
+            "distmlip": {"cpu_s": [ours] * 5, "peak_mb": peak_mb},
+            "vesin": {"cpu_s": [1.0] * 5, "peak_mb": 1.0},
+        }
+        return {
+            "n_atoms": 97_556,
+            "cutoff": 5.0,
+            "threads": 1,
+            "system": "fcc Cu",
+            "results": results,
+            **facts,
+        }
+
+    neighbors = {
+        "simd": ["avx512", "avx2"],
+        "cases": [case(1 / 16, 1, kind="edges"), case(1 / 3, 1, kind="arrays")],
+    }
+    million = case(0.1, 600, kind="graph", n_atoms=1_000_188)
+    partition = {"cases": [million, {"kind": "gpu", "status": "compiled, not run"}]}
+    lines = goals.as_markdown(neighbors, partition, {"cases": []}).splitlines()
+    reached = {line.split(" | ")[0].lstrip("| "): line.split(" | ")[1:] for line in lines[2:]}
+    (fast,) = (value for aim, value in reached.items() if "avx512" in aim)
+    (slow,) = (value for aim, value in reached.items() if "avx2" in aim)
+    (arrays,) = (value for aim, value in reached.items() if "ijSD" in aim)
+    (memory,) = (value for aim, value in reached.items() if "0.5 GB" in aim)
+    (against,) = (value for aim, value in reached.items() if "2.2 × vesin" in aim)
+    (gpu,) = (value for aim, value in reached.items() if "GPU" in aim)
+    assert fast == ["16.0 × (0.0625 s, 1 s)", "yes |"]
+    assert slow == ["not measured", "– |"]
+    assert arrays == ["3.0 × (0.333 s, 1 s)", "**no** |"]
+    assert memory == ["0.60 GB", "**no** |"]
+    assert against == ["22.0 × (0.1 s, 2.2 s)", "yes |"]
+    assert gpu == ["compiled, not run", "– |"]
