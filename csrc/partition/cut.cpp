@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "partition/layers.h"
@@ -17,129 +18,137 @@ namespace {
 
 /// With more slabs than this times the ratio of the two longest extents, bisection has smaller borders.
 constexpr double most_slabs_per_ratio = 4;
+/// Of slabs and other cuts that are nearly as good, slabs: they have two neighbours each.
+constexpr double slab_preference = 1.05;
 
-constexpr int64_t smallest_sample = 1024;
-constexpr int64_t sample_per_partition = 128;
-
-/// Cells are made rounder if they are neither too many nor too small for it to work.
-constexpr int32_t most_rounded = 1024;
-constexpr int64_t fewest_atoms_rounded = sample_per_partition;
+/// Partitions are made rounder unless they are so many that this takes long, or of so few atoms that it
+/// fails.
+constexpr int32_t most_round = 1024;
+constexpr int64_t fewest_atoms_of_round = 128;
 constexpr double accepted_imbalance = 1.03;
 
-constexpr int most_reductions = 100;
+/// Atoms that the shape of the system is seen from, and those that stand for all of a partition.
+constexpr int64_t sample_of_system = 1024;
+constexpr int64_t sample_of_partition = 128;
+/// Atoms that one of the sample may stand for.
+constexpr int64_t most_atoms_of_one = 256;
 
-/// Partitions that are larger than the system is thick are better columns, those a good deal smaller are not;
-/// in between both are tried.
+/// Partitions not much smaller than the system is thick are best as columns through all of it, those smaller
+/// than it are not always; so in between both are tried.
 constexpr double columns_up_to = 2.25;
 constexpr double columns_below = 1;
 
-/// The same lattice with shorter vectors, nearly orthogonal: what is cut along them is compact.
+constexpr int most_reductions = 100;
+
+/// The same lattice with vectors that are shorter and nearly orthogonal: what is cut along them is compact.
 Cell reduced(Cell cell) {
   bool changed = true;
   for (int round = 0; changed && round < most_reductions; ++round) {
     changed = false;
-    for (int i = 0; i < 3; ++i) {
-      for (int j = 0; j < 3; ++j) {
-        if (i == j || !cell.periodic[i] || !cell.periodic[j]) continue;
-        const Vec3 a = cell.row(i), b = cell.row(j);
-        const double times = std::round(dot(a, b) / dot(b, b));
-        if (times == 0) continue;
-        for (int k = 0; k < 3; ++k) cell.vectors[3 * i + k] -= times * b[k];
-        changed = true;
-      }
+    for (const auto& [i, j] : {std::pair(0, 1), {1, 0}, {0, 2}, {2, 0}, {1, 2}, {2, 1}}) {
+      const Vec3 a = cell.row(i), b = cell.row(j);
+      const double times = cell.periodic[i] && cell.periodic[j] ? std::round(dot(a, b) / dot(b, b)) : 0;
+      for (int k = 0; k < 3; ++k) cell.vectors[3 * i + k] -= times * b[k];
+      changed |= times != 0;
     }
   }
   return cell;
 }
 
-/// What bisection can do best.
-struct Plan {
-  int whole_axis = -1;  // for planes
-  double planes_halo = std::numeric_limits<double>::infinity();
-  double cells_halo = std::numeric_limits<double>::infinity();
-  std::optional<Relaxation> cells;
-};
+bool can_be_round(const CutInput& input, int32_t n_partitions) {
+  return n_partitions <= most_round && input.n_atoms / n_partitions >= fewest_atoms_of_round;
+}
 
-class Chooser {
- public:
-  Chooser(const CutInput& input, int32_t n_partitions)
-      : input_(input),
-        n_partitions_(n_partitions),
-        sample_(input, std::max(smallest_sample,
-                                std::min<int64_t>(n_partitions, most_rounded) * sample_per_partition)),
-        axes_(cut_axes(sample_.view(input))) {
-    for (int axis = 0; axis < 3; ++axis) unwrap(axis);
-    const auto lengths = occupied_lengths(sample_.view(input), axes_);
-    by_length_ = {0, 1, 2};
-    std::sort(by_length_.begin(), by_length_.end(), [&](int a, int b) { return lengths[a] < lengths[b]; });
-    for (int k = 0; k < 3; ++k) lengths_[k] = lengths[by_length_[k]];
+int64_t sample_size(const CutInput& input, int32_t n_partitions) {
+  const int64_t for_partitions = can_be_round(input, n_partitions) ? n_partitions * sample_of_partition : 0;
+  return std::max({sample_of_system, input.n_atoms / most_atoms_of_one, for_partitions});
+}
+
+/// What is known of a system before it is cut.
+struct System {
+  System(const CutInput& given, int32_t count)
+      : input(given),
+        n_partitions(count),
+        sample(given, sample_size(given, count)),
+        axes(cut_axes(sample.view(given))) {
+    for (int axis = 0; axis < 3; ++axis) start_at_origin(axis);
+    const auto lengths = occupied_lengths(sample.view(input), axes);
+    std::sort(by_length.begin(), by_length.end(), [&](int a, int b) { return lengths[a] < lengths[b]; });
+    std::tie(shortest, middle, longest) =
+        std::tuple(lengths[by_length[0]], lengths[by_length[1]], lengths[by_length[2]]);
   }
 
-  Cut slabs() const { return {cut_slabs(input_, axes_, n_partitions_, by_length_[2]).owner, Method::slab}; }
-
-  Cut automatic() {
-    const CutInput some = sample_.view(input_);
-    make_plan();
-    if (n_partitions_ * lengths_[1] <= most_slabs_per_ratio * lengths_[2]) {
-      const double halo = cut_slabs(some, axes_, n_partitions_, by_length_[2]).estimated_halo();
-      if (halo <= plan_.planes_halo) return slabs();
-    }
-    return bisection();
-  }
-
-  Cut bisection() {
-    make_plan();
-    if (plan_.cells && plan_.cells_halo < plan_.planes_halo) {
-      auto owners = plan_.cells->assign();
-      if (owners.imbalance <= accepted_imbalance) return {std::move(owners.owner), Method::bisection};
-    }
-    return {bisect(input_, axes_, n_partitions_, plan_.whole_axis).owner, Method::bisection};
-  }
+  const CutInput& input;
+  int32_t n_partitions;
+  Sample sample;  // in the images of atoms that lie next to each other between the origins of the axes
+  CutAxes axes;
+  std::array<int, 3> by_length{0, 1, 2};  // axes, shortest first
+  double shortest, middle, longest;       // their lengths, Å
 
  private:
-  /// Moves atoms by cell vectors to where the axis starts.
-  void unwrap(int axis) {
-    const Vec3 row = input_.cell.row(axis);
-    for (int64_t k = 0; k < sample_.size(); ++k) {
-      const int turns = axes_[axis].turns(sample_.x[k], sample_.y[k], sample_.z[k]);
-      sample_.x[k] -= static_cast<float>(turns * row[0]);
-      sample_.y[k] -= static_cast<float>(turns * row[1]);
-      sample_.z[k] -= static_cast<float>(turns * row[2]);
+  void start_at_origin(int axis) {
+    const Vec3 row = input.cell.row(axis);
+    for (int64_t k = 0; k < sample.size(); ++k) {
+      const double turns = axes[axis].turns(sample.x[k], sample.y[k], sample.z[k]);
+      sample.x[k] -= static_cast<float>(turns * row[0]);
+      sample.y[k] -= static_cast<float>(turns * row[1]);
+      sample.z[k] -= static_cast<float>(turns * row[2]);
     }
   }
-
-  void make_plan() {
-    if (plan_made_) return;
-    plan_made_ = true;
-    const double size = std::cbrt(lengths_[0] * lengths_[1] * lengths_[2] / n_partitions_);
-    if (lengths_[0] <= columns_up_to * size) consider(by_length_[0]);
-    if (lengths_[0] > columns_below * size) consider(-1);
-  }
-
-  void consider(int whole_axis) {
-    const CutInput some = sample_.view(input_);
-    const PlaneCuts planes = bisect(some, axes_, n_partitions_, whole_axis);
-    if (planes.estimated_halo() < plan_.planes_halo) {
-      plan_.planes_halo = planes.estimated_halo();
-      plan_.whole_axis = whole_axis;
-    }
-    if (n_partitions_ > most_rounded || input_.n_atoms / n_partitions_ < fewest_atoms_rounded) return;
-    Relaxation cells(input_, sample_, planes.owner, n_partitions_, whole_axis);
-    const double halo = cells.estimated_halo();
-    if (halo >= plan_.cells_halo) return;
-    plan_.cells_halo = halo;
-    plan_.cells.emplace(std::move(cells));
-  }
-
-  const CutInput& input_;
-  int32_t n_partitions_;
-  Sample sample_;
-  CutAxes axes_;
-  std::array<int, 3> by_length_;     // axes, shortest first
-  std::array<double, 3> lengths_{};  // their lengths, Å
-  Plan plan_;
-  bool plan_made_ = false;
 };
+
+/// The bisection with the smallest halo, as far as a sample can tell.
+struct Plan {
+  int whole_axis = -1;  // of planes
+  double halo_of_planes = std::numeric_limits<double>::infinity();
+  std::optional<Relaxation> cells;
+  double halo_of_cells = std::numeric_limits<double>::infinity();
+};
+
+void consider(const System& system, int whole_axis, Plan& plan) {
+  const PlaneCuts planes =
+      bisect(system.sample.view(system.input), system.axes, system.n_partitions, whole_axis);
+  if (planes.estimated_halo() < plan.halo_of_planes) {
+    plan.halo_of_planes = planes.estimated_halo();
+    plan.whole_axis = whole_axis;
+  }
+  if (!can_be_round(system.input, system.n_partitions)) return;
+  Relaxation cells(system.input, system.sample, planes.owner, system.n_partitions, whole_axis);
+  const double halo = cells.estimated_halo();
+  if (halo < plan.halo_of_cells) {
+    plan.halo_of_cells = halo;
+    plan.cells.emplace(std::move(cells));
+  }
+}
+
+Plan plan_bisection(const System& system) {
+  const double size = std::cbrt(system.shortest * system.middle * system.longest / system.n_partitions);
+  Plan plan;
+  if (system.shortest <= columns_up_to * size) consider(system, system.by_length[0], plan);
+  if (system.shortest > columns_below * size) consider(system, -1, plan);
+  return plan;
+}
+
+Cut bisection(const System& system, Plan plan) {
+  if (plan.cells && plan.halo_of_cells < plan.halo_of_planes) {
+    Relaxation::Owners owners = plan.cells->assign();
+    if (owners.imbalance <= accepted_imbalance) return {std::move(owners.owner), Method::bisection};
+  }
+  return {bisect(system.input, system.axes, system.n_partitions, plan.whole_axis).owner, Method::bisection};
+}
+
+PlaneCuts slabs(const System& system, const CutInput& atoms) {
+  return cut_slabs(atoms, system.axes, system.n_partitions, system.by_length[2]);
+}
+
+/// While slabs are thick compared with the system's width, unless it is so uneven that other planes touch
+/// less.
+bool slabs_are_best(const System& system) {
+  if (system.n_partitions * system.middle > most_slabs_per_ratio * system.longest) return false;
+  const CutInput some = system.sample.view(system.input);
+  const double halo = slabs(system, some).estimated_halo();
+  return halo <= slab_preference * bisect(some, system.axes, system.n_partitions, -1).estimated_halo();
+}
 
 }  // namespace
 
@@ -147,17 +156,20 @@ Cut cut(const CutInput& input, int32_t n_partitions, Method method) {
   if (n_partitions == 1 || input.n_atoms == 0) {
     return {Buffer<int32_t>(input.n_atoms, 0), method == Method::bisection ? method : Method::slab};
   }
-  const Cell cell = reduced(input.cell);
+  const float* weights = input.weights;
   Buffer<float> equal;
-  CutInput todo{cell, input.n_atoms, input.x, input.y, input.z, input.weights, input.cutoff, input.n_threads};
-  if (std::all_of(input.weights, input.weights + input.n_atoms, [](float weight) { return weight == 0; })) {
+  if (std::all_of(weights, weights + input.n_atoms, [](float weight) { return weight == 0; })) {
     equal.assign(input.n_atoms, 1.0f);
-    todo.weights = equal.data();
+    weights = equal.data();
   }
-  Chooser chooser(todo, n_partitions);
-  if (method == Method::slab) return chooser.slabs();
-  if (method == Method::bisection) return chooser.bisection();
-  return chooser.automatic();
+  const Cell cell = reduced(input.cell);
+  const CutInput atoms{cell,    input.n_atoms, input.x,      input.y,
+                       input.z, weights,       input.cutoff, input.n_threads};
+  const System system(atoms, n_partitions);
+  if (method == Method::slab || (method == Method::automatic && slabs_are_best(system))) {
+    return {slabs(system, atoms).owner, Method::slab};
+  }
+  return bisection(system, plan_bisection(system));
 }
 
 }  // namespace distmlip::partition

@@ -18,7 +18,7 @@ enum class Method {
 struct CutInput {
   const Cell& cell;
   int64_t n_atoms;
-  const float *x, *y, *z;  // (n_atoms) Å, wrapped positions relative to a common origin
+  const float *x, *y, *z;  // (n_atoms) Å, positions relative to a common origin; any image of an atom will do
   const float* weights;    // (n_atoms) work per atom, finite and >= 0; all zero counts as all equal
   double cutoff;           // Å, > 0: how far an edge reaches
   int n_threads;           // 0: all that are available; the result does not depend on it

@@ -8,7 +8,7 @@ namespace distmlip::partition {
 namespace {
 
 constexpr double layers_per_cutoff = 64;
-constexpr double atoms_per_layer = 4;
+constexpr double atoms_per_layer = 1;
 constexpr double most_layers = 4096;
 
 /// A cut that uses all the slack that it has must touch so much less.
@@ -27,7 +27,7 @@ void open_ring(const CutInput& atoms, CutAxis& axis) {
   Layers layers;
   layers.reset_for(range, 2 * atoms.n_atoms, atoms.cutoff);
   for (const float turn : {0.0f, axis.height}) {
-    for (const float place : places) layers.add(layers.layer_of(place + turn), 0);
+    for (const float place : places) layers.add(layers.layer_of(place + turn), 0, 0);
   }
   layers.finish();
   int32_t best = layers.size() / 4;
@@ -69,7 +69,7 @@ std::array<double, 3> occupied_lengths(const CutInput& atoms, const CutAxes& axe
         std::min(2 * range.extent() / atoms.cutoff, static_cast<double>(atoms.n_atoms) / 8);
     layers.reset(range, n_layers, atoms.cutoff);
     for (int64_t i = 0; i < atoms.n_atoms; ++i)
-      layers.add(layers.layer_of(axes[k].place(atoms.x[i], atoms.y[i], atoms.z[i])), 0);
+      layers.add(layers.layer_of(axes[k].place(atoms.x[i], atoms.y[i], atoms.z[i])), 0, 0);
     layers.finish();
     int32_t occupied = 0;
     for (int32_t layer = 0; layer < layers.size(); ++layer)
@@ -85,8 +85,7 @@ void Layers::reset(PlaceRange range, double n_layers, double cutoff) {
   last_ = static_cast<float>(size - 1);
   per_length_ = range.extent() > 0 ? static_cast<float>(size) / range.extent() : 0;
   reach_ = static_cast<int32_t>(std::min<double>(size, std::round(cutoff * per_length_)));
-  atoms_.assign(size + 1, 0);
-  weight_.assign(size + 1, 0.0);
+  content_.assign(2 * static_cast<size_t>(size), {});
 }
 
 void Layers::reset_for(PlaceRange range, int64_t n_atoms, double cutoff) {
@@ -96,8 +95,12 @@ void Layers::reset_for(PlaceRange range, int64_t n_atoms, double cutoff) {
 }
 
 void Layers::finish() {
-  std::partial_sum(atoms_.begin(), atoms_.end(), atoms_.begin());
-  std::partial_sum(weight_.begin(), weight_.end(), weight_.begin());
+  atoms_.assign(1, 0);
+  weight_.assign(1, 0.0);
+  for (size_t k = 0; k < content_.size(); k += 2) {
+    atoms_.push_back(atoms_.back() + static_cast<int32_t>(content_[k].atoms + content_[k + 1].atoms));
+    weight_.push_back(weight_.back() + (content_[k].weight + content_[k + 1].weight));
+  }
 }
 
 int32_t Layers::touched(int32_t edge) const {

@@ -1,6 +1,7 @@
 // Atoms counted in thin layers across a direction: where planes can cut, and what they would touch.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -20,15 +21,14 @@ struct CutAxis {
 
   float along(float x, float y, float z) const { return normal[0] * x + normal[1] * y + normal[2] * z; }
   /// How many cells a place is away from the one that starts at the origin.
-  int turns(float x, float y, float z) const {
-    const float turns = (along(x, y, z) - origin) * per_height;
-    const int truncated = static_cast<int>(turns);
-    return truncated - (turns < static_cast<float>(truncated));
+  float turns(float x, float y, float z) const {
+    constexpr float most = 1e9f;
+    const float turns = std::clamp((along(x, y, z) - origin) * per_height, -most, most);
+    const auto truncated = static_cast<float>(static_cast<int>(turns));
+    return truncated - static_cast<float>(turns < truncated);
   }
-  /// Å along the normal, in [origin, origin + height) nearly if the axis is periodic.
-  float place(float x, float y, float z) const {
-    return along(x, y, z) - height * static_cast<float>(turns(x, y, z));
-  }
+  /// Å along the normal, from the origin to the height if the axis is periodic.
+  float place(float x, float y, float z) const { return along(x, y, z) - height * turns(x, y, z); }
 };
 
 using CutAxes = std::array<CutAxis, 3>;
@@ -59,12 +59,13 @@ class Layers {
   void reset_for(PlaceRange range, int64_t n_atoms, double cutoff);
 
   int32_t layer_of(float place) const {
-    const float layer = (place - low_) * per_length_;
-    return static_cast<int32_t>(layer > 0 ? (layer < last_ ? layer : last_) : 0);
+    return static_cast<int32_t>(std::clamp((place - low_) * per_length_, 0.0f, last_));
   }
-  void add(int32_t layer, float weight) {
-    ++atoms_[layer + 1];
-    weight_[layer + 1] += weight;
+  /// bank: 0 or 1, taking turns. Neighbours are often in the same layer, and would wait for each other.
+  void add(int32_t layer, float weight, int64_t bank) {
+    Content& content = content_[2 * static_cast<int64_t>(layer) + bank];
+    ++content.atoms;
+    content.weight += weight;
   }
   /// To be called after the last add() and before what follows.
   void finish();
@@ -89,7 +90,12 @@ class Layers {
  private:
   float low_ = 0, per_length_ = 0, last_ = 0;
   int32_t reach_ = 0;  // the cutoff, in layers
-  std::vector<int32_t> atoms_;
+  struct Content {
+    double weight = 0;
+    int64_t atoms = 0;
+  };
+  std::vector<Content> content_;  // (size, 2) of each layer and bank
+  std::vector<int32_t> atoms_;    // (size + 1) before each edge
   std::vector<double> weight_;
 };
 

@@ -15,6 +15,9 @@ namespace {
 /// So many atoms tell the extent of many.
 constexpr int64_t atoms_for_extent = 512;
 
+/// With fewer atoms for each, starting threads costs more than it saves.
+constexpr int64_t atoms_per_thread = 8192;
+
 /// A ring is opened only if that touches so much less than another cut: in doubt it stays whole, and the
 /// pieces have no edges and corners there.
 constexpr double whole_ring_preference = 1.05;
@@ -71,7 +74,8 @@ class Cutter {
   PlaneCuts bisections(int whole_axis) {
     whole_axis_ = whole_axis;
     std::vector<Piece> pieces{{0, input_.n_atoms, 0, n_partitions_}};
-    const int n_threads = input_.n_threads > 0 ? input_.n_threads : available_threads();
+    const int wanted = input_.n_threads > 0 ? input_.n_threads : available_threads();
+    const auto n_threads = static_cast<int>(std::min<int64_t>(wanted, 1 + input_.n_atoms / atoms_per_thread));
     std::vector<Scratch> scratch(n_threads);
     beyond_.resize(input_.n_atoms);
     while (!pieces.empty()) {
@@ -125,7 +129,7 @@ class Cutter {
     layers.reset_for(range(piece, axis), piece.end - piece.begin, input_.cutoff);
     for (int64_t rank = piece.begin; rank < piece.end; ++rank) {
       side_[rank] = layers.layer_of(place(rank, axis));
-      layers.add(side_[rank], input_.weights[order_[rank]]);
+      layers.add(side_[rank], input_.weights[order_[rank]], rank & 1);
     }
     layers.finish();
   }

@@ -197,7 +197,7 @@ void PowerCells::settle(Point& point) const {
   for (int step = 0; step < most_steps; ++step) {
     const Planes& planes = planes_[point.cell];
     const float most = planes.beyond_any(point.from_centre);
-    if (most <= 0) return;
+    if (most <= tolerance) return;
     int plane = 0;
     while (plane + 1 < Planes::count && planes.beyond(plane, point.from_centre) < most) ++plane;
     point.from_centre[0] -= planes.x[plane] * planes.length[plane];

@@ -50,6 +50,9 @@ class PowerCells {
   /// Distance of the nearest centre or image, Å.
   float nearest_centre(int32_t cell) const;
 
+  /// So little beyond a plane a place still counts as inside, Å: rounding must not send it to and fro.
+  static constexpr float tolerance = 1e-3f;
+
   /// Moves the point from cell to cell until it is where it belongs.
   void settle(Point& point) const;
 

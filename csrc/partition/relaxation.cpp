@@ -25,9 +25,12 @@ constexpr double most_missing = 0.5;
 /// Atoms this near to a border can still change sides when biases adapt to the exact weights; in distances of
 /// the nearest centre.
 constexpr float border_width = 0.025f;
-constexpr int most_corrections = 6;
-constexpr int most_attempts = 3;
-constexpr double good_imbalance = 1.015;
+constexpr int most_corrections = 5;
+constexpr int most_attempts = 4;
+/// Less than a border's width, all corrections together.
+constexpr double most_missing_in_correction = 0.04;
+constexpr double best_imbalance = 1.01;
+constexpr double good_imbalance = 1.02;
 
 constexpr int most_passes = 100;
 constexpr size_t most_points_in_estimate = 2048;
@@ -67,7 +70,7 @@ Relaxation::Relaxation(const CutInput& input, const Sample& sample, const Buffer
     if (round % rounds_per_search == 0) cells_.find_neighbours(input_.n_threads);
     settle(sample_);
     if (round + n_balancing_rounds < n_rounds) move_centres();
-    if (round + 1 < n_rounds) balance(weights_of(sample_));
+    if (round + 1 < n_rounds) balance(weights_of(sample_), most_missing);
   }
 }
 
@@ -131,11 +134,11 @@ std::vector<double> Relaxation::weights_of(const std::vector<Point>& points) con
   return weights;
 }
 
-void Relaxation::balance(const std::vector<double>& weights) {
+void Relaxation::balance(const std::vector<double>& weights, double most) {
   const double mean = std::accumulate(weights.begin(), weights.end(), 0.0) / cells_.size();
   std::vector<double> changes(weights.size());
   for (int32_t cell = 0; cell < cells_.size(); ++cell) {
-    const double missing = std::clamp(1 - weights[cell] / mean, -most_missing, most_missing);
+    const double missing = std::clamp(1 - weights[cell] / mean, -most, most);
     const double scale = cells_.nearest_centre(cell);
     changes[cell] = std::isfinite(scale) ? bias_per_weight * scale * scale * missing : 0;
   }
@@ -184,14 +187,14 @@ void Relaxation::settle_run(int64_t begin, int64_t end, const std::vector<float>
     int n_outside = 0;
     for (int k = 0; k < n; ++k) {
       owner[atom[k]] = seen.cell;
-      if (beyond[k] > -width && beyond[k] <= 0) {
+      if (beyond[k] > -width && beyond[k] <= PowerCells::tolerance) {
         near_border.push_back({{x[k], y[k], z[k]}, seen.cell, atom[k], input_.weights[atom[k]]});
       }
       atom[n_outside] = atom[k];
       x[n_outside] = x[k];
       y[n_outside] = y[k];
       z[n_outside] = z[k];
-      n_outside += beyond[k] > 0;
+      n_outside += beyond[k] > PowerCells::tolerance;
     }
     n = n_outside;
     if (n == 0 || pass == most_passes) return;
@@ -257,8 +260,8 @@ double Relaxation::balance_exactly(const Buffer<int32_t>& owner, std::vector<Poi
     std::vector<double> weights = weights_of(border);
     for (size_t cell = 0; cell < weights.size(); ++cell) weights[cell] += fixed[cell];
     const double imbalance = *std::max_element(weights.begin(), weights.end()) / mean;
-    if (imbalance <= good_imbalance || round == most_corrections) return imbalance;
-    balance(weights);
+    if (imbalance <= best_imbalance || round == most_corrections) return imbalance;
+    balance(weights, most_missing_in_correction);
     settle(border);
   }
 }

@@ -41,7 +41,7 @@ class Relaxation {
   void shift_points(const std::vector<Vec3>& moves);
   void settle(std::vector<Point>& points) const;
   std::vector<double> weights_of(const std::vector<Point>& points) const;
-  void balance(const std::vector<double>& weights);
+  void balance(const std::vector<double>& weights, double most);
   PowerCells::Places places_from(const Point& seen, int64_t begin, int64_t end) const;
   void settle_run(int64_t begin, int64_t end, const std::vector<float>& widths, Point& seen, int32_t* owner,
                   std::vector<Point>& near_border) const;
