@@ -11,6 +11,11 @@ constexpr double layers_per_cutoff = 64;
 constexpr double atoms_per_layer = 1;
 constexpr double most_layers = 4096;
 
+/// Distance from a place to the next atom that is hardly ever exceeded by chance, in mean distances.
+constexpr double gap_by_chance = 3;
+/// In cutoffs, on either side of a plane.
+constexpr double narrow_gap = 0.1;
+
 /// A cut that uses all the slack that it has must touch so much less.
 constexpr double gain_for_slack = 0.05;
 
@@ -104,12 +109,18 @@ void Layers::finish() {
 }
 
 int32_t Layers::touched(int32_t edge) const {
-  // The atoms that touch a plane lie within the cutoff of the nearest atoms on its other side.
+  const int32_t lowest = std::max(edge - reach_, 0), highest = std::min(edge + reach_, size());
+  const int32_t near = atoms_[highest] - atoms_[lowest];
+  if (near == 0) return 0;
+  // If the plane lies in a gap, what touches it is within the cutoff of the gap's other side. Narrow gaps do not
+  // count: neighbours are some distance apart everywhere, and few atoms leave gaps by chance.
+  const auto by_chance =
+      static_cast<int32_t>(std::max(gap_by_chance * (highest - lowest) / near, narrow_gap * reach_));
   const auto [first, last] = std::equal_range(atoms_.begin(), atoms_.end(), atoms_[edge]);
-  const auto below = static_cast<int32_t>(first - atoms_.begin());
-  const auto above = static_cast<int32_t>(last - atoms_.begin()) - 1;
-  return atoms_[std::max(edge, std::min(below + reach_, size()))] -
-         atoms_[std::min(edge, std::max(above - reach_, 0))];
+  const auto gap_begin = static_cast<int32_t>(first - atoms_.begin());
+  const auto gap_end = static_cast<int32_t>(last - atoms_.begin()) - 1;
+  const int32_t below = std::max(edge - gap_begin - by_chance, 0), above = std::max(gap_end - edge - by_chance, 0);
+  return atoms_[std::max(highest - below, edge)] - atoms_[std::min(lowest + above, edge)];
 }
 
 int32_t Layers::touched_at_ends() const {
