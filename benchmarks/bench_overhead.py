@@ -1,10 +1,12 @@
-"""What an MD step costs beside the model: graph and its rebuilds, forces from edges, ASE's integrator.
+"""What an MD step costs beside the model: graph and its rebuilds, forces from edges, everything in Python.
 
-    python benchmarks/bench_overhead.py             two minutes;  --quick  10,000 atoms, a few steps
+    python benchmarks/bench_overhead.py             five minutes;  --quick  10,000 atoms, a few steps
 
-Copper at 300 K over 8 partitions, steps of 2 fs with a pair potential. The time inside the potential's
-stages, forward and backward, is taken off each step; all else is overhead. "with a halo" adds one exchange
-of 256 bytes for every halo atom, forward and backward, as a layer of message passing has.
+Copper at 300 K over 8 partitions, or as many as are chosen on a CPU ("auto": one per 128 atoms), steps of
+2 fs with a pair potential. What DistCalculator takes without the time inside the potential's stages, forward
+and backward, is overhead; ASE's own share is beside it. "with a halo" adds a stage and one exchange of 256
+bytes for every halo atom, forward and backward, as a layer of message passing has; "of one number" an
+exchange of nearly nothing. The parts are measured by themselves after the run.
 
 Writes benchmarks/results/overhead.json and prints it as a table.
 """
@@ -13,8 +15,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,11 +47,12 @@ from distmlip import DistCalculator
 from distmlip.models.interface import Adapter, EagerStage, Halo, LocalGraph, Stage, Tensors
 
 OUTPUT = RESULTS / "overhead.json"
-N_PARTITIONS = 8
 CUTOFF = 5.0  # Å
 TEMPERATURE = 300.0  # K
 TIMESTEP = 2.0  # fs
-HALO_WIDTH = 64  # numbers of float32
+WIDTHS = {"no exchange": 0, "with a halo of one number": 1, "with a halo": 64}  # numbers of float32
+PARTITIONS = {"": 8, "auto, ": None}
+PART_REPEATS = 7
 WARM_UP_STEPS = 5
 LIMIT = 600.0  # s
 DEPTH, STEEPNESS, DISTANCE = 0.3429, 1.3588, 2.866  # eV, 1/Å, Å: a Morse potential for Cu
@@ -55,16 +60,22 @@ DEPTH, STEEPNESS, DISTANCE = 0.3429, 1.3588, 2.866  # eV, 1/Å, Å: a Morse pote
 
 @dataclass
 class Clock:
-    """Seconds spent in stages since it was reset: wall, and CPU of all threads."""
+    """Calls since it was reset, and seconds spent in them: wall, and CPU of all threads."""
 
+    n_calls: int = 0
     wall: float = 0.0
     cpu: float = 0.0
 
-    def time(self, function: Any, *arguments: Any) -> Any:
+    def reset(self) -> None:
+        """Starts again from zero."""
+        self.n_calls, self.wall, self.cpu = 0, 0.0, 0.0
+
+    def time(self, function: Any, *arguments: Any, **options: Any) -> Any:
         """Calls the function."""
+        self.n_calls += 1
         wall, cpu = time.perf_counter(), time.process_time()
         try:
-            return function(*arguments)
+            return function(*arguments, **options)
         finally:
             self.wall += time.perf_counter() - wall
             self.cpu += time.process_time() - cpu
@@ -91,20 +102,25 @@ class PairAdapter(Adapter):
     cutoff = CUTOFF
     dtype = torch.float32
 
-    def __init__(self, clock: Clock, halo: bool) -> None:
+    def __init__(self, clock: Clock, width: int) -> None:
+        """``width``: of a halo before the potential; 0: none."""
         self.clock = clock
-        self.halo = halo
+        self.width = width
 
     def stages(self, module: torch.nn.Module, recompute: bool) -> list[Stage]:  # noqa: ARG002
         pair = TimedStage("pair", _pair, results=("energy",), computes=("edges",), clock=self.clock)
-        if not self.halo:
+        if not self.width:
             return [pair]
+
+        def features(graph: LocalGraph, vectors: torch.Tensor, inputs: Tensors) -> Tensors:  # noqa: ARG001
+            return {"features": vectors[:1].sum() * vectors.new_zeros(graph.n_owned, self.width)}
+
         return [
-            TimedStage("features", _features, writes=("features",), clock=self.clock),
+            TimedStage("features", features, writes=("features",), clock=self.clock),
             TimedStage(
                 "pair",
                 _pair_and_features,
-                before=(Halo("features", (HALO_WIDTH,)),),
+                before=(Halo("features", (self.width,)),),
                 reads=("features",),
                 results=("energy",),
                 computes=("edges",),
@@ -123,53 +139,80 @@ def _pair(graph: LocalGraph, vectors: torch.Tensor, inputs: Tensors) -> Tensors:
     return {"energy": vectors.new_zeros(graph.n_owned).index_add(0, graph.receivers, energy)}
 
 
-def _features(graph: LocalGraph, vectors: torch.Tensor, inputs: Tensors) -> Tensors:  # noqa: ARG001
-    return {"features": vectors[:1].sum() * vectors.new_zeros(graph.n_owned, HALO_WIDTH)}
-
-
 def _pair_and_features(graph: LocalGraph, vectors: torch.Tensor, inputs: Tensors) -> Tensors:
     (energy,) = _pair(graph, vectors, {}).values()
     return {"energy": energy + inputs["features"].sum() / graph.n_owned}
 
 
-def steps_of(atoms: Atoms, *, n_steps: int, halo: bool) -> tuple[Call, Describe]:
+def steps_of(atoms: Atoms, *, n_steps: int, width: int, n_partitions: int | None) -> tuple[Call, Describe]:
     """An MD run, after a few steps of warm-up; its facts are microseconds per atom and step."""
-    clock = Clock()
-    calculator = DistCalculator(PairAdapter(clock, halo), devices="cpu", partitions=N_PARTITIONS)
+    inside, whole, rebuilds = Clock(), Clock(), Clock()
+    adapter = PairAdapter(inside, width)
+    calculator = DistCalculator(adapter, devices="cpu", partitions=n_partitions or "auto")
+    calculator.calculate = partial(whole.time, calculator.calculate)  # type: ignore[method-assign]
+    evaluator = calculator._evaluator
+    evaluator._rebuild = partial(rebuilds.time, evaluator._rebuild)  # type: ignore[method-assign]
     atoms.calc = calculator
     MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE, rng=np.random.default_rng(0))
     dynamics = VelocityVerlet(atoms, TIMESTEP * units.fs)
     dynamics.run(WARM_UP_STEPS)
 
     def run() -> Facts:
-        graph, rebuilds, overhead, inside = _graph(calculator), 0, [], []
+        overhead, stages, ase = [], [], []
+        rebuilds.reset()
         for _ in range(n_steps):
-            clock.wall = clock.cpu = 0.0
-            wall, cpu = time.perf_counter(), time.process_time()
+            inside.reset()
+            whole.reset()
+            cpu = time.process_time()
             dynamics.run(1)
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            overhead.append((wall - clock.wall, cpu - clock.cpu))
-            inside.append(clock.wall)
-            rebuilds += graph is not _graph(calculator)
-            graph = _graph(calculator)
+            ase.append(time.process_time() - cpu - whole.cpu)
+            overhead.append((whole.wall - inside.wall, whole.cpu - inside.cpu))
+            stages.append(inside.wall)
         per_atom = 1e6 / len(atoms)
         quartiles = np.quantile(overhead, QUARTILES, axis=0).T * per_atom
-        mean = np.mean(overhead, axis=0) * per_atom
+        wall, cpu = np.mean(overhead, axis=0) * per_atom
+        n_rebuilds, in_rebuilds = rebuilds.n_calls, rebuilds.cpu * per_atom
+        parts = {name: seconds * per_atom for name, seconds in parts_of(calculator, atoms).items()}
+        known = parts["update"] + parts["forces"] + in_rebuilds / n_steps
         return {
+            "n_partitions": len(calculator.plan(atoms).owned),
             "n_steps": n_steps,
-            "rebuilds": rebuilds,
-            "overhead_wall_us": mean[0],
-            "overhead_cpu_us": mean[1],
+            "rebuilds": n_rebuilds,
+            "overhead_wall_us": wall,
+            "overhead_cpu_us": cpu,
             "overhead_wall_us_quartiles": list(quartiles[0]),
             "overhead_cpu_us_quartiles": list(quartiles[1]),
-            "stages_wall_us": float(np.mean(inside)) * per_atom,
+            "stages_wall_us": float(np.mean(stages)) * per_atom,
+            "ase_cpu_us": float(np.mean(ase)) * per_atom,
+            "parts_cpu_us": {**parts, "sweep and Python": cpu - known},
         }
 
     return run, dict
 
 
-def _graph(calculator: DistCalculator) -> Any:
-    return calculator._evaluator._decomposition
+def parts_of(calculator: DistCalculator, atoms: Atoms) -> dict[str, float]:
+    """CPU seconds of each part of a step: medians."""
+    evaluator = calculator._evaluator
+    state = atoms.positions, atoms.cell.array, atoms.pbc
+
+    def gradients() -> list[torch.Tensor]:
+        return [torch.zeros_like(part.vectors) for part in evaluator._step.parts]
+
+    calls: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]] = {
+        "update": (lambda: evaluator._step.update(*state[:2]), tuple),
+        "forces": (lambda given: evaluator._step.forces(given, False), lambda: (gradients(),)),
+        "rebuild": (lambda: evaluator._rebuild(*state), tuple),
+    }
+    medians = {}
+    for name, (call, prepare) in calls.items():
+        times = []
+        for _ in range(PART_REPEATS):
+            arguments = prepare()
+            start = time.process_time()
+            call(*arguments)
+            times.append(time.process_time() - start)
+        medians[name] = float(np.median(times))
+    return medians
 
 
 def main() -> None:
@@ -189,9 +232,9 @@ def main() -> None:
     header, measured = {"machine": machine(), "versions": versions()}, []
     for threads in arguments.threads:
         atoms, results = copper(size), {}
-        for name, halo in {"no exchange": False, "with a halo": True}.items():
-            options = {"n_steps": n_steps, "halo": halo}
-            candidate = Candidate(name, steps_of, atoms, options, threads=threads)
+        for (prefix, n_partitions), (name, width) in product(PARTITIONS.items(), WIDTHS.items()):
+            options = {"n_steps": n_steps, "width": width, "n_partitions": n_partitions}
+            candidate = Candidate(prefix + name, steps_of, atoms, options, threads=threads)
             results |= arena.compete([candidate], rounds=0, limit=LIMIT, budget=0.0)
         measured.append({"n_atoms": len(atoms), "threads": threads, "results": results})
         write_results(output, header, measured)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 from typing import Any
 
 import pytest
@@ -19,7 +19,10 @@ EXCHANGES = ["gather", "halo", "fold", "add", "scatter", "swap", "all_sum"]
 class Case:
     """Random rows and a random plan over ``n`` partitions, some of which may be empty."""
 
-    def __init__(self, n: int, seed: int, width: tuple[int, ...] = (2,), symmetric: bool = False) -> None:
+    def __init__(
+        self, n: int, seed: int, width: tuple[int, ...] = (2,), symmetric: bool = False, pools: int = 0
+    ) -> None:
+        """``pools``: 0: all partitions in one, 1: each in its own, 2: every third together."""
         generator = torch.Generator().manual_seed(seed)
         sizes = [int(k) for k in torch.randint(0, 5, (n,), generator=generator)]
         self.x = [torch.randn(size, *width, generator=generator, dtype=torch.float64) for size in sizes]
@@ -33,20 +36,34 @@ class Case:
             if symmetric:
                 self.groups[q][p] = torch.randint(0, sizes[q], (count,), generator=generator)
         self.rows = [torch.cat(groups) for groups in self.groups]
-        self.sources = self._sources(self.groups, sizes)
+        self.pools = [[0] * n, list(range(n)), [p % 3 for p in range(n)]][pools]
+        self.halo_plan = self._plan(self.groups, sizes)
         # Of tensors that have only the rows with a copy: the k-th of p for q is the k-th of q for p.
         numbers = [
             list(torch.arange(len(rows)).split([len(group) for group in groups]))
             for rows, groups in zip(self.rows, self.groups, strict=True)
         ]
-        self.copy_sources = self._sources(numbers, [len(rows) for rows in self.rows])
+        self.copy_plan = self._plan(numbers, [len(rows) for rows in self.rows])
 
-    @staticmethod
-    def _sources(groups: list[list[torch.Tensor]], sizes: list[int]) -> list[torch.Tensor]:
-        """What each partition reads, as rows of the concatenation of all tensors."""
-        first = [sum(sizes[:p]) for p in range(len(sizes))]
+    def _plan(
+        self, groups: list[list[torch.Tensor]], sizes: list[int]
+    ) -> tuple[list[torch.Tensor], list[int], list[torch.Tensor]]:
+        """Sources, pools and imports, as the header of the exchange defines them."""
+        n_pools = max(self.pools) + 1
+        members = [[p for p, pool in enumerate(self.pools) if pool == d] for d in range(n_pools)]
+        first = [sum(sizes[other] for other in members[d] if other < p) for p, d in enumerate(self.pools)]
+        read = {(p, q): first[p] + group for p, of_p in enumerate(groups) for q, group in enumerate(of_p)}
+        imports, at = [torch.empty(0, dtype=torch.int64)] * n_pools**2, dict(read)
+        for e in range(n_pools):
+            n_rows = sum(sizes[p] for p in members[e])
+            for d in range(n_pools):
+                for p, q in product(members[d], members[e]) if d != e else ():
+                    imports[d * n_pools + e] = torch.cat([imports[d * n_pools + e], read[p, q]])
+                    at[p, q] = n_rows + torch.arange(len(read[p, q]))
+                    n_rows += len(read[p, q])
         everyone = range(len(sizes))
-        return [torch.cat([first[p] + groups[p][q] for p in everyone]) for q in everyone]
+        sources = [torch.cat([at[p, q] for p in everyone]) for q in everyone]
+        return (sources, [], []) if n_pools == 1 else (sources, self.pools, imports)
 
     def gathered(self) -> list[torch.Tensor]:
         n = len(self.x)
@@ -58,12 +75,12 @@ class Case:
     def plan(self, name: str) -> tuple[Any, ...]:
         """What the operator takes besides the tensors."""
         special: dict[str, tuple[Any, ...]] = {
-            "scatter": (self.sources, [], [len(t) for t in self.x]),
-            "swap": (self.copy_sources, []),
-            "add": (self.copy_sources, [], self.rows),
+            "scatter": (*self.halo_plan, [len(t) for t in self.x]),
+            "swap": self.copy_plan,
+            "add": (*self.copy_plan, self.rows),
             "all_sum": (),
         }
-        return special.get(name, (self.sources, []))
+        return special.get(name, self.halo_plan)
 
     def inputs(self, name: str) -> list[torch.Tensor]:
         if name == "swap":
@@ -77,12 +94,17 @@ class Case:
         return self.x
 
 
-def case(name: str, seed: int = 3) -> Case:
-    return Case(3, seed, symmetric=name in ("add", "swap"))
+def case(name: str, pools: int = 0) -> Case:
+    return Case(3, 3, symmetric=name in ("add", "swap"), pools=pools)
 
 
-cases = st.builds(Case, st.integers(1, 5), st.integers(0, 10**6), st.sampled_from([(), (2,), (3, 2)]))
-symmetric_cases = st.builds(Case, st.integers(1, 5), st.integers(0, 10**6), symmetric=st.just(True))
+pools = st.integers(0, 2)
+cases = st.builds(
+    Case, st.integers(1, 5), st.integers(0, 10**6), st.sampled_from([(), (2,), (3, 2)]), pools=pools
+)
+symmetric_cases = st.builds(
+    Case, st.integers(1, 5), st.integers(0, 10**6), symmetric=st.just(True), pools=pools
+)
 
 
 @given(cases)
@@ -129,22 +151,24 @@ def test_adjoint(case: Case, name: str) -> None:
     torch.testing.assert_close(left, right)
 
 
+@pytest.mark.parametrize("pools", [0, 1])
 @pytest.mark.parametrize("name", EXCHANGES)
-def test_gradients(name: str) -> None:
-    example = case(name)
+def test_gradients(name: str, pools: int) -> None:
+    example = case(name, pools)
     inputs = [x.clone().requires_grad_() for x in example.inputs(name)]
 
     def function(*x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(example.call(name, *x))
 
-    assert sum(map(len, example.sources)) > 0
+    assert sum(map(len, example.halo_plan[0])) > 0
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(lambda *x: tuple(y**2 for y in function(*x)), inputs)
 
 
+@pytest.mark.parametrize("pools", [0, 1])
 @pytest.mark.parametrize("name", EXCHANGES)
-def test_opcheck(name: str) -> None:
-    example = case(name)
+def test_opcheck(name: str, pools: int) -> None:
+    example = case(name, pools)
     inputs = [x.clone().requires_grad_() for x in example.inputs(name)]
     torch.library.opcheck(getattr(ops, name).default, (inputs, *example.plan(name)))
 
@@ -166,24 +190,28 @@ def test_compile_records_one_operator() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x, sources: (x[:-1], sources, []), "one tensor per partition"),
-        (lambda x, sources: (x, sources, sources[:1]), "imports has 1 entries, but 1 devices need 0"),
-        (lambda x, sources: (x, [s + 100 for s in sources], []), "out of range"),
-        (lambda x, sources: (x, [s.int() for s in sources], []), "1-D int64"),
+        (lambda x, sources: (x[:-1], sources, [], []), "one tensor per partition"),
+        (lambda x, sources: (x, sources, [], sources[:1]), "imports has 1 entries, but 1 pools need 0"),
+        (lambda x, sources: (x, sources, [0, 1, 1], []), "imports has 0 entries, but 2 pools need 4"),
+        (lambda x, sources: (x, sources, [0, 1], []), "pools has 2 entries for 3"),
+        (lambda x, sources: (x, sources, [0, -1, 0], []), r"pools\[1\] is -1"),
+        (lambda x, sources: (x, sources, [0, 2, 2], []), "gaps"),
+        (lambda x, sources: (x, [s + 100 for s in sources], [], []), "out of range"),
+        (lambda x, sources: (x, [s.int() for s in sources], [], []), "1-D int64"),
     ],
 )
 def test_plan_that_does_not_fit(change, message: str) -> None:
     example = case("gather")
     with pytest.raises((ValueError, RuntimeError, IndexError), match=message):
-        ops.gather(*change(example.x, example.sources))
+        ops.gather(*change(example.x, example.halo_plan[0]))
 
 
 def test_copies_that_do_not_match_and_shapes_that_differ() -> None:
     x = [torch.ones(2, 3), torch.ones(2, 3)]
     one = torch.tensor([0])
     with pytest.raises((ValueError, RuntimeError), match="must have 1 rows"):
-        ops.swap(x, [one, one], [])
+        ops.swap(x, [one, one], [], [])
     with pytest.raises((ValueError, RuntimeError), match="rows has 1 entries for 2 partitions"):
-        ops.add(x, [one, one], [], [one])
+        ops.add(x, [one, one], [], [], [one])
     with pytest.raises((ValueError, RuntimeError), match="must agree"):
         ops.all_sum([x[0], x[1][:1]])

@@ -7,50 +7,43 @@
 namespace distmlip::exchange {
 namespace {
 
-/// Which partitions are on which device.
-struct Placement {
-  std::vector<at::Device> devices;  // in the order in which partitions first name them
-  std::vector<size_t> device_of;    // of each partition
+size_t n_pools(const RowPlan& plan) {
+  return plan.pools.empty()
+             ? 1
+             : static_cast<size_t>(1 + *std::max_element(plan.pools.begin(), plan.pools.end()));
+}
 
-  explicit Placement(const PerPartition& tensors) {
-    for (const auto& tensor : tensors) {
-      const auto found = std::find(devices.begin(), devices.end(), tensor.device());
-      device_of.push_back(static_cast<size_t>(found - devices.begin()));
-      if (found == devices.end()) {
-        devices.push_back(tensor.device());
-      }
-    }
-  }
-
-  size_t n_devices() const { return devices.size(); }
-
-  /// The tensors of each device.
-  std::vector<PerPartition> by_device(const PerPartition& tensors) const {
-    std::vector<PerPartition> grouped(devices.size());
-    for (size_t p = 0; p < tensors.size(); ++p) {
-      grouped[device_of[p]].push_back(tensors[p]);
-    }
-    return grouped;
-  }
-};
+size_t pool_of(const RowPlan& plan, size_t p) {
+  return plan.pools.empty() ? 0 : static_cast<size_t>(plan.pools[p]);
+}
 
 at::Tensor joined(const PerPartition& tensors) {
   return tensors.size() == 1 ? tensors.front() : at::cat(tensors, 0);
 }
 
-/// What the partitions of each device can read.
-std::vector<at::Tensor> pools(const RowPlan& plan, const Placement& placement, const PerPartition& x) {
-  std::vector<at::Tensor> own;
-  for (const auto& tensors : placement.by_device(x)) {
-    own.push_back(joined(tensors));
+/// The rows of the partitions of each pool.
+std::vector<at::Tensor> own_rows(const RowPlan& plan, const PerPartition& x) {
+  std::vector<PerPartition> by_pool(n_pools(plan));
+  for (size_t p = 0; p < x.size(); ++p) {
+    by_pool[pool_of(plan, p)].push_back(x[p]);
   }
-  const size_t n = placement.n_devices();
   std::vector<at::Tensor> result;
-  for (size_t e = 0; e < n; ++e) {
+  for (const auto& tensors : by_pool) {
+    result.push_back(joined(tensors));
+  }
+  return result;
+}
+
+/// All that the partitions of each pool can read.
+std::vector<at::Tensor> readable_rows(const RowPlan& plan, const PerPartition& x) {
+  const auto own = own_rows(plan, x);
+  std::vector<at::Tensor> result;
+  for (size_t e = 0; e < own.size(); ++e) {
     PerPartition readable{own[e]};
-    for (size_t d = 0; d < n; ++d) {
+    for (size_t d = 0; d < own.size(); ++d) {
       if (d != e) {
-        readable.push_back(own[d].index_select(0, plan.imports[d * n + e]).to(placement.devices[e]));
+        const auto& rows = plan.imports[d * own.size() + e];
+        readable.push_back(own[d].index_select(0, rows).to(own[e].device()));
       }
     }
     result.push_back(joined(readable));
@@ -58,11 +51,10 @@ std::vector<at::Tensor> pools(const RowPlan& plan, const Placement& placement, c
   return result;
 }
 
-/// Adjoint of pools: for each device the sum of what was collected for the rows of its partitions.
-std::vector<at::Tensor> fold_pools(const RowPlan& plan, const Placement& placement,
-                                   const std::vector<at::Tensor>& collected,
-                                   const std::vector<c10::SymInt>& n_own) {
-  const size_t n = placement.n_devices();
+/// Adjoint of readable_rows after own_rows: what was collected for the n_own[d] rows of each pool.
+std::vector<at::Tensor> fold_imports(const RowPlan& plan, const std::vector<at::Tensor>& collected,
+                                     const std::vector<c10::SymInt>& n_own) {
+  const size_t n = collected.size();
   std::vector<at::Tensor> result;
   for (size_t d = 0; d < n; ++d) {
     result.push_back(collected[d].narrow_symint(0, 0, n_own[d]));
@@ -73,7 +65,7 @@ std::vector<at::Tensor> fold_pools(const RowPlan& plan, const Placement& placeme
       if (d != e) {
         const auto& rows = plan.imports[d * n + e];
         const auto imported = collected[e].narrow_symint(0, begin, rows.sym_size(0));
-        result[d] = result[d].index_add(0, rows, imported.to(placement.devices[d]));
+        result[d] = result[d].index_add(0, rows, imported.to(rows.device()));
         begin += rows.sym_size(0);
       }
     }
@@ -89,35 +81,55 @@ std::vector<c10::SymInt> with_rows(const at::Tensor& like, const c10::SymInt& n_
 
 /// scatter, whose results may be parts of one tensor.
 PerPartition scatter_views(const RowPlan& plan, const PerPartition& y, c10::SymIntArrayRef n_rows) {
-  const Placement placement(y);
-  const size_t n = placement.n_devices();
-  std::vector<c10::SymInt> n_own(n, 0), n_pool(n, 0);
-  std::vector<at::Tensor> collected(n);
+  const size_t n = n_pools(plan);
+  std::vector<c10::SymInt> n_own(n, 0), n_readable(n, 0);
   for (size_t p = 0; p < y.size(); ++p) {
-    n_own[placement.device_of[p]] += n_rows[p];
+    n_own[pool_of(plan, p)] += n_rows[p];
   }
   for (size_t e = 0; e < n; ++e) {
-    n_pool[e] = n_own[e];
+    n_readable[e] = n_own[e];
     for (size_t d = 0; d < n; ++d) {
-      n_pool[e] += d == e ? c10::SymInt(0) : plan.imports[d * n + e].sym_size(0);
+      n_readable[e] += d == e ? c10::SymInt(0) : plan.imports[d * n + e].sym_size(0);
     }
   }
+  std::vector<at::Tensor> collected(n);
   for (size_t q = 0; q < y.size(); ++q) {
-    const size_t e = placement.device_of[q];
+    const size_t e = pool_of(plan, q);
     if (!collected[e].defined()) {
-      collected[e] = y[q].new_zeros_symint(with_rows(y[q], n_pool[e]));
+      collected[e] = y[q].new_zeros_symint(with_rows(y[q], n_readable[e]));
     }
     collected[e].index_add_(0, plan.sources[q], y[q]);
   }
-  const auto own = fold_pools(plan, placement, collected, n_own);
+  const auto own = fold_imports(plan, collected, n_own);
   std::vector<c10::SymInt> begin(n, 0);
   PerPartition result;
   for (size_t p = 0; p < y.size(); ++p) {
-    const size_t d = placement.device_of[p];
+    const size_t d = pool_of(plan, p);
     result.push_back(own[d].narrow_symint(0, begin[d], n_rows[p]));
     begin[d] += n_rows[p];
   }
   return result;
+}
+
+/// Pools are numbered from 0 without gaps, and each is on one device, where its imports are taken from.
+void check_pools(const RowPlan& plan, const PerPartition& x) {
+  TORCH_CHECK_VALUE(plan.pools.empty() || plan.pools.size() == x.size(), "pools has ", plan.pools.size(),
+                    " entries for ", x.size(), " partitions");
+  const size_t n = n_pools(plan);
+  std::vector<const at::Tensor*> first(n, nullptr);
+  for (size_t p = 0; p < x.size(); ++p) {
+    TORCH_CHECK_VALUE(plan.pools.empty() || plan.pools[p] >= 0, "pools[", p, "] is ", plan.pools[p],
+                      "; pools are numbered from 0");
+    const at::Tensor*& other = first[pool_of(plan, p)];
+    other = other == nullptr ? &x[p] : other;
+    TORCH_CHECK_VALUE(other->device() == x[p].device(), "partition ", p, " is on ", x[p].device(),
+                      ", another one of its pool on ", other->device());
+  }
+  TORCH_CHECK_VALUE(std::count(first.begin(), first.end(), nullptr) == 0,
+                    "pools has gaps; pools are numbered from 0");
+  const size_t wanted = n > 1 ? n * n : 0;
+  TORCH_CHECK_VALUE(plan.imports.size() == wanted, "imports has ", plan.imports.size(), " entries, but ", n,
+                    " pools need ", wanted);
 }
 
 }  // namespace
@@ -134,18 +146,14 @@ void check(const RowPlan& plan, const PerPartition& x) {
                       " must have rows and be where its plan is; it is ", x[p].dim(), "-D on ", x[p].device(),
                       ", the plan is on ", rows.device());
   }
-  const size_t n_devices = Placement(x).n_devices();
-  const size_t wanted = n_devices > 1 ? n_devices * n_devices : 0;
-  TORCH_CHECK_VALUE(plan.imports.size() == wanted, "imports has ", plan.imports.size(), " entries, but ",
-                    n_devices, " devices need ", wanted);
+  check_pools(plan, x);
 }
 
 PerPartition gather(const RowPlan& plan, const PerPartition& x) {
-  const Placement placement(x);
-  const auto readable = pools(plan, placement, x);
+  const auto readable = readable_rows(plan, x);
   PerPartition result;
   for (size_t q = 0; q < x.size(); ++q) {
-    result.push_back(readable[placement.device_of[q]].index_select(0, plan.sources[q]));
+    result.push_back(readable[pool_of(plan, q)].index_select(0, plan.sources[q]));
   }
   return result;
 }

@@ -13,14 +13,15 @@ using PerPartition = std::vector<at::Tensor>;
 
 /// Which rows of others every partition reads. Built with the graph, reused by every exchange.
 ///
-/// A device's *pool* is what its partitions can read: the rows of all partitions on this device, one after
-/// another, then the rows that it imports from each other device. Devices are in the order in which
-/// partitions first name them.
+/// Partitions on one device share a *pool*, which is what they can read: the rows of all of them, one after
+/// another, then the rows that are imported from each other pool.
 struct RowPlan {
-  /// sources[q] (int64, on the device of q): the rows that q reads, as rows of the pool of its device.
+  /// sources[q] (int64, on the device of q): the rows that q reads, as rows of its pool.
   PerPartition sources;
-  /// imports[d * D + e] (int64, on device d; D devices): the rows that device e imports from d, as rows of
-  /// all partitions on d, one after another. Empty with a single device.
+  /// pools[q]: the pool of partition q, of D. Empty if D = 1.
+  std::vector<int64_t> pools;
+  /// imports[d * D + e] (int64, on the device of pool d): what pool e imports from pool d, as rows of all
+  /// partitions of d, one after another. Empty if D = 1.
   PerPartition imports;
 
   int64_t n_partitions() const { return static_cast<int64_t>(sources.size()); }

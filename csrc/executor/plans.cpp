@@ -19,7 +19,7 @@ at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device) {
   return view.to(device, at::kLong, /*non_blocking=*/false, /*copy=*/true);
 }
 
-/// Numbers the rows of devices' pools (exchange::RowPlan).
+/// Numbers the rows of pools (exchange::RowPlan): one pool per device.
 class Planner {
  public:
   /// n_rows: of each partition's tensor.
@@ -46,6 +46,9 @@ class Planner {
     }
     exchange::RowPlan plan;
     const size_t n = different_.size();
+    if (n > 1) {
+      plan.pools.assign(device_of_.begin(), device_of_.end());
+    }
     for (size_t d = 0; d < n; ++d) {
       for (size_t e = 0; e < n; ++e) {
         const auto imported = number(d, e, sources);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/error.h"
 #include "core/thread_pool.h"
 #include "executor/device_part.h"
 #include "executor/plans.h"
@@ -48,10 +49,12 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
       parts_(decomposition_->parts.size()),
       local_forces_(decomposition_->parts.size()),
       device_parts_(decomposition_->parts.size()) {
-  TORCH_CHECK_VALUE(devices_.size() == parts_.size(), "got ", devices_.size(), " devices for ", parts_.size(),
-                    " partitions; give one each");
-  TORCH_CHECK_VALUE(dtype_ == at::kFloat || dtype_ == at::kDouble, "the dtype is ", dtype_,
-                    "; it must be float32 or float64");
+  if (devices_.size() != parts_.size()) {
+    invalid("got ", devices_.size(), " devices for ", parts_.size(), " partitions; give one each");
+  }
+  if (dtype_ != at::kFloat && dtype_ != at::kDouble) {
+    invalid("the dtype is ", dtype_, "; it must be float32 or float64");
+  }
   atoms_ = plan_atoms(*decomposition_, devices_);
   for (size_t p = 0; p < parts_.size(); ++p) {
     local_atoms_.push_back(atoms_of(decomposition_->parts[p]).to(devices_[p]));
