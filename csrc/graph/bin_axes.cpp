@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "core/error.h"
 
@@ -14,37 +13,37 @@ constexpr double most_codes = 65535;  // a shift code has 16 bits
 constexpr double bins_per_atom = 8;
 constexpr double most_bins = 1 << 27;  // copies in periodic images included, nearly
 
-/// Shortens every empty stretch to `longest`. No two atoms move apart, so those within reach of each other
-/// still are in bins that are.
-void squeeze(std::vector<double>& places, double longest) {
-  std::vector<int32_t> order(places.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return places[a] < places[b]; });
-  double before = places[order.front()], removed = 0;
-  for (const int32_t atom : order) {
-    removed += std::max(0.0, places[atom] - before - longest);
-    before = places[atom];
-    places[atom] -= removed;
-  }
+/// Layers of an axis; their number is bounded by that of the atoms.
+kernels::Squeeze layers_of(const Range& range, double longest, int64_t n_atoms) {
+  const double most_layers = std::min(64 * static_cast<double>(n_atoms) + 1024, 1048576.0);
+  const double width = std::max(longest * (1 + 1e-9), range.length() / most_layers);
+  kernels::Squeeze layers;
+  layers.n = static_cast<int32_t>(range.length() / width) + 1;
+  layers.origin = range.low;
+  layers.per_unit = 1 / width;
+  return layers;
 }
 
-std::vector<double> places_along(const Vec3& row, const Wrapped& wrapped) {
-  std::vector<double> places(wrapped.n_atoms());
-  for (int64_t atom = 0; atom < wrapped.n_atoms(); ++atom) {
-    const double* position = wrapped.positions.data() + 3 * atom;
-    places[atom] = dot(row, {position[0], position[1], position[2]});
+std::vector<double> removed_before(const std::vector<uint8_t>& occupied, double width) {
+  std::vector<double> removed(occupied.size());
+  double total = 0;
+  int64_t empty = 0;
+  for (size_t layer = 0; layer < occupied.size(); ++layer) {
+    empty = occupied[layer] ? 0 : empty + 1;
+    if (empty > 1) total += width;
+    removed[layer] = total;
   }
-  return places;
+  return removed;
 }
 
 /// Decides the number of bins along each axis; the product is capped, so that vacuum costs nothing.
 class AxisLayout {
  public:
-  AxisLayout(const Wrapped& wrapped, const Vec3& heights, double reach)
-      : heights_(heights), reach_(reach), range_(wrapped.fractional), meets_images_(wrapped.meets_images) {
+  AxisLayout(const Extent& extent, int64_t n_atoms, const Vec3& heights, double reach)
+      : heights_(heights), reach_(reach), range_(extent.fractional), meets_images_(extent.meets_images) {
     for (int k = 0; k < 3; ++k) set_range(k, range_[k]);
     const double n_codes = count_codes();
-    bin_budget_ = std::min(bins_per_atom * static_cast<double>(wrapped.n_atoms()) + 64, most_bins / n_codes);
+    bin_budget_ = std::min(bins_per_atom * static_cast<double>(n_atoms) + 64, most_bins / n_codes);
   }
 
   void set_range(int axis, const Range& range) {
@@ -101,21 +100,18 @@ class AxisLayout {
 
 }  // namespace
 
-BinLayout choose_bins(const Cell& cell, const Wrapped& wrapped, double reach) {
-  const Cell full = completed(cell);
-  const Vec3 heights = perpendicular_heights(full);
-  const auto rows = inverse(full);
-  AxisLayout layout(wrapped, heights, reach);
+BinLayout choose_bins(const Cell& cell, const Extent& extent, int64_t n_atoms, double reach,
+                      const FindOccupied& find_occupied) {
+  const Vec3 heights = perpendicular_heights(completed(cell));
+  AxisLayout layout(extent, n_atoms, heights, reach);
   BinLayout bins;
-  if (layout.has_too_many_bins()) {
-    for (int axis = 0; axis < 3; ++axis) {
-      if (wrapped.meets_images[axis]) continue;
-      auto& places = bins.squeezed[axis];
-      places = places_along(rows[axis], wrapped);
-      squeeze(places, reach / heights[axis]);
-      const auto [low, high] = std::minmax_element(places.begin(), places.end());
-      layout.set_range(axis, {*low, *high});
-    }
+  for (int axis = 0; axis < 3 && layout.has_too_many_bins(); ++axis) {
+    if (extent.meets_images[axis]) continue;
+    const Range range = extent.fractional[axis];
+    AxisLayers& layers = bins.layers[axis];
+    layers.squeeze = layers_of(range, reach / heights[axis], n_atoms);
+    layers.removed = removed_before(find_occupied(axis, layers.squeeze), 1 / layers.squeeze.per_unit);
+    layout.set_range(axis, {range.low, range.high - layers.removed.back()});
   }
   bins.axes = layout.choose();
   return bins;

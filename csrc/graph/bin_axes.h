@@ -3,10 +3,12 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "core/cell.h"
 #include "graph/wrapping.h"
+#include "kernels/device/grid.h"
 
 namespace distmlip::graph {
 
@@ -21,16 +23,26 @@ struct BinAxis {
   int32_t extent() const { return count + 2 * layers; }
 };
 
+/// Equal layers of an axis, wide enough that atoms with an empty one between them are no neighbours. What
+/// stands in `removed` moves places together such that of every empty stretch one layer is left.
+struct AxisLayers {
+  kernels::Squeeze squeeze;     // with `removed` unset
+  std::vector<double> removed;  // (n_layers)
+};
+
+/// Which layers of an axis hold atoms: (n_layers).
+using FindOccupied = std::function<std::vector<uint8_t>(int axis, const kernels::Squeeze& layers)>;
+
 struct BinLayout {
   std::array<BinAxis, 3> axes;
-  /// Fractional coordinates (n_atoms) along axes whose empty stretches were cut out; empty for the others.
-  std::array<std::vector<double>, 3> squeezed;
+  std::array<AxisLayers, 3> layers;  // of axes whose empty stretches are cut out; without layers for others
 };
 
 /// Chooses bins such that atoms within `reach` (Å) of each other are at most `layers` bins apart. Their
 /// number is bounded by the number of atoms; if vacuum would exceed that, empty stretches are cut out along
 /// axes without images. Throws std::invalid_argument if there are more periodic images within reach than can
 /// be numbered.
-BinLayout choose_bins(const Cell& cell, const Wrapped& wrapped, double reach);
+BinLayout choose_bins(const Cell& cell, const Extent& extent, int64_t n_atoms, double reach,
+                      const FindOccupied& find_occupied);
 
 }  // namespace distmlip::graph

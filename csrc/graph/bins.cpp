@@ -39,17 +39,6 @@ std::vector<Segment> segments_of(const BinAxis& axis) {
   return segments;
 }
 
-void number_shifts(Bins& bins) {
-  const auto& axes = bins.axes;
-  for (int32_t c = -axes[2].images; c <= axes[2].images; ++c) {
-    for (int32_t b = -axes[1].images; b <= axes[1].images; ++b) {
-      for (int32_t a = -axes[0].images; a <= axes[0].images; ++a) {
-        bins.shifts.insert(bins.shifts.end(), {a, b, c});
-      }
-    }
-  }
-}
-
 /// Fills Bins whose axes are known: a counting sort, then copies of whole runs of bins.
 class Sorter {
  public:
@@ -97,8 +86,9 @@ class Sorter {
       int32_t index[3];
       for (int k = 0; k < 3; ++k) {
         const BinAxis& axis = bins_.axes[k];
-        const auto& squeezed = layout.squeezed[k];
-        const double place = squeezed.empty() ? dot(rows[k], {at[0], at[1], at[2]}) : squeezed[atom];
+        const AxisLayers& layers = layout.layers[k];
+        double place = dot(rows[k], {at[0], at[1], at[2]});
+        if (!layers.removed.empty()) place -= layers.removed[layers.squeeze.layer(place)];
         index[k] =
             static_cast<int32_t>(std::clamp((place - axis.origin) * axis.per_unit, 0.0, axis.count - 1.0));
       }
@@ -251,22 +241,52 @@ class Sorter {
   Buffer<int32_t> first_rank_;    // (n_real + 1)
 };
 
+std::vector<uint8_t> occupied_layers(const Cell& cell, const Wrapped& wrapped, int axis,
+                                     const kernels::Squeeze& layers) {
+  const Vec3 row = inverse(completed(cell))[axis];
+  std::vector<uint8_t> occupied(layers.n, 0);
+  for (int64_t atom = 0; atom < wrapped.n_atoms(); ++atom) {
+    const double* at = wrapped.positions.data() + 3 * atom;
+    occupied[layers.layer(dot(row, {at[0], at[1], at[2]}))] = 1;
+  }
+  return occupied;
+}
+
 }  // namespace
+
+Reach reach_of(const Extent& extent, double radius) {
+  const double margin = rounding_margin(extent, radius);
+  const double outer = radius + margin, inner = radius - margin;
+  Reach reach{outer, {}};
+  reach.limits.outer = static_cast<float>(outer * outer * (1 + 1e-6));
+  reach.limits.inner = inner > 0 ? static_cast<float>(inner * inner * (1 - 1e-6)) : 0.0f;
+  return reach;
+}
+
+std::vector<int32_t> numbered_shifts(const std::array<BinAxis, 3>& axes) {
+  std::vector<int32_t> shifts;
+  for (int32_t c = -axes[2].images; c <= axes[2].images; ++c) {
+    for (int32_t b = -axes[1].images; b <= axes[1].images; ++b) {
+      for (int32_t a = -axes[0].images; a <= axes[0].images; ++a) shifts.insert(shifts.end(), {a, b, c});
+    }
+  }
+  return shifts;
+}
 
 Bins sort_into_bins(const Cell& cell, const Wrapped& wrapped, double radius, int n_threads) {
   Bins bins;
   if (wrapped.n_atoms() == 0) {
     bins.begin = {0, 0};
-    number_shifts(bins);
+    bins.shifts = numbered_shifts(bins.axes);
     return bins;
   }
-  const double margin = rounding_margin(wrapped, radius);
-  const double outer = radius + margin, inner = radius - margin;
-  const BinLayout layout = choose_bins(cell, wrapped, outer);
+  const Reach reach = reach_of(wrapped, radius);
+  const BinLayout layout = choose_bins(
+      cell, wrapped, wrapped.n_atoms(), reach.outer,
+      [&](int axis, const kernels::Squeeze& layers) { return occupied_layers(cell, wrapped, axis, layers); });
   bins.axes = layout.axes;
-  bins.limits.outer = static_cast<float>(outer * outer * (1 + 1e-6));
-  bins.limits.inner = inner > 0 ? static_cast<float>(inner * inner * (1 - 1e-6)) : 0.0f;
-  number_shifts(bins);
+  bins.limits = reach.limits;
+  bins.shifts = numbered_shifts(bins.axes);
   Sorter(bins, cell, wrapped, n_threads).sort(layout);
   return bins;
 }

@@ -38,6 +38,16 @@ struct Bins {
   kernels::Slots slots() const { return {x.data(), y.data(), z.data(), rank.data(), shift_code.data()}; }
 };
 
+/// How far a search for pairs within a radius looks, and what float32 tells about distances.
+struct Reach {
+  double outer;  // Å, the radius and a margin for rounding
+  kernels::SquaredLimits limits;
+};
+Reach reach_of(const Extent& extent, double radius);
+
+/// The shifts of all codes: (n_codes, 3).
+std::vector<int32_t> numbered_shifts(const std::array<BinAxis, 3>& axes);
+
 /// Sorts atoms for a search of all pairs within `radius` (Å, > 0), the one that they were wrapped for.
 /// Throws std::invalid_argument if the cell is so thin that there are more periodic images than a shift code
 /// can number.

@@ -11,11 +11,6 @@
 namespace distmlip::graph {
 namespace {
 
-constexpr double farthest_allowed = 1e9;  // Å, and cells: further out float64 resolves no cutoff usefully
-
-/// Along every periodic axis, which of so many equal shares of the cell hold atoms.
-constexpr int32_t n_shares = 4096;
-
 constexpr Range nothing = {std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()};
 
 void include(Range& range, double value) {
@@ -27,7 +22,7 @@ void include(Range& range, double value) {
 struct Seen {
   std::array<Range, 3> cartesian{nothing, nothing, nothing}, fractional{nothing, nothing, nothing};
   double farthest = 0;
-  std::array<std::vector<char>, 3> occupied;
+  std::array<Occupied, 3> occupied{};
 };
 
 class Wrapper {
@@ -39,24 +34,14 @@ class Wrapper {
         n_threads_(threads_for(n_atoms, n_threads)),
         rows_(inverse(completed(cell))),
         seen_(n_threads_) {
-    for (Seen& seen : seen_) {
-      for (int axis = 0; axis < 3; ++axis) seen.occupied[axis].assign(cell.periodic[axis] ? n_shares : 0, 0);
-    }
     out_.counts.resize(3 * n_atoms);
     out_.positions.resize(3 * n_atoms);
-    out_.meets_images = cell.periodic;
   }
 
   Wrapped run(double radius) {
     in_parallel([&](int64_t atom, Seen& seen) { place(atom, seen); });
     summarise();
-    const Vec3 heights = perpendicular_heights(completed(cell_));
-    const double reach =
-        radius + 2 * rounding_margin(out_, radius);  // also if the ranges grow to twice as much
-    std::array<double, 3> start{};
-    for (int axis = 0; axis < 3; ++axis) {
-      if (cell_.periodic[axis]) start[axis] = end_of_vacuum(axis, reach / heights[axis]);
-    }
+    const auto start = first_shares(cell_, occupied(), radius, out_);
     if (start[0] > 0 || start[1] > 0 || start[2] > 0) {
       for (Seen& seen : seen_) seen.cartesian = seen.fractional = {nothing, nothing, nothing};
       in_parallel([&](int64_t atom, Seen& seen) { lift(atom, start, seen); });
@@ -87,16 +72,13 @@ class Wrapper {
   void place(int64_t atom, Seen& seen) {
     const Vec3 position{given_[3 * atom], given_[3 * atom + 1], given_[3 * atom + 2]};
     for (int k = 0; k < 3; ++k) {
-      if (!(std::abs(position[k]) <= farthest_allowed)) refuse(atom, position);
+      if (!(std::abs(position[k]) <= farthest_allowed)) refuse_position(cell_, atom, position);
       seen.farthest = std::max(seen.farthest, std::abs(position[k]));
     }
     int32_t* counts = out_.counts.data() + 3 * atom;
     for (int k = 0; k < 3; ++k) {
       const double cells = cell_.periodic[k] ? std::floor(dot(rows_[k], position)) : 0;
-      if (!(std::abs(cells) <= farthest_allowed)) {
-        invalid("atom ", atom, " is ", cells, " cells away from the origin; at most ", farthest_allowed,
-                " are supported: wrap the atoms into the cell");
-      }
+      if (!(std::abs(cells) <= farthest_allowed)) refuse_position(cell_, atom, position);
       counts[k] = static_cast<int32_t>(cells);
     }
     const Vec3 fractional = settle(atom, position, seen);
@@ -106,11 +88,11 @@ class Wrapper {
   }
 
   /// Moves an atom that lies before the start of the cell to its end.
-  void lift(int64_t atom, const std::array<double, 3>& start, Seen& seen) {
+  void lift(int64_t atom, const std::array<int32_t, 3>& start, Seen& seen) {
     const double* at = out_.positions.data() + 3 * atom;
     const Vec3 position{at[0], at[1], at[2]};
     for (int axis = 0; axis < 3; ++axis) {
-      const bool before = share_of(dot(rows_[axis], position)) < start[axis] * n_shares;
+      const bool before = share_of(dot(rows_[axis], position)) < start[axis];
       if (start[axis] > 0 && before) --out_.counts[3 * atom + axis];
     }
     settle(atom, {given_[3 * atom], given_[3 * atom + 1], given_[3 * atom + 2]}, seen);
@@ -132,24 +114,14 @@ class Wrapper {
     return fractional;
   }
 
-  /// Where the longest empty stretch along the axis ends, as a fraction of the cell; 0 if it ends where the
-  /// cell does. If it is longer than `reach`, no atom meets an image.
-  double end_of_vacuum(int axis, double reach) {
-    std::vector<char> occupied(n_shares, 0);
+  std::array<Occupied, 3> occupied() const {
+    std::array<Occupied, 3> all{};
     for (const Seen& seen : seen_) {
-      for (int32_t k = 0; k < n_shares; ++k) occupied[k] |= seen.occupied[axis][k];
-    }
-    int32_t longest = 0, end = 0, run = 0;
-    for (int32_t k = 0; k < 2 * n_shares; ++k) {  // twice around, for a stretch across the end
-      run = occupied[k % n_shares] ? 0 : run + 1;
-      if (run > longest) {
-        longest = run;
-        end = k + 1;
+      for (int axis = 0; axis < 3; ++axis) {
+        for (int32_t k = 0; k < n_shares; ++k) all[axis][k] |= seen.occupied[axis][k];
       }
     }
-    if (!(longest > reach * n_shares + 1)) return 0;
-    out_.meets_images[axis] = false;
-    return static_cast<double>(end % n_shares) / n_shares;
+    return all;
   }
 
   static int32_t share_of(double fractional) {
@@ -172,12 +144,6 @@ class Wrapper {
     }
   }
 
-  [[noreturn]] static void refuse(int64_t atom, const Vec3& position) {
-    invalid("atom ", atom, " is at (", position[0], ", ", position[1], ", ", position[2],
-            ") Å; coordinates must be finite and at most ", farthest_allowed,
-            " Å from the origin: check where the structure comes from");
-  }
-
   const Cell& cell_;
   const double* given_;
   int64_t n_atoms_;
@@ -187,7 +153,53 @@ class Wrapper {
   Wrapped out_;
 };
 
+/// Where the longest empty stretch ends, if it is longer than `reach` (of the cell); else -1.
+int32_t end_of_vacuum(const Occupied& occupied, double reach) {
+  int32_t longest = 0, end = 0, run = 0;
+  for (int32_t k = 0; k < 2 * n_shares; ++k) {  // twice around, for a stretch across the end
+    run = occupied[k % n_shares] ? 0 : run + 1;
+    if (run > longest) {
+      longest = run;
+      end = k + 1;
+    }
+  }
+  return longest > reach * n_shares + 1 ? end % n_shares : -1;
+}
+
 }  // namespace
+
+void refuse_position(const Cell& cell, int64_t atom, const Vec3& position) {
+  for (const double x : position) {
+    if (std::abs(x) <= farthest_allowed) continue;
+    invalid("atom ", atom, " is at (", position[0], ", ", position[1], ", ", position[2],
+            ") Å; coordinates must be finite and at most ", farthest_allowed,
+            " Å from the origin: check where the structure comes from");
+  }
+  double most = 0;
+  const auto rows = inverse(completed(cell));
+  for (int axis = 0; axis < 3; ++axis) {
+    const double cells = cell.periodic[axis] ? std::floor(dot(rows[axis], position)) : 0;
+    if (std::abs(cells) > std::abs(most)) most = cells;
+  }
+  invalid("atom ", atom, " is ", most, " cells away from the origin; at most ", farthest_allowed,
+          " are supported: wrap the atoms into the cell");
+}
+
+std::array<int32_t, 3> first_shares(const Cell& cell, const std::array<Occupied, 3>& occupied, double radius,
+                                    Extent& extent) {
+  const Vec3 heights = perpendicular_heights(completed(cell));
+  const double reach =
+      radius + 2 * rounding_margin(extent, radius);  // also if the ranges grow to twice as much
+  std::array<int32_t, 3> first{};
+  extent.meets_images = cell.periodic;
+  for (int axis = 0; axis < 3; ++axis) {
+    if (!cell.periodic[axis]) continue;
+    const int32_t end = end_of_vacuum(occupied[axis], reach / heights[axis]);
+    extent.meets_images[axis] = end < 0;
+    first[axis] = std::max(end, 0);
+  }
+  return first;
+}
 
 Wrapped wrap(const Cell& cell, const double* positions, int64_t n_atoms, double radius, int n_threads) {
   constexpr int64_t most_atoms = std::numeric_limits<int32_t>::max();
@@ -196,11 +208,11 @@ Wrapped wrap(const Cell& cell, const double* positions, int64_t n_atoms, double 
   return Wrapper(cell, positions, n_atoms, n_threads).run(radius);
 }
 
-double rounding_margin(const Wrapped& wrapped, double radius) {
+double rounding_margin(const Extent& extent, double radius) {
   double largest = radius;
-  for (const Range& range : wrapped.cartesian) largest = std::max(largest, range.length());
+  for (const Range& range : extent.cartesian) largest = std::max(largest, range.length());
   // Two atoms and a shift are each rounded to float32, relative to the middle of the range.
-  return std::ldexp(largest + radius, -20) + std::ldexp(wrapped.farthest, -46);
+  return std::ldexp(largest + radius, -20) + std::ldexp(extent.farthest, -46);
 }
 
 void subtract_wrap(const Cell& cell, const int32_t* wrap, const double* positions, int64_t n_atoms,
