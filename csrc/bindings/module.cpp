@@ -30,4 +30,5 @@ PYBIND11_MODULE(_core, module) {
   pybind11::register_local_exception_translator(&translate);
   distmlip::bindings::bind_partition(module);
   distmlip::bindings::bind_executor(module);
+  distmlip::bindings::bind_device(module);
 }

@@ -26,13 +26,8 @@ struct EdgeForces {
 };
 
 /// For every edge with gradient g: forces[receiver] += g, forces[sender] -= g, and its virial is minus the
-/// symmetrised vector ⊗ g.
+/// symmetrised vector ⊗ g. On a device: device_kernels.h.
 template <class Real>
 void accumulate_forces(const EdgeGradients<Real>& edges, const EdgeForces& out);
-
-/// The same on a CUDA device; all pointers are device memory, `stream` is a cudaStream_t. The order of
-/// additions is not fixed. Throws std::runtime_error if the launch fails. Present in a CUDA build only.
-template <class Real>
-void accumulate_forces_cuda(const EdgeGradients<Real>& edges, const EdgeForces& out, void* stream);
 
 }  // namespace distmlip::kernels

@@ -53,14 +53,6 @@ int threads_for(const Request& request) {
   return static_cast<int>(std::min<int64_t>(wanted, 1 + request.n_atoms / atoms_per_thread));
 }
 
-/// A little more than necessary, for the rounding of distances and displacements: what is too long is
-/// dropped at every step.
-double squared_limit_of_candidates(const Request& request, double farthest) {
-  const double radius = request.cutoff + request.skin;
-  const double reach = radius * (1 + 1e-12) + std::ldexp(farthest, -48);
-  return reach * reach;
-}
-
 Decomposition frozen(const Request& request) {
   Decomposition result;
   result.n_atoms = request.n_atoms;
@@ -192,6 +184,11 @@ void build_parts(const GraphInput& input, int n_threads, Decomposition& result) 
 
 }  // namespace
 
+double squared_limit_of_candidates(double radius, double farthest) {
+  const double reach = radius * (1 + 1e-12) + std::ldexp(farthest, -48);
+  return reach * reach;
+}
+
 Decomposition decompose(const Request& request) {
   check(request);
   Decomposition result = frozen(request);
@@ -202,7 +199,7 @@ Decomposition decompose(const Request& request) {
   result.shifts = bins.shifts;
   number_wraps(wrapped.counts.data(), result);
   const graph::EdgeRule rule(request.cell, request.positions, wrapped, bins,
-                             squared_limit_of_candidates(request, wrapped.farthest));
+                             squared_limit_of_candidates(radius, wrapped.farthest));
   const auto owner = choose_owners(request, bins, rule, n_threads, result);
   result.owner.resize(request.n_atoms);
   for (int64_t rank = 0; rank < request.n_atoms; ++rank) result.owner[bins.order[rank]] = owner[rank];

@@ -48,6 +48,11 @@ struct Decomposition {
   int64_t n_codes() const { return static_cast<int64_t>(shifts.size()) / 3; }
 };
 
+/// Candidates are shorter, Å^2. A little more than necessary, for the rounding of distances and
+/// displacements: what is too long is dropped at every step. radius: cutoff and skin; farthest: largest
+/// coordinate; Å.
+double squared_limit_of_candidates(double radius, double farthest);
+
 /// Cuts the system and builds every partition's local graph and plans, partitions in parallel. A system
 /// without atoms gives empty partitions.
 /// Throws std::invalid_argument if the request makes no sense or is too large to be numbered.

@@ -1,0 +1,45 @@
+#include "executor/device.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "core/error.h"
+
+namespace distmlip::executor {
+namespace {
+
+/// Frees a tensor's memory when the last pointer to it is gone.
+struct Holder {
+  at::Tensor bytes;
+  void operator()(void*) { bytes.reset(); }
+};
+
+}  // namespace
+
+std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
+  kernels::Device target;
+  target.allocate = [device](size_t bytes) {
+    const auto options = at::TensorOptions().device(device).dtype(at::kByte);
+    at::Tensor tensor = at::empty(static_cast<int64_t>(bytes), options);
+    void* data = tensor.mutable_data_ptr();
+    return std::shared_ptr<void>(data, Holder{std::move(tensor)});
+  };
+  if (device.is_cpu()) {
+    return kernels::host_kernels(target);
+  }
+  if (!device.is_cuda()) {
+    invalid("the device is ", device.str(), "; graphs are made on the CPU and on CUDA devices");
+  }
+  const c10::Stream stream = c10::impl::VirtualGuardImpl(device.type()).getStream(device);
+  target.index = stream.device_index();
+  target.stream = stream.native_handle();
+  return kernels::cuda_kernels(target);
+}
+
+at::Tensor tensor_of(const std::shared_ptr<void>& memory, int64_t size, at::ScalarType dtype) {
+  const auto* holder = std::get_deleter<Holder>(memory);
+  TORCH_INTERNAL_ASSERT(holder != nullptr, "an array of other memory than torch's");
+  return holder->bytes.view(dtype).narrow(0, 0, size);
+}
+
+}  // namespace distmlip::executor

@@ -1,0 +1,26 @@
+// A device of torch for the algorithms of kernels/: its memory and its stream.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/DeviceGuard.h>
+
+#include <memory>
+
+#include "kernels/device_kernels.h"
+
+namespace distmlip::executor {
+
+/// The algorithms on a device, in memory of torch's allocator and on the stream that is current now; so
+/// whatever torch does on that stream follows in order. The device must be current while they are called.
+/// Throws std::invalid_argument for anything but a CPU, and CUDA devices in a build that has CUDA kernels.
+std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device);
+
+/// The elements of an array that such kernels returned. They share its memory.
+at::Tensor tensor_of(const std::shared_ptr<void>& memory, int64_t size, at::ScalarType dtype);
+
+template <class T>
+at::Tensor tensor_of(const kernels::Array<T>& array) {
+  return tensor_of(array.memory, array.size, c10::CppTypeToScalarType<T>::value);
+}
+
+}  // namespace distmlip::executor
