@@ -181,7 +181,7 @@ def distmlip_angles(
         )
         counts = {"n_pairs": 0, "n_angles": 0}
         for p in range(n_partitions):
-            graph = cut.step(p, atoms.positions)
+            graph = cut.step(p, atoms.positions, n_threads=threads)
             counts["n_pairs"] += len(graph["senders"])
             counts["n_angles"] += len(graph["angles"])
         return counts

@@ -16,7 +16,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.geometry import complete_cell
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from matscipy.neighbours import neighbour_list as matscipy_neighbour_list
 from support import odd_input
@@ -48,7 +48,8 @@ def decompose(atoms: Atoms, cutoff: float, count: int, **options: Any) -> core.D
 def displaced(atoms: Atoms, distance: float, seed: int = 0) -> np.ndarray:
     """(n_atoms, 3) positions, each moved by just less than the distance in some direction."""
     moves = np.random.default_rng(seed).normal(size=(len(atoms), 3))
-    moves *= distance * (1 - 1e-6) / np.linalg.norm(moves, axis=1, keepdims=True)
+    rounding = 4 * np.spacing(np.abs(atoms.positions).max(initial=0.0))
+    moves *= max(0.0, distance * (1 - 1e-6) - rounding) / np.linalg.norm(moves, axis=1, keepdims=True)
     return np.asarray(atoms.positions + moves)
 
 
@@ -86,8 +87,11 @@ def random_cases(draw: st.DrawFn) -> Case:
     """Often with a cutoff that is the distance of a pair, or next to it."""
     atoms = draw(hard_structures())
     cutoff = draw(st.floats(0.3, 5.0))
-    rows = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
-    heights = 1 / np.linalg.norm(np.linalg.inv(complete_cell(rows)), axis=0)
+    cell = complete_cell(np.where(atoms.pbc[:, None], atoms.cell.array, 0.0))
+    assume(
+        abs(np.linalg.det(cell)) > 1e-8 * np.prod(np.linalg.norm(cell, axis=1))
+    )  # flatter ones are refused
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     assume(np.prod(np.where(atoms.pbc, 2 * cutoff / heights + 3, 1)) < 10_000)
     edges = edges_within(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
     assume(len(edges) < 3000)
@@ -114,6 +118,24 @@ def test_decompositions_of_random_cases(case: Case, count: int, skin: float, see
     cut = decompose(case.atoms, case.cutoff, count, skin=skin, bond_cutoff=0.6 * case.cutoff)
     check_decomposition(case.atoms, cut)
     check_decomposition(case.atoms, cut, displaced(case.atoms, skin / 2, seed))
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000)
+@given(
+    random_cases(),
+    st.integers(1, 20),
+    st.sampled_from(["auto", "slab", "bisection"]),
+    st.sampled_from([0.0, 0.0, 0.01, 0.3, 2.0]),
+    st.integers(0, 1000),
+)
+def test_many_random_cases(case: Case, count: int, method: str, skin: float, seed: int) -> None:
+    check_neighbor_list(case.atoms, case.cutoff)
+    options = {"skin": skin, "bond_cutoff": 0.6 * case.cutoff, "method": method}
+    cut = decompose(case.atoms, case.cutoff, count, **options)
+    check_decomposition(case.atoms, cut)
+    if skin > 0:
+        check_decomposition(case.atoms, cut, displaced(case.atoms, skin / 2, seed))
 
 
 # --- results that are known without a search ---------------------------------------------------------------
@@ -341,23 +363,85 @@ def test_huge_weights_balance_as_small_ones_do() -> None:
 # --- reuse -------------------------------------------------------------------------------------------------
 
 
+def distant_pairs(lengths: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (2 n, 3) of pairs with these lengths, far from each other in a box of 72 Å, and the unit
+    vectors (2 n, 3) from each atom to the other one of its pair."""
+    rng = np.random.default_rng(seed)
+    centres = np.array(list(itertools.product(range(4), repeat=3)))[: len(lengths)] * 18.0
+    centres += rng.random(centres.shape)
+    towards = rng.normal(size=centres.shape)
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    positions = np.stack([centres, centres + towards * lengths[:, None]], axis=1)
+    return positions.reshape(-1, 3), np.stack([towards, -towards], axis=1).reshape(-1, 3)
+
+
 @pytest.mark.parametrize("cutoff", [2.0, 3.3])
 @pytest.mark.parametrize("skin", [0.01, 0.4, 3.0])
 @pytest.mark.parametrize("pbc", [OPEN, PERIODIC], ids=str)
 def test_pairs_may_close_in_by_the_whole_skin(cutoff: float, skin: float, pbc: tuple[bool, ...]) -> None:
-    """Pairs that are as far apart as candidates can be, or a little less, move towards each other."""
-    rng = np.random.default_rng(0)
-    centres = np.array(list(itertools.product(range(4), repeat=3))) * 18.0 + rng.random((64, 3))
-    directions = rng.normal(size=(64, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    lengths = (cutoff + skin) * (1 - rng.choice([1e-15, 1e-12, 1e-9, 1e-6, 1e-3], size=(64, 1)))
-    positions = np.stack([centres, centres + directions * lengths], axis=1).reshape(-1, 3)
+    """Pairs that are as far apart as candidates can be, or nearly, move towards each other."""
+    gaps = np.random.default_rng(1).choice([-1e-15, 0.0, 1e-16, 1e-15, 1e-12, 1e-9, 1e-6, 1e-3], size=64)
+    positions, towards = distant_pairs((cutoff + skin) * (1 - gaps), seed=0)
     atoms = hydrogens(positions, 72.0, pbc)
     cut = decompose(atoms, cutoff, 6, skin=skin, bond_cutoff=cutoff)
-    steps = np.stack([directions, -directions], axis=1).reshape(-1, 3) * (0.5 * skin * (1 - 1e-12))
-    graphs = check_decomposition(atoms, cut, positions + steps)
-    assert sum(len(graph["senders"]) for graph in graphs) > 64
     assert sum(len(graph["senders"]) for graph in check_decomposition(atoms, cut)) == 0
+    for shortfall in (0.0, 1e-16, 1e-15, 1e-14, 1e-12, 1e-10):
+        moved = positions + towards * (0.5 * skin * (1 - shortfall) - 1e-14 * (shortfall > 0))
+        if cut.still_valid(moved, atoms.cell.array, atoms.pbc):
+            graphs = check_decomposition(atoms, cut, moved)
+            assert sum(len(graph["senders"]) for graph in graphs) > 30
+            return
+    raise AssertionError("half the skin is too far")
+
+
+DEFORMATIONS = {
+    "compression": -np.eye(3),
+    "expansion": np.eye(3),
+    "compression along x": np.diag([-1.0, 0.0, 0.0]),
+    "shear": np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -0.5], [0.0, 0.0, 0.0]]),
+    "rotation": np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]),
+    "all at once": np.array([[-0.4, 0.7, 0.1], [-0.6, 0.3, 0.2], [0.5, -0.3, -0.9]]),
+}
+
+
+def largest_valid(is_valid: Callable[[float], bool]) -> float:
+    """The largest number in [0, 1] at which something is valid that is so at 0."""
+    low, high = 0.0, 1.0
+    if is_valid(high):
+        return high
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if is_valid(middle) else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize("deformation", DEFORMATIONS.values(), ids=DEFORMATIONS)
+@pytest.mark.parametrize("pbc", [PERIODIC, (True, True, False), (False, False, True)], ids=str)
+@pytest.mark.parametrize("approach", [0.0, 0.6, 1.0])
+def test_deformed_cells_as_far_as_they_are_valid(
+    deformation: np.ndarray, pbc: tuple[bool, ...], approach: float
+) -> None:
+    """The cell deforms, atoms with it, and the atoms of pairs approach each other in addition."""
+    cutoff, skin = 3.0, 0.6
+    positions, towards = distant_pairs(np.linspace(cutoff, cutoff + skin * (1 + 1e-12), 64), seed=2)
+    atoms = hydrogens(positions + 1e3 * (1 - approach), np.diag([72.0] * 3) + SKEWED, pbc)
+    cut = decompose(atoms, cutoff, 5, skin=skin, bond_cutoff=0.9 * cutoff)
+    inverse = np.linalg.pinv(np.where(atoms.pbc[:, None], atoms.cell.array, 0.0))
+
+    def deformed(amount: float) -> tuple[np.ndarray, np.ndarray]:
+        cell = atoms.cell.array @ (np.eye(3) + 0.3 * amount * deformation)
+        rows = np.where(atoms.pbc[:, None], cell - atoms.cell.array, 0.0)
+        moved = atoms.positions + (atoms.positions @ inverse) @ rows
+        return moved + towards * (0.5 * approach * skin * amount), cell
+
+    def is_valid(amount: float) -> bool:
+        return bool(cut.still_valid(*deformed(amount), atoms.pbc))
+
+    amount = largest_valid(is_valid)
+    assert amount > 0.01
+    for share in (1.0, 0.5):
+        if is_valid(share * amount):
+            check_decomposition(atoms, cut, *deformed(share * amount))
 
 
 def test_moving_across_faces_needs_no_rebuild() -> None:
@@ -427,12 +511,15 @@ each_larger = pytest.mark.parametrize("atoms", LARGER.values(), ids=LARGER)
 @each_larger
 @pytest.mark.parametrize("count", [1, 6])
 def test_number_of_threads_changes_no_bit(atoms: Atoms, count: int) -> None:
-    moved = displaced(atoms, 0.2)
-    options = {"bond_cutoff": 3.0, "skin": 0.4}
-    alone = arrays_of(decompose(atoms, 4.0, count, n_threads=1, **options), moved)
+    def arrays(n_threads: int) -> dict[str, np.ndarray]:
+        cut = decompose(atoms, 4.0, count, n_threads=n_threads, bond_cutoff=3.0, skin=0.4)
+        return arrays_of(cut, displaced(atoms, 0.2), n_threads) | core.neighbor_list(
+            "ijdDS", atoms.positions, atoms.cell.array, atoms.pbc, 4.0, False, n_threads
+        )
+
+    alone = arrays(1)
     for n_threads in (2, 7):
-        several = arrays_of(decompose(atoms, 4.0, count, n_threads=n_threads, **options), moved)
-        assert_same_arrays(several, alone)
+        assert_same_arrays(arrays(n_threads), alone)
 
 
 @pytest.mark.parametrize("n_threads", [-1, 0, 2, 7, 1000])
@@ -462,7 +549,7 @@ def test_callers_in_several_threads_do_not_disturb_each_other() -> None:
             done.result(timeout=120)
 
 
-LEVELS = list(getattr(core, "simd_levels", []))
+LEVELS = core.simd_levels
 
 
 @pytest.fixture

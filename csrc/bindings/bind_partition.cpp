@@ -39,17 +39,22 @@ Cell cell_from(const Doubles& vectors, const std::array<bool, 3>& periodic) {
   return cell;
 }
 
-/// A new array in memory that will be used again when the array is gone: touching fresh pages would cost
-/// more than finding the neighbours.
+/// An array that owns the buffer. Its memory will be used again when the array is gone: touching fresh pages
+/// would cost more than finding the neighbours.
 template <class Value>
-py::array_t<Value> new_array(const Shape& shape) {
-  py::ssize_t size = 1;
-  for (const py::ssize_t length : shape) size *= length;
-  auto buffer = std::make_unique<Buffer<Value>>(size);
+py::array_t<Value> owning(Buffer<Value>&& values, const Shape& shape) {
+  auto buffer = std::make_unique<Buffer<Value>>(std::move(values));
   Value* data = buffer->data();
   const py::capsule owner(buffer.get(), [](void* memory) { delete static_cast<Buffer<Value>*>(memory); });
   buffer.release();
   return py::array_t<Value>(shape, data, owner);
+}
+
+template <class Value>
+py::array_t<Value> new_array(const Shape& shape) {
+  py::ssize_t size = 1;
+  for (const py::ssize_t length : shape) size *= length;
+  return owning(Buffer<Value>(size), shape);
 }
 
 /// A new array that owns a copy.
@@ -159,37 +164,35 @@ py::tuple arrays_of(const partition::RowGroups& groups) {
 }
 
 /// (n_edges, 3) the shift of each edge between atoms where they are, not where they were wrapped to.
-py::array_t<int64_t> shifts_of(const Decomposition& decomposition, const partition::LocalGraph& local,
-                               const partition::StepGraph& graph, const int64_t* receivers) {
-  py::array_t<int64_t> shifts(Shape{graph.n_edges, 3});
-  const auto wrap = [&](int64_t row, int k) {
-    return decomposition.wraps[3 * decomposition.wrap_index[local.global(row)] + k];
+Buffer<int64_t> shifts_of(const Decomposition& decomposition, const partition::LocalGraph& local,
+                          const partition::StepGraph& graph, const int64_t* receivers) {
+  Buffer<int64_t> shifts(3 * graph.n_edges);
+  const auto wrap = [&](int64_t row) {
+    return decomposition.wraps.data() + 3 * decomposition.wrap_index[local.global(row)];
   };
   for (int64_t edge = 0; edge < graph.n_edges; ++edge) {
-    const int32_t candidate = graph.edges.candidate[edge];
-    const int64_t code = local.shift_code[candidate];
-    for (int k = 0; k < 3; ++k) {
-      shifts.mutable_at(edge, k) =
-          decomposition.shifts[3 * code + k] - wrap(local.sender[candidate], k) + wrap(receivers[edge], k);
-    }
+    const int32_t candidate = graph.candidate[edge];
+    const int32_t* coded =
+        decomposition.shifts.data() + 3 * static_cast<int64_t>(local.shift_code[candidate]);
+    const int32_t *sender = wrap(local.sender[candidate]), *receiver = wrap(receivers[edge]);
+    for (int k = 0; k < 3; ++k) shifts[3 * edge + k] = coded[k] - sender[k] + receiver[k];
   }
   return shifts;
 }
 
 void add_bonds(const Decomposition& decomposition, int partition, const partition::StepGraph& graph,
                const int64_t* senders, py::dict& out) {
-  py::array_t<int64_t> edge_bond(graph.n_edges), bond_edge(graph.n_bonds), angles(Shape{graph.n_angles, 2});
-  const partition::BondArrays arrays{edge_bond.mutable_data(), bond_edge.mutable_data(),
-                                     angles.mutable_data()};
+  Buffer<int64_t> edge_bond(graph.n_edges), bond_edge(graph.n_bonds), angles(2 * graph.n_angles);
   {
     const py::gil_scoped_release release;
-    partition::write_bonds(decomposition, partition, graph, senders, arrays);
+    partition::write_bonds(decomposition, partition, graph, senders,
+                           {edge_bond.data(), bond_edge.data(), angles.data()});
   }
-  const int64_t n_short = graph.edges.short_begin.back();
-  out["edge_bond"] = edge_bond;
-  out["bond_edge"] = bond_edge;
-  out["short_edges"] = copied<int64_t>(graph.edges.short_edge.data(), {n_short});
-  out["angles"] = angles;
+  const int64_t n_short = graph.short_begin.back();
+  out["edge_bond"] = owning(std::move(edge_bond), {graph.n_edges});
+  out["bond_edge"] = owning(std::move(bond_edge), {graph.n_bonds});
+  out["short_edges"] = copied<int64_t>(graph.short_edge.data(), {n_short});
+  out["angles"] = owning(std::move(angles), {graph.n_angles, 2});
   out["cut_edges"] = indices(graph.cut_edge);
   out["cut_groups"] = arrays_of(graph.cut_groups);
 }
@@ -202,24 +205,21 @@ py::dict step(const Decomposition& decomposition, int partition, const Doubles& 
   const Cell now = cell ? cell_from(*cell, decomposition.cell.periodic) : decomposition.cell;
   const partition::Snapshot snapshot(decomposition, data, now);
   partition::StepGraph graph;
+  const int64_t room = partition::edge_room(local, n_threads);
+  Buffer<int64_t> senders(room), receivers(room), shifts;
+  Buffer<double> vectors(3 * room);
   {
     const py::gil_scoped_release release;
-    partition::find_edges(snapshot, partition, n_threads, graph);
-  }
-  py::array_t<int64_t> senders(graph.n_edges), receivers(graph.n_edges);
-  py::array_t<double> vectors(Shape{graph.n_edges, 3});
-  const kernels::EdgeArrays<double> arrays{senders.mutable_data(), receivers.mutable_data(),
-                                           vectors.mutable_data()};
-  {
-    const py::gil_scoped_release release;
-    partition::write_edges(snapshot, partition, n_threads, graph, arrays);
+    partition::write_edges<double>(snapshot, partition, n_threads, /*with_candidates=*/true,
+                                   {senders.data(), receivers.data(), vectors.data()}, graph);
+    shifts = shifts_of(decomposition, local, graph, receivers.data());
   }
   py::dict out;
-  out["senders"] = senders;
-  out["receivers"] = receivers;
-  out["vectors"] = vectors;
-  out["shifts"] = shifts_of(decomposition, local, graph, receivers.data());
   if (decomposition.has_bonds()) add_bonds(decomposition, partition, graph, senders.data(), out);
+  out["senders"] = owning(std::move(senders), {graph.n_edges});
+  out["receivers"] = owning(std::move(receivers), {graph.n_edges});
+  out["vectors"] = owning(std::move(vectors), {graph.n_edges, 3});
+  out["shifts"] = owning(std::move(shifts), {graph.n_edges, 3});
   return out;
 }
 

@@ -12,15 +12,16 @@
 namespace distmlip::executor {
 namespace {
 
-using kernels::n_virial;
 using partition::LocalGraph;
-using Virial = std::array<double, n_virial>;
+
+/// Numbers of a row: see kernels::EdgeForces.
+constexpr int64_t force_width = 4, virial_width = 12;
 
 /// What the edges of one partition give to its local rows.
 struct LocalForces {
-  Buffer<double> forces;   // (n_local, 3)
-  Buffer<double> virials;  // (n_local, n_virial), or nothing
-  Virial virial{};
+  Buffer<double> forces;   // (n_local, force_width)
+  Buffer<double> virials;  // (n_local, virial_width), or nothing
+  std::array<double, virial_width> virial{};
 };
 
 template <class Real>
@@ -30,8 +31,8 @@ void accumulate(const partition::StepGraph& graph, int64_t n_owned, const LocalT
   const at::Tensor vectors = tensors.vectors.cpu();
   const at::Tensor on_host = gradients.to(at::kCPU, c10::CppTypeToScalarType<Real>::value).contiguous();
   kernels::accumulate_forces<Real>(
-      {n_owned, graph.edges.row_begin.data(), senders.const_data_ptr<int64_t>(),
-       vectors.const_data_ptr<Real>(), on_host.const_data_ptr<Real>()},
+      {n_owned, graph.row_begin.data(), senders.const_data_ptr<int64_t>(), vectors.const_data_ptr<Real>(),
+       on_host.const_data_ptr<Real>()},
       {local.forces.data(), local.virial.data(), local.virials.empty() ? nullptr : local.virials.data()});
 }
 
@@ -58,9 +59,13 @@ void fold(const std::vector<LocalGraph>& parts, size_t p, int64_t width, Rows ro
   }
 }
 
-void write_matrix(const double* v, double* matrix) {
-  const std::array<double, 9> full{v[0], v[5], v[4], v[5], v[1], v[3], v[4], v[3], v[2]};
-  std::copy(full.begin(), full.end(), matrix);
+/// matrix (3, 3): the symmetric part of a virial.
+void write_symmetric(const double* virial, double* matrix) {
+  for (int k = 0; k < 3; ++k) {
+    for (int l = 0; l < 3; ++l) {
+      matrix[3 * k + l] = 0.5 * (virial[4 * k + l] + virial[4 * l + k]);
+    }
+  }
 }
 
 }  // namespace
@@ -72,8 +77,8 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_viri
   std::vector<LocalForces> local(parts.size());
   parallel_for(n_parts, n_threads, [&](int64_t item, int) {
     const auto p = static_cast<size_t>(item);
-    local[p].forces.assign(static_cast<size_t>(3 * parts[p].n_local()), 0.0);
-    local[p].virials.assign(static_cast<size_t>(with_virials ? n_virial * parts[p].n_local() : 0), 0.0);
+    local[p].forces.assign(static_cast<size_t>(force_width * parts[p].n_local()), 0.0);
+    local[p].virials.assign(static_cast<size_t>(with_virials ? virial_width * parts[p].n_local() : 0), 0.0);
     if (!edge_gradients[p].defined()) {
       return;
     }
@@ -91,21 +96,21 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_viri
   parallel_for(n_parts, n_threads, [&](int64_t item, int) {
     const auto p = static_cast<size_t>(item);
     fold(
-        parts, p, 3, [&](size_t q) { return local[q].forces.data(); },
+        parts, p, force_width, [&](size_t q) { return local[q].forces.data(); },
         [&](const double* row, int64_t atom) { std::copy(row, row + 3, forces + 3 * atom); });
     if (with_virials) {
       fold(
-          parts, p, n_virial, [&](size_t q) { return local[q].virials.data(); },
-          [&](const double* row, int64_t atom) { write_matrix(row, virials + 9 * atom); });
+          parts, p, virial_width, [&](size_t q) { return local[q].virials.data(); },
+          [&](const double* row, int64_t atom) { write_symmetric(row, virials + 9 * atom); });
     }
   });
-  Virial virial{};
+  std::array<double, virial_width> virial{};
   for (const auto& of_partition : local) {
     for (size_t k = 0; k < virial.size(); ++k) {
       virial[k] += of_partition.virial[k];
     }
   }
-  write_matrix(virial.data(), total.virial.mutable_data_ptr<double>());
+  write_symmetric(virial.data(), total.virial.mutable_data_ptr<double>());
   return total;
 }
 

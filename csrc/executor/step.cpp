@@ -12,24 +12,19 @@
 namespace distmlip::executor {
 namespace {
 
-/// The first n rows of `kept`, with new memory if there are not as many or if somebody else still looks at
-/// it. `columns`: 0 for one dimension.
-at::Tensor rows_of(at::Tensor& kept, int64_t n, int64_t columns, at::ScalarType dtype) {
+/// Memory for n rows: `kept`, unless it is too small or somebody else still looks at it. `columns`: 0 for one
+/// dimension.
+at::Tensor& room_for(at::Tensor& kept, int64_t n, int64_t columns, at::ScalarType dtype) {
   if (!kept.defined() || kept.size(0) < n || kept.storage().use_count() > 1) {
-    // A little more: the next step may have a few more edges.
-    const int64_t room = n + n / 32 + 16;
-    kept = columns == 0 ? at::empty({room}, dtype) : at::empty({room, columns}, dtype);
+    kept = columns == 0 ? at::empty({n}, dtype) : at::empty({n, columns}, dtype);
   }
-  return kept.narrow(0, 0, n);
+  return kept;
 }
 
-template <class Real>
-void write_edges(const partition::Snapshot& snapshot, size_t p, int n_threads,
-                 const partition::StepGraph& graph, const LocalTensors& tensors) {
-  partition::write_edges<Real>(
-      snapshot, static_cast<int32_t>(p), n_threads, graph,
-      {tensors.senders.mutable_data_ptr<int64_t>(), tensors.receivers.mutable_data_ptr<int64_t>(),
-       tensors.vectors.mutable_data_ptr<Real>()});
+/// n rows of `kept`. New memory has a little more: the next step may need a few more rows.
+at::Tensor rows_of(at::Tensor& kept, int64_t n, int64_t columns = 0) {
+  const bool fits = kept.defined() && kept.size(0) >= n;
+  return room_for(kept, fits ? n : n + n / 32 + 16, columns, at::kLong).narrow(0, 0, n);
 }
 
 }  // namespace
@@ -58,7 +53,6 @@ void Step::update(const double* positions, const Cell& cell) {
   parallel_for(n_parts, at_once, [&](int64_t p, int) {
     const auto i = static_cast<size_t>(p);
     parts_[i] = {};
-    partition::find_edges(snapshot, static_cast<int32_t>(p), n_threads / at_once, graphs_[i]);
     parts_[i] = write(i, snapshot, n_threads / at_once);
   });
   if (decomposition_->has_bonds()) {
@@ -66,18 +60,27 @@ void Step::update(const double* positions, const Cell& cell) {
   }
 }
 
-LocalTensors Step::write(size_t p, const partition::Snapshot& snapshot, int n_threads) {
-  const auto& graph = graphs_[p];
+template <class Real>
+LocalTensors Step::write_edges(size_t p, const partition::Snapshot& snapshot, int n_threads) {
   Kept& kept = kept_[p];
+  auto& graph = graphs_[p];
+  const int64_t room = partition::edge_room(decomposition_->parts[p], n_threads);
+  partition::write_edges<Real>(
+      snapshot, static_cast<int32_t>(p), n_threads, /*with_candidates=*/false,
+      {room_for(kept.senders, room, 0, at::kLong).template mutable_data_ptr<int64_t>(),
+       room_for(kept.receivers, room, 0, at::kLong).template mutable_data_ptr<int64_t>(),
+       room_for(kept.vectors, room, 3, dtype_).template mutable_data_ptr<Real>()},
+      graph);
   LocalTensors tensors;
-  tensors.senders = rows_of(kept.senders, graph.n_edges, 0, at::kLong);
-  tensors.receivers = rows_of(kept.receivers, graph.n_edges, 0, at::kLong);
-  tensors.vectors = rows_of(kept.vectors, graph.n_edges, 3, dtype_);
-  if (dtype_ == at::kFloat) {
-    write_edges<float>(snapshot, p, n_threads, graph, tensors);
-  } else {
-    write_edges<double>(snapshot, p, n_threads, graph, tensors);
-  }
+  tensors.senders = kept.senders.narrow(0, 0, graph.n_edges);
+  tensors.receivers = kept.receivers.narrow(0, 0, graph.n_edges);
+  tensors.vectors = kept.vectors.narrow(0, 0, graph.n_edges);
+  return tensors;
+}
+
+LocalTensors Step::write(size_t p, const partition::Snapshot& snapshot, int n_threads) {
+  LocalTensors tensors = dtype_ == at::kFloat ? write_edges<float>(p, snapshot, n_threads)
+                                              : write_edges<double>(p, snapshot, n_threads);
   if (decomposition_->has_bonds()) {
     write_bonds(p, tensors.senders.const_data_ptr<int64_t>(), tensors);
   }
@@ -96,10 +99,10 @@ void Step::write_bonds(size_t p, const int64_t* senders, LocalTensors& tensors) 
   const auto& graph = graphs_[p];
   Kept& kept = kept_[p];
   const auto n_cut = static_cast<int64_t>(graph.cut_edge.size());
-  tensors.edge_bond = rows_of(kept.edge_bond, graph.n_edges, 0, at::kLong);
-  tensors.bond_edge = rows_of(kept.bond_edge, graph.n_bonds, 0, at::kLong);
-  tensors.angles = rows_of(kept.angles, graph.n_angles, 2, at::kLong);
-  tensors.cut = rows_of(kept.cut, n_cut, 0, at::kLong);
+  tensors.edge_bond = rows_of(kept.edge_bond, graph.n_edges);
+  tensors.bond_edge = rows_of(kept.bond_edge, graph.n_bonds);
+  tensors.angles = rows_of(kept.angles, graph.n_angles, 2);
+  tensors.cut = rows_of(kept.cut, n_cut);
   auto* edge_bond = tensors.edge_bond.mutable_data_ptr<int64_t>();
   partition::write_bonds(
       *decomposition_, static_cast<int32_t>(p), graph, senders,

@@ -54,6 +54,8 @@ class Step {
   };
 
   LocalTensors write(size_t p, const partition::Snapshot& snapshot, int n_threads);
+  template <class Real>
+  LocalTensors write_edges(size_t p, const partition::Snapshot& snapshot, int n_threads);
   void write_bonds(size_t p, const int64_t* senders, LocalTensors& tensors);
 
   std::shared_ptr<const partition::Decomposition> decomposition_;

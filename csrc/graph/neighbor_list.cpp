@@ -39,27 +39,20 @@ NeighborList::NeighborList(const double* positions, int64_t n_atoms, const Cell&
 
 void NeighborList::write_atom(int64_t atom, int64_t row, const Output& output) const {
   const int64_t begin = rows_.row_begin[row], count = rows_.row_begin[row + 1] - begin;
-  int64_t pair = first_pair_[atom];
-  if (output.i) std::fill_n(output.i + pair, count + with_self_, atom);
-  if (with_self_) {
-    if (output.j) output.j[pair] = atom;
-    if (output.distance) output.distance[pair] = 0;
-    if (output.vector) std::fill_n(output.vector + 3 * pair, 3, 0.0);
-    if (output.shift) std::fill_n(output.shift + 3 * pair, 3, 0);
-    ++pair;
+  const int64_t first = first_pair_[atom];
+  if (output.i) std::fill_n(output.i + first, count + with_self_, atom);
+  if (with_self_) write_pair(atom, {}, first, output);
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t other = bins_.order[rows_.sender[begin + k]];
+    write_pair(other, rule_.edge(atom, other, rows_.shift_code[begin + k]), first + with_self_ + k, output);
   }
-  const int32_t* senders = rows_.sender.data() + begin;
-  const uint16_t* codes = rows_.shift_code.data() + begin;
-  const bool geometry = output.distance || output.vector || output.shift;
-  for (int64_t k = 0; k < count; ++k, ++pair) {
-    const int64_t other = bins_.order[senders[k]];
-    if (output.j) output.j[pair] = other;
-    if (!geometry) continue;
-    const auto edge = rule_.edge(atom, other, codes[k]);
-    if (output.distance) output.distance[pair] = std::sqrt(edge.squared_length);
-    for (int x = 0; output.vector && x < 3; ++x) output.vector[3 * pair + x] = edge.vector[x];
-    for (int x = 0; output.shift && x < 3; ++x) output.shift[3 * pair + x] = edge.shift[x];
-  }
+}
+
+void NeighborList::write_pair(int64_t other, const EdgeRule::Edge& edge, int64_t pair, const Output& output) {
+  if (output.j) output.j[pair] = other;
+  if (output.distance) output.distance[pair] = std::sqrt(edge.squared_length);
+  if (output.vector) std::copy_n(edge.vector.begin(), 3, output.vector + 3 * pair);
+  if (output.shift) std::copy_n(edge.shift, 3, output.shift + 3 * pair);
 }
 
 void NeighborList::write(const Output& output) const {

@@ -33,6 +33,7 @@ class NeighborList {
 
  private:
   void write_atom(int64_t atom, int64_t row, const Output& output) const;
+  static void write_pair(int64_t other, const EdgeRule::Edge& edge, int64_t pair, const Output& output);
 
   bool with_self_;
   int n_threads_;

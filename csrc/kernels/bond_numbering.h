@@ -3,8 +3,6 @@
 
 #include <cstdint>
 
-#include "kernels/edge_filter.h"
-
 namespace distmlip::kernels {
 
 /// Edges of the rows of one partition, by receiver.
@@ -17,9 +15,8 @@ struct BondRows {
   int64_t n_codes;             // the code of the opposite shift is n_codes − 1 − code
 };
 
-/// How many bonds the edges are that are left of these candidates (see FoundEdges).
-int64_t count_bonds(const CandidateRows& rows, int64_t n_rows, const int64_t* row_begin,
-                    const int32_t* candidate);
+/// How many bonds the edges of a partition are; see BondRows.
+int64_t count_bonds(int64_t n_rows, const int64_t* row_begin, const int64_t* senders);
 
 /// Numbers bonds by the first of their edges: edge_bond (n_edges) is the bond of each edge, bond_edge
 /// (n_bonds) the first edge of each bond. An edge whose sender is not among the rows is a bond of its own.

@@ -41,14 +41,12 @@ class ReverseEdges {
 
 }  // namespace
 
-int64_t count_bonds(const CandidateRows& rows, int64_t n_rows, const int64_t* row_begin,
-                    const int32_t* candidate) {
+int64_t count_bonds(int64_t n_rows, const int64_t* row_begin, const int64_t* senders) {
   int64_t n_first = 0, n_own_images = 0;
   for (int64_t row = 0; row < n_rows; ++row) {
     for (int64_t edge = row_begin[row]; edge < row_begin[row + 1]; ++edge) {
-      const int32_t sender = rows.sender[candidate[edge]];
-      n_first += sender > row;
-      n_own_images += sender == row;
+      n_first += senders[edge] > row;
+      n_own_images += senders[edge] == row;
     }
   }
   return n_first + n_own_images / 2;

@@ -5,9 +5,6 @@
 
 namespace distmlip::kernels {
 
-/// Components of a symmetric tensor: xx, yy, zz, yz, xz, xy.
-constexpr int64_t n_virial = 6;
-
 /// The edges of one partition, by receiver: those of local row r are [row_begin[r], row_begin[r + 1]).
 template <class Real>
 struct EdgeGradients {
@@ -18,15 +15,16 @@ struct EdgeGradients {
   const Real* gradients;   // (n_edges, 3) dE/dvector
 };
 
-/// Sums in float64; everything is added to what is there.
+/// Sums in float64; everything is added to what is there. Rows of three numbers are followed by a fourth,
+/// which means nothing, so that they are loaded and stored at once.
 struct EdgeForces {
-  double* forces;   // (n_local, 3)
-  double* virial;   // (n_virial): of all edges
-  double* virials;  // (n_local, n_virial): half of each edge's to either end; null if not wanted
+  double* forces;   // (n_local, 4)
+  double* virial;   // (3, 4) of all edges
+  double* virials;  // (n_local, 3, 4): half of each edge's to either end; null if not wanted
 };
 
-/// For every edge with gradient g: forces[receiver] += g, forces[sender] -= g, and its virial is minus the
-/// symmetrised vector ⊗ g. On a device: device_kernels.h.
+/// For every edge with gradient g: forces[receiver] += g, forces[sender] -= g, and its virial is −vector ⊗ g,
+/// of which only the symmetric part has a meaning. On a device: device_kernels.h.
 template <class Real>
 void accumulate_forces(const EdgeGradients<Real>& edges, const EdgeForces& out);
 

@@ -194,7 +194,8 @@ Decomposition decompose(const Request& request) {
   Decomposition result = frozen(request);
   const int n_threads = threads_for(request);
   const double radius = request.cutoff + request.skin;
-  const graph::Wrapped wrapped = graph::wrap(request.cell, request.positions, request.n_atoms, radius, n_threads);
+  const graph::Wrapped wrapped =
+      graph::wrap(request.cell, request.positions, request.n_atoms, radius, n_threads);
   const graph::Bins bins = graph::sort_into_bins(request.cell, wrapped, radius, n_threads);
   result.shifts = bins.shifts;
   number_wraps(wrapped.counts.data(), result);

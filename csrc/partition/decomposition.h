@@ -38,11 +38,11 @@ struct Decomposition {
   Method method = Method::slab;  // the one that was used
   Buffer<double> reference;      // (n_atoms, 3) positions that the candidates were searched at
 
-  std::vector<int32_t> wraps;       // (n_wraps, 3) the different numbers of cells that atoms lie outside
-  Buffer<int32_t> wrap_index;       // (n_atoms) row of wraps: wrapped = position − wrap · cell
-  std::vector<int32_t> shifts;      // (n_codes, 3); the code of −shift is n_codes − 1 − code
-  Buffer<int32_t> owner;            // (n_atoms)
-  std::vector<LocalGraph> parts;    // (n_partitions)
+  std::vector<int32_t> wraps;     // (n_wraps, 3) the different numbers of cells that atoms lie outside
+  Buffer<int32_t> wrap_index;     // (n_atoms) row of wraps: wrapped = position − wrap · cell
+  std::vector<int32_t> shifts;    // (n_codes, 3); the code of −shift is n_codes − 1 − code
+  Buffer<int32_t> owner;          // (n_atoms)
+  std::vector<LocalGraph> parts;  // (n_partitions)
 
   bool has_bonds() const { return bond_cutoff > 0; }
   int64_t n_codes() const { return static_cast<int64_t>(shifts.size()) / 3; }

@@ -16,14 +16,14 @@ namespace distmlip::partition {
 /// that are a rounding error further apart. Halo atoms are unique atoms, not images: an edge carries
 /// the integer shift of its sender.
 struct LocalGraph {
-  std::vector<int32_t> owned;      // (n_owned) global index
-  std::vector<int32_t> halo;       // (n_halo) global index
-  RowGroups halo_groups;           // of halo, by owner
-  std::vector<int32_t> send;       // (n_sent) owned rows that others read
-  RowGroups send_groups;           // of send, by reader: a group here is in the order of the group there
-  Buffer<int64_t> row_begin;       // (n_owned + 1) candidates of each receiver
-  Buffer<int32_t> sender;          // (n_candidates) local row
-  Buffer<uint16_t> shift_code;     // (n_candidates) row of Decomposition::shifts
+  std::vector<int32_t> owned;   // (n_owned) global index
+  std::vector<int32_t> halo;    // (n_halo) global index
+  RowGroups halo_groups;        // of halo, by owner
+  std::vector<int32_t> send;    // (n_sent) owned rows that others read
+  RowGroups send_groups;        // of send, by reader: a group here is in the order of the group there
+  Buffer<int64_t> row_begin;    // (n_owned + 1) candidates of each receiver
+  Buffer<int32_t> sender;       // (n_candidates) local row
+  Buffer<uint16_t> shift_code;  // (n_candidates) row of Decomposition::shifts
 
   // With a bond cutoff:
   struct CutCandidate {

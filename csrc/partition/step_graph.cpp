@@ -43,61 +43,88 @@ void gather(const Snapshot& snapshot, const LocalGraph& local, int n_threads, St
   gather_list(local.halo, graph.atoms.data() + local.n_owned());
 }
 
-/// The edges of rows [first, last).
-void find_rows(const Snapshot& snapshot, const LocalGraph& local, const kernels::LocalAtom* atoms,
-               int64_t first, int64_t last, EdgeLists& lists) {
-  const Decomposition& decomposition = snapshot.decomposition();
-  const auto prepare = [&](Buffer<int64_t>& begin, Buffer<int32_t>& list) {
-    begin.resize(last - first + 1);
-    begin[0] = 0;
-    // The last one that is looked at is written, too, even if it is dropped.
-    list.resize(local.row_begin[last] - local.row_begin[first] + 1);
-  };
-  prepare(lists.row_begin, lists.candidate);
-  kernels::FoundEdges found{lists.row_begin.data() + 1, lists.candidate.data(), nullptr, nullptr};
-  if (decomposition.has_bonds()) {
-    prepare(lists.short_begin, lists.short_edge);
-    found.short_end = lists.short_begin.data() + 1;
-    found.short_edge = lists.short_edge.data();
-  }
-  kernels::find_edges(candidates_of(local), first, last, atoms, snapshot.shifts(),
-                      kernels::squared_limit(decomposition.cutoff),
-                      kernels::squared_limit(decomposition.bond_cutoff), found);
-}
+/// Filters the candidates of one partition. Threads write where the candidates of their rows begin; what is
+/// left of them is then moved together.
+template <class Real>
+class Filter {
+ public:
+  Filter(const Snapshot& snapshot, const LocalGraph& local, const EdgeArrays<Real>& out, StepGraph& graph)
+      : snapshot_(snapshot), local_(local), out_(out), graph_(graph) {}
 
-/// Puts one share's list behind those of the shares before it; `offset` is added to its elements.
-void put(const Buffer<int64_t>& begin, const Buffer<int32_t>& list, int64_t first_row, int64_t first,
-         int32_t offset, Buffer<int64_t>& all_begin, Buffer<int32_t>& all) {
-  for (size_t row = 0; row < begin.size(); ++row) all_begin[first_row + row] = first + begin[row];
-  for (int64_t k = 0; k < begin.back(); ++k) all[first + k] = list[k] + offset;
-}
+  void run(int n_threads, bool with_candidates) {
+    const bool has_bonds = snapshot_.decomposition().has_bonds();
+    const int64_t n_owned = local_.n_owned(), room = edge_room(local_, n_threads);
+    graph_.row_begin.resize(n_owned + 1);
+    graph_.row_begin[0] = 0;
+    graph_.candidate.resize(with_candidates || has_bonds ? room : 0);
+    if (has_bonds) {
+      graph_.short_begin.resize(n_owned + 1);
+      graph_.short_begin[0] = 0;
+      graph_.short_edge.resize(room);
+    }
+    in_shares(n_owned, n_threads,
+              [&](int64_t share, int64_t first, int64_t last) { filter(share, first, last); });
+    const int64_t n_shares = share_count(n_owned, n_threads);
+    for (int64_t share = 1; share < n_shares; ++share) {
+      close_gap(share, n_owned * share / n_shares, n_owned * (share + 1) / n_shares);
+    }
+  }
 
-void join(const std::vector<EdgeLists>& shares, int64_t n_rows, bool has_bonds, int n_threads,
-          EdgeLists& all) {
-  std::vector<int64_t> rows{0}, edges{0}, shorts{0};
-  for (const EdgeLists& share : shares) {
-    rows.push_back(rows.back() + static_cast<int64_t>(share.row_begin.size()) - 1);
-    edges.push_back(edges.back() + share.row_begin.back());
-    shorts.push_back(shorts.back() + (has_bonds ? share.short_begin.back() : 0));
+ private:
+  /// Where a share's edges are written.
+  int64_t place(int64_t share, int64_t first_row) const {
+    return local_.row_begin[first_row] + share * kernels::edge_slack;
   }
-  all.row_begin.resize(n_rows + 1);
-  all.candidate.resize(edges.back());
-  if (has_bonds) {
-    all.short_begin.resize(n_rows + 1);
-    all.short_edge.resize(shorts.back());
+
+  void filter(int64_t share, int64_t first, int64_t last) {
+    const Decomposition& decomposition = snapshot_.decomposition();
+    const int64_t at = place(share, first);
+    kernels::EdgeArrays<Real> out{graph_.row_begin.data() + first + 1,
+                                  out_.senders + at,
+                                  out_.receivers + at,
+                                  out_.vectors + 3 * at,
+                                  graph_.candidate.empty() ? nullptr : graph_.candidate.data() + at,
+                                  nullptr,
+                                  nullptr};
+    if (decomposition.has_bonds()) {
+      out.short_end = graph_.short_begin.data() + first + 1;
+      out.short_edge = graph_.short_edge.data() + at;
+    }
+    kernels::filter_edges(candidates_of(local_), first, last, graph_.atoms.data(), snapshot_.shifts(),
+                          kernels::squared_limit(decomposition.cutoff),
+                          kernels::squared_limit(decomposition.bond_cutoff), out);
   }
-  parallel_for(static_cast<int64_t>(shares.size()), n_threads, [&](int64_t k, int) {
-    const EdgeLists& share = shares[k];
-    put(share.row_begin, share.candidate, rows[k], edges[k], 0, all.row_begin, all.candidate);
-    if (!has_bonds) return;
-    put(share.short_begin, share.short_edge, rows[k], shorts[k], static_cast<int32_t>(edges[k]),
-        all.short_begin, all.short_edge);
-  });
-}
+
+  /// Moves a share's lists behind those of the shares before it, and counts from the first edge of all.
+  void close_gap(int64_t share, int64_t first, int64_t last) {
+    const int64_t from = place(share, first), to = graph_.row_begin[first];
+    const int64_t n_edges = graph_.row_begin[last];
+    const auto move = [](auto* array, int64_t source, int64_t target, int64_t count) {
+      std::copy(array + source, array + source + count, array + target);
+    };
+    move(out_.senders, from, to, n_edges);
+    move(out_.receivers, from, to, n_edges);
+    move(out_.vectors, 3 * from, 3 * to, 3 * n_edges);
+    if (!graph_.candidate.empty()) move(graph_.candidate.data(), from, to, n_edges);
+    for (int64_t row = first + 1; row <= last; ++row) graph_.row_begin[row] += to;
+    if (!snapshot_.decomposition().has_bonds()) return;
+    const int64_t short_to = graph_.short_begin[first], n_short = graph_.short_begin[last];
+    int32_t* short_edge = graph_.short_edge.data();
+    for (int64_t k = 0; k < n_short; ++k) {
+      short_edge[short_to + k] = short_edge[from + k] + static_cast<int32_t>(to);
+    }
+    for (int64_t row = first + 1; row <= last; ++row) graph_.short_begin[row] += short_to;
+  }
+
+  const Snapshot& snapshot_;
+  const LocalGraph& local_;
+  EdgeArrays<Real> out_;
+  StepGraph& graph_;
+};
 
 void count_angles(StepGraph& graph) {
   graph.n_angles = 0;
-  const auto& begin = graph.edges.short_begin;
+  const auto& begin = graph.short_begin;
   for (size_t row = 0; row + 1 < begin.size(); ++row) {
     const int64_t count = begin[row + 1] - begin[row];
     graph.n_angles += count * (count - 1);
@@ -110,9 +137,9 @@ void count_angles(StepGraph& graph) {
 }
 
 /// The short edge of `row` that was this candidate; -1 if it is too long now.
-int32_t short_edge_of(const EdgeLists& edges, int32_t row, int32_t candidate) {
-  for (int64_t k = edges.short_begin[row]; k < edges.short_begin[row + 1]; ++k) {
-    if (edges.candidate[edges.short_edge[k]] == candidate) return edges.short_edge[k];
+int32_t short_edge_of(const StepGraph& graph, int32_t row, int32_t candidate) {
+  for (int64_t k = graph.short_begin[row]; k < graph.short_begin[row + 1]; ++k) {
+    if (graph.candidate[graph.short_edge[k]] == candidate) return graph.short_edge[k];
   }
   return -1;
 }
@@ -124,7 +151,7 @@ void find_cut_edges(const LocalGraph& local, StepGraph& graph) {
   for (int64_t group = 0; group < groups.n_groups(); ++group) {
     for (int32_t k = groups.begin[group]; k < groups.begin[group + 1]; ++k) {
       const auto [row, candidate] = local.cut_candidate[k];
-      const int32_t edge = short_edge_of(graph.edges, row, candidate);
+      const int32_t edge = short_edge_of(graph, row, candidate);
       if (edge < 0) continue;
       graph.cut_edge.push_back(edge);
       graph.cut_groups.append(groups.partner[group], 1);
@@ -138,7 +165,7 @@ Snapshot::Snapshot(const Decomposition& decomposition, const double* positions, 
     : decomposition_(decomposition), positions_(positions), cell_(cell) {
   for (int64_t code = 0; code < decomposition.n_codes(); ++code) {
     const Vec3 vector = shift_vector(cell, decomposition.shifts.data() + 3 * code);
-    shift_vectors_.insert(shift_vectors_.end(), vector.begin(), vector.end());
+    shift_vectors_.insert(shift_vectors_.end(), {vector[0], vector[1], vector[2], 0.0});
   }
 }
 
@@ -147,51 +174,35 @@ kernels::ShiftTable Snapshot::shifts() const {
           decomposition_.wraps.data()};
 }
 
-void find_edges(const Snapshot& snapshot, int32_t partition, int n_threads, StepGraph& graph) {
+int64_t edge_room(const LocalGraph& local, int n_threads) {
+  return local.n_candidates() + share_count(local.n_owned(), n_threads) * kernels::edge_slack;
+}
+
+template <class Real>
+void write_edges(const Snapshot& snapshot, int32_t partition, int n_threads, bool with_candidates,
+                 const EdgeArrays<Real>& out, StepGraph& graph) {
   const Decomposition& decomposition = snapshot.decomposition();
   const LocalGraph& local = decomposition.parts[partition];
   gather(snapshot, local, n_threads, graph);
-  const int64_t n_shares = share_count(local.n_owned(), n_threads);
-  if (n_shares == 1) {
-    find_rows(snapshot, local, graph.atoms.data(), 0, local.n_owned(), graph.edges);
-  } else {
-    std::vector<EdgeLists> shares(n_shares);
-    in_shares(local.n_owned(), n_threads, [&](int64_t share, int64_t first, int64_t last) {
-      find_rows(snapshot, local, graph.atoms.data(), first, last, shares[share]);
-    });
-    join(shares, local.n_owned(), decomposition.has_bonds(), n_threads, graph.edges);
-  }
-  graph.n_edges = graph.edges.n_edges();
+  Filter<Real>(snapshot, local, out, graph).run(n_threads, with_candidates);
+  graph.n_edges = graph.row_begin.back();
   if (!decomposition.has_bonds()) return;
-  graph.n_bonds = kernels::count_bonds(candidates_of(local), local.n_owned(), graph.edges.row_begin.data(),
-                                       graph.edges.candidate.data());
+  graph.n_bonds = kernels::count_bonds(local.n_owned(), graph.row_begin.data(), out.senders);
   count_angles(graph);
   find_cut_edges(local, graph);
 }
 
-template <class Real>
-void write_edges(const Snapshot& snapshot, int32_t partition, int n_threads, const StepGraph& graph,
-                 const kernels::EdgeArrays<Real>& out) {
-  const LocalGraph& local = snapshot.decomposition().parts[partition];
-  in_shares(local.n_owned(), n_threads, [&](int64_t, int64_t first, int64_t last) {
-    kernels::write_edges(candidates_of(local), first, last, graph.atoms.data(), snapshot.shifts(),
-                         graph.edges.row_begin.data(), graph.edges.candidate.data(), out);
-  });
-}
-
-template void write_edges(const Snapshot&, int32_t, int, const StepGraph&, const kernels::EdgeArrays<float>&);
-template void write_edges(const Snapshot&, int32_t, int, const StepGraph&,
-                          const kernels::EdgeArrays<double>&);
+template void write_edges(const Snapshot&, int32_t, int, bool, const EdgeArrays<float>&, StepGraph&);
+template void write_edges(const Snapshot&, int32_t, int, bool, const EdgeArrays<double>&, StepGraph&);
 
 void write_bonds(const Decomposition& decomposition, int32_t partition, const StepGraph& graph,
                  const int64_t* senders, const BondArrays& out) {
   const LocalGraph& local = decomposition.parts[partition];
-  const EdgeLists& edges = graph.edges;
   std::vector<int32_t> hints(local.n_owned(), 0);
-  kernels::number_bonds({local.n_owned(), edges.row_begin.data(), senders, edges.candidate.data(),
+  kernels::number_bonds({local.n_owned(), graph.row_begin.data(), senders, graph.candidate.data(),
                          local.shift_code.data(), decomposition.n_codes()},
                         hints.data(), out.edge_bond, out.bond_edge);
-  kernels::expand_angles(local.n_owned(), edges.short_begin.data(), edges.short_edge.data(), out.angles);
+  kernels::expand_angles(local.n_owned(), graph.short_begin.data(), graph.short_edge.data(), out.angles);
 }
 
 }  // namespace distmlip::partition

@@ -28,38 +28,39 @@ class Snapshot {
   const Decomposition& decomposition_;
   const double* positions_;
   Cell cell_;
-  std::vector<double> shift_vectors_;  // (n_codes, 3)
+  std::vector<double> shift_vectors_;  // (n_codes, 4)
 };
 
-/// Edges by receiver, and with a bond cutoff the short ones among them. Arrays of edges may be longer than
-/// there are edges.
-struct EdgeLists {
-  Buffer<int64_t> row_begin;    // (n_rows + 1) edges of each row
-  Buffer<int32_t> candidate;    // (n_edges) the candidate that each edge was
-  Buffer<int64_t> short_begin;  // (n_rows + 1) short edges of each row
-  Buffer<int32_t> short_edge;   // (n_short)
-
-  int64_t n_edges() const { return row_begin.empty() ? 0 : row_begin.back(); }
-};
-
-/// Sizes, and what the arrays of the graph are written from. Buffers are kept from step to step.
+/// Sizes, and what else is known of the edges. Buffers are kept from step to step.
 struct StepGraph {
   int64_t n_edges = 0, n_bonds = 0, n_angles = 0;
-  EdgeLists edges;
+  Buffer<int64_t> row_begin;         // (n_owned + 1) edges of each receiver
   Buffer<kernels::LocalAtom> atoms;  // (n_local)
-  std::vector<int32_t> cut_edge;     // short edges with a copy in another partition, by partner:
-  RowGroups cut_groups;              // the k-th of a group here is the reverse of the k-th there
+  Buffer<int32_t> candidate;         // (n_edges or more) the candidate that each edge was, or nothing
+
+  // With a bond cutoff:
+  Buffer<int64_t> short_begin;    // (n_owned + 1) short edges of each receiver
+  Buffer<int32_t> short_edge;     // (n_short or more) the edges shorter than the bond cutoff
+  std::vector<int32_t> cut_edge;  // short edges with a copy in another partition, by partner:
+  RowGroups cut_groups;           // the k-th of a group here is the reverse of the k-th there
 };
 
-/// Finds the edges of a partition and, with a bond cutoff, the short and the cut ones among them, and counts
-/// bonds and angles; on up to n_threads threads.
-/// Throws std::invalid_argument if there are too many angles to be numbered.
-void find_edges(const Snapshot& snapshot, int32_t partition, int n_threads, StepGraph& graph);
-
-/// Writes the edges that were found; arrays are (n_edges) or (n_edges, 3).
+/// Where the edges of a partition go; room for edge_room() edges each.
 template <class Real>
-void write_edges(const Snapshot& snapshot, int32_t partition, int n_threads, const StepGraph& graph,
-                 const kernels::EdgeArrays<Real>& out);
+struct EdgeArrays {
+  int64_t* senders;    // (n_edges) local rows
+  int64_t* receivers;  // (n_edges) local rows, ascending
+  Real* vectors;       // (n_edges, 3) sender − receiver, Å: cast from float64
+};
+int64_t edge_room(const LocalGraph& local, int n_threads);
+
+/// Writes the edges of a partition and, with a bond cutoff, finds the short and the cut ones among them, and
+/// counts bonds and angles; on up to n_threads threads. `with_candidates`: whether StepGraph::candidate is
+/// wanted; with a bond cutoff it always is.
+/// Throws std::invalid_argument if there are too many angles to be numbered.
+template <class Real>
+void write_edges(const Snapshot& snapshot, int32_t partition, int n_threads, bool with_candidates,
+                 const EdgeArrays<Real>& out, StepGraph& graph);
 
 /// Where bonds and angles go. A bond is undirected: an edge and its reverse have the same one.
 struct BondArrays {

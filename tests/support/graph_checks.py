@@ -162,14 +162,15 @@ def check_partitioning(
 
 
 def check_decomposition(
-    atoms: Atoms, cut: core.Decomposition, moved: np.ndarray | None = None
+    atoms: Atoms, cut: core.Decomposition, moved: np.ndarray | None = None, cell: np.ndarray | None = None
 ) -> list[dict[str, np.ndarray]]:
     """Everything that a decomposition of ``atoms`` promises, with the atoms where they are or ``moved`` to
-    (n_atoms, 3). Returns the graphs."""
+    (n_atoms, 3), in the cell that they have or another ``cell`` (3, 3). Returns the graphs."""
     positions = atoms.positions if moved is None else moved
-    assert cut.still_valid(positions, atoms.cell.array, atoms.pbc)
-    expected = edges_within(positions, atoms.cell.array, atoms.pbc, cut.cutoff)
-    graphs = [cut.step(p, positions) for p in range(cut.n_partitions)]
+    now = atoms.cell.array if cell is None else cell
+    assert cut.still_valid(positions, now, atoms.pbc)
+    expected = edges_within(positions, now, atoms.pbc, cut.cutoff)
+    graphs = [cut.step(p, positions, cell) for p in range(cut.n_partitions)]
     pieces = core_pieces(cut, graphs)
     check_rows(pieces, cut.owner)
     check_edges(pieces, cut.owner, expected, cut.cutoff)
@@ -303,9 +304,9 @@ def check_bond_numbers(piece: Piece, graph: dict[str, np.ndarray]) -> None:
     np.testing.assert_array_equal(graph["edge_bond"], number[bond.reshape(-1)])
 
 
-def arrays_of(cut: core.Decomposition, positions: np.ndarray) -> dict[str, np.ndarray]:
+def arrays_of(cut: core.Decomposition, positions: np.ndarray, n_threads: int = 1) -> dict[str, np.ndarray]:
     """Everything that a decomposition tells, by name: to be compared bit for bit."""
-    graphs = [cut.step(p, positions) for p in range(cut.n_partitions)]
+    graphs = [cut.step(p, positions, n_threads=n_threads) for p in range(cut.n_partitions)]
     everything = {"owner": cut.owner}
     for p, (piece, graph) in enumerate(zip(core_pieces(cut, graphs), graphs, strict=True)):
         arrays = {**vars(piece), **graph}

@@ -2,13 +2,13 @@
 //
 // Every row sums what it receives and what it sends by itself, in a fixed order: no two threads add to the
 // same place, so the result is the same from run to run. The edges that a row sends are found by a list of
-// all candidates by sender, which is made with the graph; adding them up where they come by would need it
-// not, but atomic additions to nine numbers per edge cost more than reading its gradient twice.
+// all candidates by sender, which is made with the graph. Atomic additions would need no such list, but three
+// to twelve of them per edge cost more than reading its gradient twice.
 #pragma once
 
 #include "kernels/device/sort_atoms.h"
 #include "kernels/device/step.h"
-#include "kernels/edge_forces_inline.h"
+#include "kernels/edge_forces.h"
 
 namespace distmlip::kernels {
 
@@ -45,19 +45,27 @@ void index_edges(const Backend& backend, int64_t n_candidates, const int32_t* ca
   });
 }
 
-/// Three forces and six virials.
-constexpr int n_sums = 3 + static_cast<int>(n_virial);
+/// Three numbers of the force, nine of the virial.
+constexpr int n_virial = 9;
+constexpr int n_sums = 3 + n_virial;
 
-/// Adds an edge's gradient, times `sign`, and its virial.
 template <class Real>
-DISTMLIP_DEVICE inline void add_edge(const EdgeGradients<Real>& edges, int64_t edge, double sign,
-                                     double* sums) {
-  double gradient[3], virial[n_virial];
-  for (int k = 0; k < 3; ++k) gradient[k] = edges.gradients[3 * edge + k];
-  edge_virial(edges.vectors + 3 * edge, gradient, virial);
-  for (int k = 0; k < 3; ++k) sums[k] += sign * gradient[k];
-  for (int k = 0; k < n_virial; ++k) sums[3 + k] += virial[k];
+DISTMLIP_DEVICE inline void add_force(const EdgeGradients<Real>& edges, int64_t edge, double sign,
+                                      double* sums) {
+  for (int k = 0; k < 3; ++k) sums[k] += sign * static_cast<double>(edges.gradients[3 * edge + k]);
 }
+
+template <class Real>
+DISTMLIP_DEVICE inline void add_virial(const EdgeGradients<Real>& edges, int64_t edge, double* sums) {
+  for (int m = 0; m < 3; ++m) {
+    const double length = edges.vectors[3 * edge + m];
+    for (int k = 0; k < 3; ++k)
+      sums[3 + 3 * m + k] -= length * static_cast<double>(edges.gradients[3 * edge + k]);
+  }
+}
+
+/// Where the virial's number k stands in the rows of EdgeForces.
+DISTMLIP_DEVICE inline int virial_place(int k) { return 4 * (k / 3) + k % 3; }
 
 /// The sum over lanes of each of n_sums numbers.
 template <class Backend, class Sums>
@@ -87,51 +95,56 @@ void sum_rows(const Backend& backend, const EdgeGradients<Real>& edges, const Se
       const int64_t end = row < edges.n_rows ? edges.row_begin[row + 1] : 0;
       for (int64_t edge = row < edges.n_rows ? edges.row_begin[row] + lane : 0; edge < end;
            edge += group_lanes) {
-        add_edge(edges, edge, 1.0, received[lane].of);
+        add_force(edges, edge, 1.0, received[lane].of);
+        add_virial(edges, edge, received[lane].of);
       }
       for (int64_t k = sent.row_begin[row] + lane; k < sent.row_begin[row + 1]; k += group_lanes) {
         const int32_t edge = sent.edge_of[sent.candidate[k]];
-        if (edge >= 0) add_edge(edges, edge, -1.0, given[lane].of);
+        if (edge < 0) continue;
+        add_force(edges, edge, -1.0, given[lane].of);
+        if (out.virials) add_virial(edges, edge, given[lane].of);
       }
     });
     double in[n_sums], from[n_sums];
     sum_lanes<Backend>(group, received, in);
     sum_lanes<Backend>(group, given, from);
     group.once([&] {
-      for (int k = 0; k < 3; ++k) out.forces[3 * row + k] += in[k] + from[k];
+      for (int k = 0; k < 3; ++k) out.forces[4 * row + k] += in[k] + from[k];
       for (int k = 0; k < n_virial; ++k) {
         if (row < edges.n_rows) row_virials[n_virial * row + k] = in[3 + k];
-        if (out.virials) out.virials[n_virial * row + k] += 0.5 * (in[3 + k] + from[3 + k]);
+        if (out.virials) out.virials[12 * row + virial_place(k)] += 0.5 * (in[3 + k] + from[3 + k]);
       }
     });
   });
 }
 
-/// total (n_virial) += the sum over rows, in an order that depends on their number only.
+/// virial (3, 4) += the sum over rows (n_rows, n_virial), in an order that depends on their number only.
 template <class Backend>
-void sum_columns(const Backend& backend, int64_t n_rows, const double* rows, double* total) {
+void sum_virials(const Backend& backend, int64_t n_rows, const double* rows, double* virial) {
   using Group = typename Backend::Group;
   constexpr int64_t n_parts = 1024;
   const auto part_array = backend.template array<double>(n_parts * n_virial);
   double* parts = part_array.data();
   const auto sum = [=] DISTMLIP_DEVICE(const Group& group, int64_t first, int64_t step, int64_t n,
-                                       const double* from, double* to) {
-    for (int k = 0; k < n_virial; ++k) {
-      typename Backend::template PerLane<double> values;
-      group.each_lane([&](int lane) {
-        values[lane] = 0;
-        for (int64_t row = first + lane; row < n; row += step) values[lane] += from[n_virial * row + k];
-      });
-      const double value = group.reduce(values, [](double a, double b) { return a + b; });
-      group.once([&] { to[k] += value; });
-    }
+                                       const double* from, int k) {
+    typename Backend::template PerLane<double> values;
+    group.each_lane([&](int lane) {
+      values[lane] = 0;
+      for (int64_t row = first + lane; row < n; row += step) values[lane] += from[n_virial * row + k];
+    });
+    return group.reduce(values, [](double a, double b) { return a + b; });
   };
-  backend.for_each(n_parts * n_virial, [=] DISTMLIP_DEVICE(int64_t k) { parts[k] = 0; });
   backend.for_each_group(n_parts, [=] DISTMLIP_DEVICE(const Group& group, int64_t part) {
-    sum(group, part * group_lanes, n_parts * group_lanes, n_rows, rows, parts + n_virial * part);
+    for (int k = 0; k < n_virial; ++k) {
+      const double value = sum(group, part * group_lanes, n_parts * group_lanes, n_rows, rows, k);
+      group.once([&] { parts[n_virial * part + k] = value; });
+    }
   });
   backend.for_each_group(1, [=] DISTMLIP_DEVICE(const Group& group, int64_t) {
-    sum(group, 0, group_lanes, n_parts, parts, total);
+    for (int k = 0; k < n_virial; ++k) {
+      const double value = sum(group, 0, group_lanes, n_parts, parts, k);
+      group.once([&] { virial[virial_place(k)] += value; });
+    }
   });
 }
 
@@ -140,7 +153,7 @@ void sum_forces(const Backend& backend, const EdgeGradients<Real>& edges, const 
                 const EdgeForces& out) {
   const auto row_virials = backend.template array<double>(n_virial * edges.n_rows);
   sum_rows(backend, edges, sent, out, row_virials.data());
-  sum_columns(backend, edges.n_rows, row_virials.data(), out.virial);
+  sum_virials(backend, edges.n_rows, row_virials.data(), out.virial);
 }
 
 }  // namespace distmlip::kernels
