@@ -74,18 +74,19 @@ def test_hard_cases(device: str, case: Case) -> None:
     assert np.all(np.diff(found["i"]) >= 0)
 
 
+# Atoms, cutoff and bond cutoff.
 MANY = {
-    "more candidates than a group keeps": (scattered(2500, np.diag([9.0, 9.0, 9.0]), seed=1), 3.1),
-    "all within reach": (hydrogens(np.random.default_rng(2).random((1500, 3))), 3.0),
-    "metal": (bulk("Cu", cubic=True) * 9, 5.0),
-    "thin": (scattered(900, np.diag([2.0, 30.0, 31.0]), (True, True, False), seed=3), 5.0),
+    "more candidates than a group keeps": (scattered(2500, np.diag([9.0, 9.0, 9.0]), seed=1), 3.1, 1.2),
+    "all within reach": (hydrogens(np.random.default_rng(2).random((1500, 3))), 3.0, 0.15),
+    "metal": (bulk("Cu", cubic=True) * 9, 5.0, 3.0),
+    "thin": (scattered(900, np.diag([2.0, 30.0, 31.0]), (True, True, False), seed=3), 5.0, 2.1),
 }
 
 
 @on_every_device
 @pytest.mark.parametrize("name", MANY)
 def test_same_pairs_in_larger_systems(device: str, name: str) -> None:
-    atoms, cutoff = MANY[name]
+    atoms, cutoff, _ = MANY[name]
     atoms.rattle(0.05, seed=4)
     assert_same_pairs(device, atoms, cutoff)
 
@@ -207,7 +208,7 @@ def test_same_local_graphs_as_on_the_cpu(
 @on_every_device
 @pytest.mark.parametrize("name", MANY)
 def test_same_local_graphs_of_larger_systems(device: str, name: str) -> None:
-    atoms, cutoff = MANY[name]
+    atoms, cutoff, _ = MANY[name]
     assert_same_local_graphs(device, atoms, cutoff * 0.8, cutoff * 0.2, 5)
 
 
@@ -224,3 +225,164 @@ def test_bad_partitions_are_refused(arguments: dict[str, Any], message: str) -> 
     call = {"radius": 3.0, "owner": torch.zeros(4), "n_partitions": 2, "partition": 0, **arguments}
     with pytest.raises(InvalidInputError, match=message):
         core.device_local_graph(**system_of(bulk("Cu", cubic=True), "cpu"), **call)
+
+
+# --- steps: edges, bonds, forces ----------------------------------------------------------------------------
+
+
+def steps_of(cut: core.Decomposition, device: str, dtype: torch.dtype) -> tuple[core.Step, core.Step]:
+    """By the kernels for the CPU, and by those for devices."""
+    on_cpu = core.Step(cut, [torch.device("cpu")] * cut.n_partitions, dtype)
+    on_device = core.Step(cut, [torch.device(device)] * cut.n_partitions, dtype, as_devices=True)
+    return on_cpu, on_device
+
+
+NAMES = ("senders", "receivers", "vectors", "edge_bond", "bond_edge", "angles", "cut")
+
+
+def assert_same_step(expected: core.Step, found: core.Step, device: str) -> None:
+    assert expected.n_owned == found.n_owned
+    assert expected.n_bonds == found.n_bonds
+    for host, part in zip(expected.parts, found.parts, strict=True):
+        for name in NAMES:
+            mine, theirs = getattr(part, name), getattr(host, name)
+            assert (mine is None) == (theirs is None)
+            if mine is not None:
+                assert (mine.device.type, mine.dtype) == (device, theirs.dtype)
+                np.testing.assert_array_equal(mine.cpu(), theirs, err_msg=name)
+
+
+def random_gradients(step: core.Step, seed: int) -> list[torch.Tensor | None]:
+    """Of every partition's edges; none of the second partition, as if nothing depended on them."""
+    generator = torch.Generator().manual_seed(seed)
+    gradients: list[torch.Tensor | None] = [
+        torch.randn(part.vectors.shape, generator=generator, dtype=part.vectors.dtype) for part in step.parts
+    ]
+    if len(gradients) > 2:
+        gradients[1] = None
+    return gradients
+
+
+def assert_same_forces(expected: core.Step, found: core.Step, device: str, seed: int) -> None:
+    gradients = random_gradients(expected, seed)
+    on_device = [None if gradient is None else gradient.to(device) for gradient in gradients]
+    for with_virials in (False, True):
+        first, again = found.forces(on_device, with_virials), found.forces(on_device, with_virials)
+        for mine, repeated, theirs in zip(
+            first, again, expected.forces(gradients, with_virials), strict=True
+        ):
+            assert (mine is None) == (theirs is None)
+            if mine is not None:
+                torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+                assert torch.equal(mine, repeated)
+
+
+@on_every_device
+@given(
+    structures(max_atoms=12),
+    st.floats(0.5, 4.0),
+    st.floats(0.0, 1.0),
+    st.booleans(),
+    st.sampled_from([torch.float32, torch.float64]),
+    counts,
+    st.integers(0, 1000),
+)
+def test_same_steps_as_on_the_cpu(
+    device: str,
+    atoms: Atoms,
+    cutoff: float,
+    skin: float,
+    bonds: bool,
+    dtype: torch.dtype,
+    count: int,
+    seed: int,
+) -> None:
+    system = (atoms.positions, atoms.cell.array, atoms.pbc)
+    bond_cutoff = 0.7 * cutoff if bonds else 0.0
+    cut = core.Decomposition(*system, cutoff=cutoff, bond_cutoff=bond_cutoff, skin=skin, n_partitions=count)
+    expected, found = steps_of(cut, device, dtype)
+    moves = np.random.default_rng(seed).normal(size=(3, len(atoms), 3))
+    moves *= 0.49 * skin / np.linalg.norm(moves, axis=-1, keepdims=True)
+    for move in moves:
+        for step in (expected, found):
+            step.update(atoms.positions + move, atoms.cell.array)
+        assert_same_step(expected, found, device)
+        assert_same_forces(expected, found, device, seed)
+
+
+@on_every_device
+@pytest.mark.parametrize("name", MANY)
+def test_same_steps_of_larger_systems(device: str, name: str) -> None:
+    atoms, cutoff, bond_cutoff = MANY[name]
+    system = (atoms.positions, atoms.cell.array, atoms.pbc)
+    cut = core.Decomposition(*system, cutoff=cutoff, bond_cutoff=bond_cutoff, skin=0.3, n_partitions=4)
+    expected, found = steps_of(cut, device, torch.float64)
+    for step in (expected, found):
+        step.update(atoms.positions, atoms.cell.array)
+    assert_same_step(expected, found, device)
+    assert_same_forces(expected, found, device, seed=0)
+
+
+# --- rows that cross partitions -----------------------------------------------------------------------------
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
+
+@on_every_device
+@given(
+    st.sampled_from((*DTYPES, torch.int8)),
+    st.integers(0, 20),
+    st.integers(1, 30),
+    st.integers(0, 3),
+    st.integers(0, 1000),
+)
+def test_gathered_rows(
+    device: str, dtype: torch.dtype, width: int, n_rows: int, skipped: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    # Skipped rows move the first one away from where memory is aligned.
+    source = (100 * torch.randn(n_rows + skipped, width, generator=generator)).to(dtype).to(device)[skipped:]
+    rows = torch.randint(0, n_rows, (2 * n_rows,), generator=generator).to(device)
+    assert torch.equal(core.device_gather_rows(source, rows), source[rows])
+
+
+@on_every_device
+@given(
+    st.sampled_from(DTYPES), st.integers(0, 20), st.integers(1, 30), st.integers(0, 3), st.integers(0, 1000)
+)
+def test_added_rows(
+    device: str, dtype: torch.dtype, width: int, n_rows: int, skipped: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    target = (100 * torch.randn(n_rows + skipped, width, generator=generator)).to(dtype).to(device)[skipped:]
+    rows = torch.randperm(n_rows, generator=generator)[: (n_rows + 1) // 2].to(device)
+    values = torch.randn(len(rows), width, generator=generator).to(dtype).to(device)
+    expected = target.clone()
+    expected[rows] += values
+    core.device_add_rows(target, rows, values)
+    assert torch.equal(target, expected)
+
+
+def test_sums_that_are_not_numbers_stay_so_in_bfloat16() -> None:
+    target = torch.tensor([[np.nan, np.inf, -np.inf, 3e38]], dtype=torch.bfloat16)
+    core.device_add_rows(target, torch.tensor([0]), torch.tensor([[1.0, -np.inf, 1.0, 3e38]]).bfloat16())
+    assert target.isnan().tolist() == [[True, True, False, False]]
+    assert target.isinf().tolist() == [[False, False, True, True]]
+
+
+BAD_ROWS = {
+    "beyond the end": ({"rows": torch.tensor([4])}, "rows reach from 4 to 4, but there are 4"),
+    "before the start": ({"rows": torch.tensor([-1])}, "rows reach from -1"),
+    "not whole": ({"rows": torch.tensor([1.0])}, "int64"),
+    "not contiguous": ({"target": torch.zeros(2, 4).T}, "contiguous"),
+    "narrow values": ({"values": torch.zeros(1, 1)}, r"\(n_rows, width\)"),
+    "other type": ({"values": torch.zeros(1, 2).double()}, "type"),
+    "whole numbers": ({"target": torch.zeros(4, 2).int(), "values": torch.zeros(1, 2).int()}, "Int"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_ROWS.values(), ids=BAD_ROWS)
+def test_bad_rows_are_refused(arguments: dict[str, Any], message: str) -> None:
+    call = {"target": torch.zeros(4, 2), "rows": torch.tensor([1]), "values": torch.zeros(1, 2), **arguments}
+    with pytest.raises(InvalidInputError, match=message):
+        core.device_add_rows(**call)

@@ -169,10 +169,10 @@ void bind_executor(py::module_& module) {
       .def_readonly("cut", &executor::LocalTensors::cut);
   py::class_<executor::Step>(module, "Step")
       .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
-                       const std::vector<at::Device>& devices, at::ScalarType dtype) {
-             return std::make_unique<executor::Step>(std::move(decomposition), devices, dtype);
+                       const std::vector<at::Device>& devices, at::ScalarType dtype, bool as_devices) {
+             return std::make_unique<executor::Step>(std::move(decomposition), devices, dtype, as_devices);
            }),
-           py::arg("decomposition"), py::arg("devices"), py::arg("dtype"))
+           py::arg("decomposition"), py::arg("devices"), py::arg("dtype"), py::arg("as_devices") = false)
       .def(
           "update",
           [](executor::Step& step, const Doubles& positions, const Doubles& cell) {
@@ -182,6 +182,19 @@ void bind_executor(py::module_& module) {
             step.update(positions.data(), now);
           },
           py::arg("positions"), py::arg("cell"))
+      .def(
+          "forces",
+          [](const executor::Step& step, const std::vector<std::optional<at::Tensor>>& edge_gradients,
+             bool with_virials) {
+            const py::gil_scoped_release no_gil;
+            exchange::PerPartition gradients;
+            for (const auto& gradient : edge_gradients) {
+              gradients.push_back(gradient.value_or(at::Tensor()));
+            }
+            const auto forces = step.forces(gradients, with_virials);
+            return std::make_tuple(forces.forces, forces.virial, forces.virials);
+          },
+          py::arg("edge_gradients"), py::arg("with_virials"))
       .def_property_readonly("parts", &executor::Step::parts)
       .def_property_readonly("n_owned", &executor::Step::n_owned)
       .def_property_readonly("n_bonds", &executor::Step::n_bonds);

@@ -36,6 +36,13 @@ std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
   return kernels::cuda_kernels(target);
 }
 
+c10::Stream default_stream(at::Device device) {
+  if (device.is_cpu()) {
+    return c10::Stream(c10::Stream::DEFAULT, device);
+  }
+  return c10::impl::VirtualGuardImpl(device.type()).getDefaultStream(device);
+}
+
 at::Tensor tensor_of(const std::shared_ptr<void>& memory, int64_t size, at::ScalarType dtype) {
   const auto* holder = std::get_deleter<Holder>(memory);
   TORCH_INTERNAL_ASSERT(holder != nullptr, "an array of other memory than torch's");

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/DeviceGuard.h>
+#include <c10/core/StreamGuard.h>
 
 #include <memory>
 
@@ -14,6 +14,10 @@ namespace distmlip::executor {
 /// whatever torch does on that stream follows in order. The device must be current while they are called.
 /// Throws std::invalid_argument for anything but a CPU, and CUDA devices in a build that has CUDA kernels.
 std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device);
+
+/// The stream that workers use. Graphs are made on it, too, whatever stream is current where that is asked
+/// for.
+c10::Stream default_stream(at::Device device);
 
 /// The elements of an array that such kernels returned. They share its memory.
 at::Tensor tensor_of(const std::shared_ptr<void>& memory, int64_t size, at::ScalarType dtype);

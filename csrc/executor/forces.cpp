@@ -6,7 +6,7 @@
 
 #include "core/buffer.h"
 #include "core/thread_pool.h"
-#include "executor/step.h"
+#include "executor/device_part.h"
 #include "kernels/edge_forces.h"
 
 namespace distmlip::executor {
@@ -27,13 +27,22 @@ struct LocalForces {
 template <class Real>
 void accumulate(const partition::StepGraph& graph, int64_t n_owned, const LocalTensors& tensors,
                 const at::Tensor& gradients, LocalForces& local) {
-  const at::Tensor senders = tensors.senders.cpu();
-  const at::Tensor vectors = tensors.vectors.cpu();
   const at::Tensor on_host = gradients.to(at::kCPU, c10::CppTypeToScalarType<Real>::value).contiguous();
   kernels::accumulate_forces<Real>(
-      {n_owned, graph.row_begin.data(), senders.const_data_ptr<int64_t>(), vectors.const_data_ptr<Real>(),
-       on_host.const_data_ptr<Real>()},
+      {n_owned, graph.row_begin.data(), tensors.senders.const_data_ptr<int64_t>(),
+       tensors.vectors.const_data_ptr<Real>(), on_host.const_data_ptr<Real>()},
       {local.forces.data(), local.virial.data(), local.virials.empty() ? nullptr : local.virials.data()});
+}
+
+void copy(const PartForces& from, LocalForces& to) {
+  const auto copy_tensor = [](const at::Tensor& tensor, double* values) {
+    std::copy_n(tensor.const_data_ptr<double>(), tensor.numel(), values);
+  };
+  copy_tensor(from.forces, to.forces.data());
+  copy_tensor(from.virial, to.virial.data());
+  if (from.virials.defined()) {
+    copy_tensor(from.virials, to.virials.data());
+  }
 }
 
 /// The last fold: owned rows of partition p with what halo rows of other partitions collected for them,
@@ -81,6 +90,9 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_viri
     local[p].virials.assign(static_cast<size_t>(with_virials ? virial_width * parts[p].n_local() : 0), 0.0);
     if (!edge_gradients[p].defined()) {
       return;
+    }
+    if (device_parts_[p]) {
+      return copy(device_parts_[p]->forces(parts_[p], edge_gradients[p], with_virials), local[p]);
     }
     const auto accumulate_all = dtype_ == at::kFloat ? accumulate<float> : accumulate<double>;
     accumulate_all(graphs_[p], parts[p].n_owned(), parts_[p], edge_gradients[p], local[p]);

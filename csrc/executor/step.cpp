@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/thread_pool.h"
+#include "executor/device_part.h"
 #include "executor/plans.h"
 
 namespace distmlip::executor {
@@ -30,19 +31,33 @@ at::Tensor rows_of(at::Tensor& kept, int64_t n, int64_t columns = 0) {
 }  // namespace
 
 Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
-           at::ScalarType dtype)
+           at::ScalarType dtype, bool as_devices)
     : decomposition_(std::move(decomposition)),
       devices_(std::move(devices)),
       dtype_(dtype),
       graphs_(decomposition_->parts.size()),
       kept_(decomposition_->parts.size()),
-      parts_(decomposition_->parts.size()) {
+      parts_(decomposition_->parts.size()),
+      device_parts_(decomposition_->parts.size()) {
   TORCH_CHECK_VALUE(devices_.size() == parts_.size(), "got ", devices_.size(), " devices for ", parts_.size(),
                     " partitions; give one each");
   TORCH_CHECK_VALUE(dtype_ == at::kFloat || dtype_ == at::kDouble, "the dtype is ", dtype_,
                     "; it must be float32 or float64");
   atoms_ = plan_atoms(*decomposition_, devices_);
+  for (size_t p = 0; p < parts_.size(); ++p) {
+    const at::Device device = devices_[p];
+    if (device.is_cpu() && !as_devices) {
+      continue;
+    }
+    device_parts_[p] = std::make_unique<DevicePart>(*decomposition_, static_cast<int32_t>(p), device, dtype_);
+    const auto has_it = [&](const DeviceSystem& system) { return system.device() == device; };
+    if (std::none_of(systems_.begin(), systems_.end(), has_it)) {
+      systems_.emplace_back(*decomposition_, device);
+    }
+  }
 }
+
+Step::~Step() = default;
 
 void Step::update(const double* positions, const Cell& cell) {
   const partition::Snapshot snapshot(*decomposition_, positions, cell);
@@ -52,12 +67,29 @@ void Step::update(const double* positions, const Cell& cell) {
   const int at_once = n_parts < n_threads ? 1 : n_threads;
   parallel_for(n_parts, at_once, [&](int64_t p, int) {
     const auto i = static_cast<size_t>(p);
-    parts_[i] = {};
-    parts_[i] = write(i, snapshot, n_threads / at_once);
+    if (!device_parts_[i]) {
+      parts_[i] = {};
+      parts_[i] = write(i, snapshot, n_threads / at_once);
+    }
   });
+  update_devices(snapshot);
   if (decomposition_->has_bonds()) {
     bonds_ = plan_cut_bonds(graphs_, devices_);
   }
+}
+
+void Step::update_devices(const partition::Snapshot& snapshot) {
+  const auto n_devices = static_cast<int64_t>(systems_.size());
+  parallel_for(n_devices, static_cast<int>(n_devices), [&](int64_t d, int) {
+    DeviceSystem& system = systems_[static_cast<size_t>(d)];
+    system.update(snapshot);
+    for (size_t p = 0; p < parts_.size(); ++p) {
+      if (device_parts_[p] && devices_[p] == system.device()) {
+        parts_[p] = {};
+        parts_[p] = device_parts_[p]->update(system, graphs_[p]);
+      }
+    }
+  });
 }
 
 template <class Real>
@@ -83,14 +115,6 @@ LocalTensors Step::write(size_t p, const partition::Snapshot& snapshot, int n_th
                                               : write_edges<double>(p, snapshot, n_threads);
   if (decomposition_->has_bonds()) {
     write_bonds(p, tensors.senders.const_data_ptr<int64_t>(), tensors);
-  }
-  if (!devices_[p].is_cpu()) {
-    for (auto* tensor : {&tensors.senders, &tensors.receivers, &tensors.vectors, &tensors.edge_bond,
-                         &tensors.bond_edge, &tensors.angles, &tensors.cut}) {
-      if (tensor->defined()) {
-        *tensor = tensor->to(devices_[p]);
-      }
-    }
   }
   return tensors;
 }

@@ -11,6 +11,9 @@
 
 namespace distmlip::executor {
 
+class DevicePart;
+class DeviceSystem;
+
 /// One partition's graph on its device (distmlip/models/interface.py, LocalGraph and BondGraph).
 struct LocalTensors {
   at::Tensor senders, receivers;                 ///< (n_edges,) int64
@@ -29,9 +32,11 @@ struct Forces {
 /// stay as they are, the memory of others is used again.
 class Step {
  public:
-  /// `devices`: one per partition.
+  /// `devices`: one per partition. Graphs of partitions on a CPU are made by the kernels for CPUs, unless
+  /// `as_devices` (for tests), all others where they are.
   Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
-       at::ScalarType dtype);
+       at::ScalarType dtype, bool as_devices = false);
+  ~Step();
 
   /// `positions`: n_atoms x 3, for which the decomposition is still valid in this cell. Uses torch's number
   /// of intra-op threads.
@@ -53,6 +58,7 @@ class Step {
     at::Tensor senders, receivers, vectors, edge_bond, bond_edge, angles, cut;
   };
 
+  void update_devices(const partition::Snapshot& snapshot);
   LocalTensors write(size_t p, const partition::Snapshot& snapshot, int n_threads);
   template <class Real>
   LocalTensors write_edges(size_t p, const partition::Snapshot& snapshot, int n_threads);
@@ -65,6 +71,9 @@ class Step {
   std::vector<Kept> kept_;
   std::vector<LocalTensors> parts_;
   exchange::RowPlan atoms_, bonds_;
+  // Partitions whose graphs are made on their devices, null for others; and those devices.
+  std::vector<std::unique_ptr<DevicePart>> device_parts_;
+  std::vector<DeviceSystem> systems_;
 };
 
 }  // namespace distmlip::executor

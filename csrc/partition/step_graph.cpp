@@ -129,11 +129,7 @@ void count_angles(StepGraph& graph) {
     const int64_t count = begin[row + 1] - begin[row];
     graph.n_angles += count * (count - 1);
   }
-  constexpr int64_t most_angles = std::numeric_limits<int32_t>::max();
-  if (graph.n_angles > most_angles) {
-    invalid("a partition has ", graph.n_angles, " angles; at most ", most_angles,
-            " are supported: use more partitions or a smaller bond cutoff");
-  }
+  check_angles(graph.n_angles);
 }
 
 /// The short edge of `row` that was this candidate; -1 if it is too long now.
@@ -160,6 +156,14 @@ void find_cut_edges(const LocalGraph& local, StepGraph& graph) {
 }
 
 }  // namespace
+
+void check_angles(int64_t n_angles) {
+  constexpr int64_t most_angles = std::numeric_limits<int32_t>::max();
+  if (n_angles > most_angles) {
+    invalid("a partition has ", n_angles, " angles; at most ", most_angles,
+            " are supported: use more partitions or a smaller bond cutoff");
+  }
+}
 
 Snapshot::Snapshot(const Decomposition& decomposition, const double* positions, const Cell& cell)
     : decomposition_(decomposition), positions_(positions), cell_(cell) {

@@ -62,6 +62,9 @@ template <class Real>
 void write_edges(const Snapshot& snapshot, int32_t partition, int n_threads, bool with_candidates,
                  const EdgeArrays<Real>& out, StepGraph& graph);
 
+/// Throws std::invalid_argument if there are too many angles to be numbered.
+void check_angles(int64_t n_angles);
+
 /// Where bonds and angles go. A bond is undirected: an edge and its reverse have the same one.
 struct BondArrays {
   int64_t* edge_bond;  // (n_edges) the bond of each edge

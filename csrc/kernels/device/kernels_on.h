@@ -5,6 +5,7 @@
 #include "kernels/device/filter_edges.h"
 #include "kernels/device/local_rows.h"
 #include "kernels/device/number_bonds.h"
+#include "kernels/device/sent_edges.h"
 #include "kernels/device/sum_forces.h"
 #include "kernels/device/wrap_atoms.h"
 #include "kernels/device/write_pairs.h"
