@@ -73,7 +73,8 @@ class DistCalculator(Calculator):
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
         recompute: compute the inside of each stage again in the backward sweep instead of keeping it: much
             less memory for about one more forward. ``"auto"`` is off.
-        skin: Å; the neighbour list is reused until an atom has moved half of it. Results do not depend on it.
+        skin: Å; the neighbour list is kept until two atoms can have come nearer by that much, also while the
+            cell changes. Results do not depend on it.
         dtype: ``torch.float32`` or ``torch.float64`` (or their names); None: the model's own.
         **family_options: options of the model family, such as ``head`` for MACE.
 
@@ -248,7 +249,7 @@ class DistCalculator(Calculator):
                 f"atom {first} is at {atoms.positions[first].tolist()} and {np.count_nonzero(~finite)} atoms "
                 "in all have positions that are not finite numbers; check the structure, or the time step"
             )
-        unknown = sorted(set(atoms.numbers.tolist()) - self._adapter.supported_numbers)
+        unknown = sorted(set(np.unique(atoms.numbers).tolist()) - self._adapter.supported_numbers)
         if unknown:
             names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
             known = " ".join(chemical_symbols[z] for z in sorted(self._adapter.supported_numbers))

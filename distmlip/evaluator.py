@@ -56,7 +56,8 @@ class Evaluator:
         self._decomposition_is_complete = False
         self._step: Any = None
         self._numbers: NDArray[np.int64] = np.empty(0, np.int64)
-        self._local_atoms: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._local_numbers: list[torch.Tensor] = []
+        self._owned: NDArray[np.int64] = np.empty(0, np.int64)  # atoms of all partitions, one after another
 
     @torch.inference_mode(False)  # a caller's would forbid the gradients that forces are
     def evaluate(self, atoms: Atoms, with_virials: bool = True) -> list[Evaluation]:
@@ -70,11 +71,10 @@ class Evaluator:
     def plan(self, atoms: Atoms) -> Plan:
         """The distribution of these atoms; builds the graph, evaluates nothing."""
         self._update(atoms)
-        parts = self._step.parts
-        halo = [len(self._decomposition.halo(p)) for p in range(len(parts))]
-        cut = [0 if part.cut is None else len(part.cut) for part in parts]
-        received = {"halo": halo, "add": cut, "swap": cut, "all_sum": [int(len(parts) > 1)] * len(parts)}
-        n_angles = [0 if part.angles is None else len(part.angles) for part in parts]
+        step, n_partitions = self._step, len(self._device_of_partition)
+        halo = [len(rows) - n_owned for rows, n_owned in zip(step.local_atoms, step.n_owned, strict=True)]
+        all_sum = [int(n_partitions > 1)] * n_partitions
+        received = {"halo": halo, "add": step.n_cut, "swap": step.n_cut, "all_sum": all_sum}
         itemsize = torch.empty(0, dtype=self.adapter.dtype).element_size()
         exchanges = {}
         for stage in self._stages_of(0, 0):
@@ -84,14 +84,14 @@ class Evaluator:
                     n_rows * row_bytes for n_rows in received[exchange.kind]
                 ]
         return Plan(
-            n_partitions=len(parts),
+            n_partitions=n_partitions,
             method=self._decomposition.method,
             recompute=self.settings.recompute,
-            owned=self._step.n_owned,
+            owned=step.n_owned,
             halo=halo,
-            edges=[len(part.senders) for part in parts],
-            bonds=self._step.n_bonds,
-            angles=n_angles,
+            edges=step.n_edges,
+            bonds=step.n_bonds,
+            angles=step.n_angles,
             bytes_per_exchange=exchanges,
         )
 
@@ -105,7 +105,7 @@ class Evaluator:
         if not valid or not np.array_equal(numbers, self._numbers):
             self._decomposition_is_complete = False
             self._numbers = numbers.copy()
-            self._local_atoms = [self._atoms_of(p) for p in range(len(self._device_of_partition))]
+            self._local_numbers = self._numbers_of_local_rows()
             self._decomposition_is_complete = True
         self._step.update(positions, cell)
 
@@ -131,37 +131,42 @@ class Evaluator:
         self._device_of_partition = settings.devices.of_partitions(n_partitions)
         devices = [settings.devices.devices[d] for d in self._device_of_partition]
         self._step = core.Step(decomposition, devices, self.adapter.dtype)
+        self._owned = np.concatenate([decomposition.owned(p) for p in range(n_partitions)])
         self._decomposition = decomposition
 
-    def _atoms_of(self, partition: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Index and atomic number of each local row, on the partition's device."""
-        local = np.concatenate([self._decomposition.owned(partition), self._decomposition.halo(partition)])
-        device = self.settings.devices.devices[self._device_of_partition[partition]]
-        return torch.from_numpy(local).to(device), torch.from_numpy(self._numbers[local]).to(device)
+    def _numbers_of_local_rows(self) -> list[torch.Tensor]:
+        """Atomic number of each local row, on the partition's device."""
+        numbers = torch.from_numpy(self._numbers)
+        on_device = {device: numbers.to(device) for device in self.settings.devices.devices}
+        return [on_device[rows.device].index_select(0, rows) for rows in self._step.local_atoms]
 
     def _local_graphs(self, system: Mapping[str, torch.Tensor]) -> list[LocalGraph]:
-        parts, n_owned = self._step.parts, self._step.n_owned
-        n_angles_total = sum(len(part.angles) for part in parts if part.angles is not None)
-        graphs = []
-        for p, part in enumerate(parts):
-            bonds = None
-            if self.adapter.bond_cutoff is not None:
-                bonds = BondGraph(part.edge_bond, part.bond_edge, part.angles, part.cut, n_angles_total)
-            device = part.senders.device
-            graphs.append(
-                LocalGraph(
-                    partition=p,
-                    n_owned=n_owned[p],
-                    atoms=self._local_atoms[p][0],
-                    numbers=self._local_atoms[p][1],
-                    senders=part.senders,
-                    receivers=part.receivers,
-                    vectors=part.vectors,
-                    bonds=bonds,
-                    system={name: tensor.to(device) for name, tensor in system.items()},
-                )
+        step = self._step
+        has_bonds = self.adapter.bond_cutoff is not None
+        n_angles_total = sum(step.n_angles)
+        on_device = [
+            {name: tensor.to(device) for name, tensor in system.items()}
+            for device in self.settings.devices.devices
+        ]
+        rows = zip(
+            step.n_owned, step.local_atoms, self._local_numbers, self._device_of_partition, strict=True
+        )
+        return [
+            LocalGraph(
+                partition=p,
+                n_owned=n_owned,
+                atoms=atoms,
+                numbers=numbers,
+                senders=part.senders,
+                receivers=part.receivers,
+                vectors=part.vectors,
+                bonds=BondGraph(part.edge_bond, part.bond_edge, part.angles, part.cut, n_angles_total)
+                if has_bonds
+                else None,
+                system=on_device[device],
             )
-        return graphs
+            for p, (part, (n_owned, atoms, numbers, device)) in enumerate(zip(step.parts, rows, strict=True))
+        ]
 
     def _stages_of(self, model: int, device: int) -> list[Stage]:
         if (model, device) not in self._stages:
@@ -186,8 +191,7 @@ class Evaluator:
             backward=self.adapter.conservative,
             with_virials=with_virials,
         )
-        for stage, (partitions, received) in zip(stages[0], out["counts"], strict=True):
-            self._count(stage, [graphs[p] for p in partitions], received)
+        self._count(stages[0], out["counts"])
         return Evaluation(
             atoms={name: self._in_order(tensors) for name, tensors in out["results"].items()},
             system={name: tensor.numpy() for name, tensor in out["system_results"].items()},
@@ -196,28 +200,23 @@ class Evaluator:
             virials=None if out["virials"] is None else out["virials"].numpy(),
         )
 
-    def _count(self, stage: Stage, graphs: list[LocalGraph], received: Mapping[str, int]) -> None:
-        rows = self.counters.setdefault(stage.name, {})
-        for kind in stage.computes:
-            rows[kind] = rows.get(kind, 0) + sum(_rows(graph, kind) for graph in graphs)
-        for name, n_rows in received.items():
-            key = f"received {name}"
-            rows[key] = rows.get(key, 0) + n_rows
+    def _count(self, stages: list[Stage], counts: list[tuple[list[int], Mapping[str, int]]]) -> None:
+        """``counts``: for each stage the partitions on which it ran, and what was exchanged before it."""
+        step = self._step
+        sizes = {"atoms": step.n_owned, "edges": step.n_edges, "bonds": step.n_bonds, "angles": step.n_angles}
+        rows_of = {kind: np.array(rows) for kind, rows in sizes.items()}
+        for stage, (partitions, received) in zip(stages, counts, strict=True):
+            ran = np.array(partitions, dtype=np.int64)
+            computed = {kind: int(rows_of[kind][ran].sum()) for kind in stage.computes}
+            exchanged = {f"received {name}": n_rows for name, n_rows in received.items()}
+            rows = self.counters.setdefault(stage.name, {})
+            for name, n_rows in (computed | exchanged).items():
+                rows[name] = rows.get(name, 0) + n_rows
 
     def _in_order(self, tensors: list[torch.Tensor | None]) -> NDArray[Any]:
         """One row per atom of the user's structure, from the owned rows of every partition."""
-        present = {p: tensor for p, tensor in enumerate(tensors) if tensor is not None}
-        rows = {p: tensor.to("cpu", torch.float64).numpy() for p, tensor in present.items()}
-        result = np.empty((len(self._numbers), *next(iter(rows.values())).shape[1:]))
-        for p, values in rows.items():
-            result[self._decomposition.owned(p)] = values
+        of_atoms = torch.cat([tensor.to("cpu") for tensor in tensors if tensor is not None])
+        rows = of_atoms.to(torch.float64).numpy()
+        result = np.empty_like(rows)
+        result[self._owned] = rows
         return result
-
-
-def _rows(graph: LocalGraph, kind: str) -> int:
-    if kind == "atoms":
-        return graph.n_owned
-    if kind == "edges":
-        return graph.n_edges
-    assert graph.bonds is not None
-    return graph.bonds.n_bonds if kind == "bonds" else len(graph.bonds.angles)

@@ -30,13 +30,15 @@ class Groups(Sequence[np.ndarray]):
     A sequence with one entry per partition, of which only those that are not empty take memory.
     """
 
-    def __init__(self, rows: np.ndarray, partners: np.ndarray, begin: np.ndarray, n_partitions: int) -> None:
+    def __init__(self, rows: np.ndarray, groups: tuple[np.ndarray, np.ndarray], n_partitions: int) -> None:
+        """``groups``: the partners, and where the rows of each begin."""
+        partners, begin = groups
         self.partners = partners
         """(n_partners,) int64: the partitions whose group is not empty; ascending."""
         bounds = zip(partners.tolist(), begin[:-1], begin[1:], strict=True)
-        self._groups = {q: rows[first:last] for q, first, last in bounds}
+        self._groups: dict[int, np.ndarray] = {q: rows[first:last] for q, first, last in bounds}
         self._n_partitions = n_partitions
-        self._empty = rows[:0]
+        self._empty: np.ndarray = rows[:0]
 
     def __len__(self) -> int:
         return self._n_partitions
@@ -180,15 +182,15 @@ def _part(cut: Any, p: int, positions: np.ndarray) -> Part:
         senders=graph["senders"],
         receivers=graph["receivers"],
         shifts=graph["shifts"],
-        send=Groups(cut.send(p), *cut.send_groups(p), cut.n_partitions),
-        recv=Groups(len(owned) + np.arange(len(halo)), owners, begin, cut.n_partitions),
+        send=Groups(cut.send(p), cut.send_groups(p), cut.n_partitions),
+        recv=Groups(len(owned) + np.arange(len(halo)), (owners, begin), cut.n_partitions),
         bonds=bonds,
         bond_halo=bond_halo,
         angles=angles,
     )
 
 
-def _bonds(cut: Any, graph: dict[str, np.ndarray]) -> tuple[np.ndarray, Groups, np.ndarray]:
+def _bonds(cut: Any, graph: dict[str, Any]) -> tuple[np.ndarray, Groups, np.ndarray]:
     bonds = graph["short_edges"]
-    halo = Groups(np.searchsorted(bonds, graph["cut_edges"]), *graph["cut_groups"], cut.n_partitions)
+    halo = Groups(np.searchsorted(bonds, graph["cut_edges"]), graph["cut_groups"], cut.n_partitions)
     return bonds, halo, np.searchsorted(bonds, graph["angles"])

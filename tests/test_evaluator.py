@@ -261,7 +261,7 @@ def test_a_failure_while_the_graph_is_replaced_leaves_no_old_one_behind(
     used.evaluate(other)
     other.positions = other.positions[::-1].copy()
     with monkeypatch.context() as patched:
-        patched.setattr(used, "_atoms_of", lambda partition: 1 / 0)
+        patched.setattr(used, "_numbers_of_local_rows", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             used.evaluate(other)
     np.testing.assert_array_equal(used.evaluate(other)[0].forces, evaluator(3).evaluate(other)[0].forces)

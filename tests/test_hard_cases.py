@@ -503,6 +503,7 @@ LARGER = {
     "crystal": bulk("Cu", cubic=True) * (10, 10, 11),
     "disorder": scattered(4500, np.diag([31.0, 37.0, 43.0]) + np.array([[0, 3, 0], [0, 0, -4], [2, 0, 0]])),
     "open": scattered(4500, np.eye(3) * 37.0, OPEN),
+    "enough for seven threads in every step": scattered(36_000, np.diag([110.0, 130.0, 150.0])),
     "wire": scattered(4500, np.diag([9.0, 9.0, 700.0]), (False, False, True)),
 }
 each_larger = pytest.mark.parametrize("atoms", LARGER.values(), ids=LARGER)

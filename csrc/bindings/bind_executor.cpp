@@ -121,7 +121,7 @@ class PythonStages : public executor::StageRunner {
   py::list stages_, graphs_;
 };
 
-py::dict run_sweep(const executor::Step& step, const py::list& stages, const py::list& graphs,
+py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list& graphs,
                    std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool backward,
                    bool with_virials) {
   executor::SweepRequest request;
@@ -184,7 +184,7 @@ void bind_executor(py::module_& module) {
           py::arg("positions"), py::arg("cell"))
       .def(
           "forces",
-          [](const executor::Step& step, const std::vector<std::optional<at::Tensor>>& edge_gradients,
+          [](executor::Step& step, const std::vector<std::optional<at::Tensor>>& edge_gradients,
              bool with_virials) {
             const py::gil_scoped_release no_gil;
             exchange::PerPartition gradients;
@@ -196,8 +196,12 @@ void bind_executor(py::module_& module) {
           },
           py::arg("edge_gradients"), py::arg("with_virials"))
       .def_property_readonly("parts", &executor::Step::parts)
+      .def_property_readonly("local_atoms", &executor::Step::local_atoms)
       .def_property_readonly("n_owned", &executor::Step::n_owned)
-      .def_property_readonly("n_bonds", &executor::Step::n_bonds);
+      .def_property_readonly("n_edges", &executor::Step::n_edges)
+      .def_property_readonly("n_bonds", &executor::Step::n_bonds)
+      .def_property_readonly("n_angles", &executor::Step::n_angles)
+      .def_property_readonly("n_cut", &executor::Step::n_cut);
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
              py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"));
 }

@@ -17,32 +17,18 @@ using partition::LocalGraph;
 /// Numbers of a row: see kernels::EdgeForces.
 constexpr int64_t force_width = 4, virial_width = 12;
 
-/// What the edges of one partition give to its local rows.
-struct LocalForces {
-  Buffer<double> forces;   // (n_local, force_width)
-  Buffer<double> virials;  // (n_local, virial_width), or nothing
-  std::array<double, virial_width> virial{};
-};
-
 template <class Real>
-void accumulate(const partition::StepGraph& graph, int64_t n_owned, const LocalTensors& tensors,
-                const at::Tensor& gradients, LocalForces& local) {
+void add_edges(const partition::StepGraph& graph, int64_t n_owned, const LocalTensors& tensors,
+               const at::Tensor& gradients, const kernels::EdgeForces& out) {
   const at::Tensor on_host = gradients.to(at::kCPU, c10::CppTypeToScalarType<Real>::value).contiguous();
   kernels::accumulate_forces<Real>(
       {n_owned, graph.row_begin.data(), tensors.senders.const_data_ptr<int64_t>(),
        tensors.vectors.const_data_ptr<Real>(), on_host.const_data_ptr<Real>()},
-      {local.forces.data(), local.virial.data(), local.virials.empty() ? nullptr : local.virials.data()});
+      out);
 }
 
-void copy(const PartForces& from, LocalForces& to) {
-  const auto copy_tensor = [](const at::Tensor& tensor, double* values) {
-    std::copy_n(tensor.const_data_ptr<double>(), tensor.numel(), values);
-  };
-  copy_tensor(from.forces, to.forces.data());
-  copy_tensor(from.virial, to.virial.data());
-  if (from.virials.defined()) {
-    copy_tensor(from.virials, to.virials.data());
-  }
+void copy(const at::Tensor& from, double* to) {
+  std::copy_n(from.const_data_ptr<double>(), from.numel(), to);
 }
 
 /// The last fold: owned rows of partition p with what halo rows of other partitions collected for them,
@@ -79,23 +65,35 @@ void write_symmetric(const double* virial, double* matrix) {
 
 }  // namespace
 
-Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_virials) const {
+void Step::accumulate(size_t p, const at::Tensor& gradients, bool with_virials) {
+  const LocalGraph& part = decomposition_->parts[p];
+  LocalForces& local = local_forces_[p];
+  local.forces.assign(static_cast<size_t>(force_width * part.n_local()), 0.0);
+  local.virials.assign(static_cast<size_t>(with_virials ? virial_width * part.n_local() : 0), 0.0);
+  local.virial = {};
+  if (!gradients.defined()) {
+    return;
+  }
+  if (device_parts_[p]) {
+    const PartForces found = device_parts_[p]->forces(parts_[p], gradients, with_virials);
+    copy(found.forces, local.forces.data());
+    copy(found.virial, local.virial.data());
+    if (with_virials) {
+      copy(found.virials, local.virials.data());
+    }
+  } else {
+    const auto add = dtype_ == at::kFloat ? add_edges<float> : add_edges<double>;
+    add(graphs_[p], part.n_owned(), parts_[p], gradients,
+        {local.forces.data(), local.virial.data(), with_virials ? local.virials.data() : nullptr});
+  }
+}
+
+Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_virials) {
   const auto& parts = decomposition_->parts;
   const auto n_parts = static_cast<int64_t>(parts.size());
   const int n_threads = at::get_num_threads();
-  std::vector<LocalForces> local(parts.size());
-  parallel_for(n_parts, n_threads, [&](int64_t item, int) {
-    const auto p = static_cast<size_t>(item);
-    local[p].forces.assign(static_cast<size_t>(force_width * parts[p].n_local()), 0.0);
-    local[p].virials.assign(static_cast<size_t>(with_virials ? virial_width * parts[p].n_local() : 0), 0.0);
-    if (!edge_gradients[p].defined()) {
-      return;
-    }
-    if (device_parts_[p]) {
-      return copy(device_parts_[p]->forces(parts_[p], edge_gradients[p], with_virials), local[p]);
-    }
-    const auto accumulate_all = dtype_ == at::kFloat ? accumulate<float> : accumulate<double>;
-    accumulate_all(graphs_[p], parts[p].n_owned(), parts_[p], edge_gradients[p], local[p]);
+  parallel_for(n_parts, n_threads, [&](int64_t p, int) {
+    accumulate(static_cast<size_t>(p), edge_gradients[static_cast<size_t>(p)], with_virials);
   });
 
   const int64_t n_atoms = decomposition_->n_atoms;
@@ -108,16 +106,16 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_viri
   parallel_for(n_parts, n_threads, [&](int64_t item, int) {
     const auto p = static_cast<size_t>(item);
     fold(
-        parts, p, force_width, [&](size_t q) { return local[q].forces.data(); },
+        parts, p, force_width, [&](size_t q) { return local_forces_[q].forces.data(); },
         [&](const double* row, int64_t atom) { std::copy(row, row + 3, forces + 3 * atom); });
     if (with_virials) {
       fold(
-          parts, p, virial_width, [&](size_t q) { return local[q].virials.data(); },
+          parts, p, virial_width, [&](size_t q) { return local_forces_[q].virials.data(); },
           [&](const double* row, int64_t atom) { write_symmetric(row, virials + 9 * atom); });
     }
   });
   std::array<double, virial_width> virial{};
-  for (const auto& of_partition : local) {
+  for (const auto& of_partition : local_forces_) {
     for (size_t k = 0; k < virial.size(); ++k) {
       virial[k] += of_partition.virial[k];
     }

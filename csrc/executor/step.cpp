@@ -28,6 +28,14 @@ at::Tensor rows_of(at::Tensor& kept, int64_t n, int64_t columns = 0) {
   return room_for(kept, fits ? n : n + n / 32 + 16, columns, at::kLong).narrow(0, 0, n);
 }
 
+at::Tensor atoms_of(const partition::LocalGraph& local) {
+  auto atoms = at::empty({local.n_local()}, at::kLong);
+  auto* row = atoms.mutable_data_ptr<int64_t>();
+  row = std::copy(local.owned.begin(), local.owned.end(), row);
+  std::copy(local.halo.begin(), local.halo.end(), row);
+  return atoms;
+}
+
 }  // namespace
 
 Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
@@ -38,6 +46,7 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
       graphs_(decomposition_->parts.size()),
       kept_(decomposition_->parts.size()),
       parts_(decomposition_->parts.size()),
+      local_forces_(decomposition_->parts.size()),
       device_parts_(decomposition_->parts.size()) {
   TORCH_CHECK_VALUE(devices_.size() == parts_.size(), "got ", devices_.size(), " devices for ", parts_.size(),
                     " partitions; give one each");
@@ -45,6 +54,7 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
                     "; it must be float32 or float64");
   atoms_ = plan_atoms(*decomposition_, devices_);
   for (size_t p = 0; p < parts_.size(); ++p) {
+    local_atoms_.push_back(atoms_of(decomposition_->parts[p]).to(devices_[p]));
     const at::Device device = devices_[p];
     if (device.is_cpu() && !as_devices) {
       continue;
@@ -145,20 +155,29 @@ exchange::PerPartition Step::cut() const {
   return rows;
 }
 
-std::vector<int64_t> Step::n_owned() const {
-  std::vector<int64_t> sizes;
-  for (const auto& part : decomposition_->parts) {
-    sizes.push_back(part.n_owned());
+template <class Size>
+std::vector<int64_t> Step::sizes(Size size) const {
+  std::vector<int64_t> all(parts_.size());
+  for (size_t p = 0; p < all.size(); ++p) {
+    all[p] = size(p);
   }
-  return sizes;
+  return all;
 }
 
+std::vector<int64_t> Step::n_owned() const {
+  return sizes([&](size_t p) { return decomposition_->parts[p].n_owned(); });
+}
+std::vector<int64_t> Step::n_edges() const {
+  return sizes([&](size_t p) { return graphs_[p].n_edges; });
+}
 std::vector<int64_t> Step::n_bonds() const {
-  std::vector<int64_t> sizes;
-  for (const auto& graph : graphs_) {
-    sizes.push_back(graph.n_bonds);
-  }
-  return sizes;
+  return sizes([&](size_t p) { return graphs_[p].n_bonds; });
+}
+std::vector<int64_t> Step::n_angles() const {
+  return sizes([&](size_t p) { return graphs_[p].n_angles; });
+}
+std::vector<int64_t> Step::n_cut() const {
+  return sizes([&](size_t p) { return static_cast<int64_t>(graphs_[p].cut_edge.size()); });
 }
 
 }  // namespace distmlip::executor

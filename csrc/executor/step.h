@@ -3,9 +3,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <memory>
 #include <vector>
 
+#include "core/buffer.h"
 #include "exchange/exchange.h"
 #include "partition/decomposition.h"
 
@@ -32,8 +34,8 @@ struct Forces {
 /// stay as they are, the memory of others is used again.
 class Step {
  public:
-  /// `devices`: one per partition. Graphs of partitions on a CPU are made by the kernels for CPUs, unless
-  /// `as_devices` (for tests), all others where they are.
+  /// `devices`: one per partition. Graphs are made where their tensors are: on a CPU by the kernels for CPUs,
+  /// or for tests by those for devices (`as_devices`).
   Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
        at::ScalarType dtype, bool as_devices = false);
   ~Step();
@@ -46,11 +48,19 @@ class Step {
   const exchange::RowPlan& atoms() const { return atoms_; }
   const exchange::RowPlan& bonds() const { return bonds_; }
   exchange::PerPartition cut() const;
+
+  /// (n_local) int64: which atom each local row is.
+  const exchange::PerPartition& local_atoms() const { return local_atoms_; }
+
+  /// Sizes of each partition.
   std::vector<int64_t> n_owned() const;
+  std::vector<int64_t> n_edges() const;
   std::vector<int64_t> n_bonds() const;
+  std::vector<int64_t> n_angles() const;
+  std::vector<int64_t> n_cut() const;
 
   /// From dE/dvector of every partition; undefined gradients are zero.
-  Forces forces(const exchange::PerPartition& edge_gradients, bool with_virials) const;
+  Forces forces(const exchange::PerPartition& edge_gradients, bool with_virials);
 
  private:
   /// Memory on the host that the tensors of a partition are written to.
@@ -58,11 +68,20 @@ class Step {
     at::Tensor senders, receivers, vectors, edge_bond, bond_edge, angles, cut;
   };
 
+  /// What the edges of a partition give to its local rows (kernels::EdgeForces).
+  struct LocalForces {
+    Buffer<double> forces, virials;
+    std::array<double, 12> virial{};
+  };
+
   void update_devices(const partition::Snapshot& snapshot);
   LocalTensors write(size_t p, const partition::Snapshot& snapshot, int n_threads);
   template <class Real>
   LocalTensors write_edges(size_t p, const partition::Snapshot& snapshot, int n_threads);
   void write_bonds(size_t p, const int64_t* senders, LocalTensors& tensors);
+  void accumulate(size_t p, const at::Tensor& gradients, bool with_virials);
+  template <class Size>
+  std::vector<int64_t> sizes(Size size) const;
 
   std::shared_ptr<const partition::Decomposition> decomposition_;
   std::vector<at::Device> devices_;
@@ -70,6 +89,8 @@ class Step {
   std::vector<partition::StepGraph> graphs_;
   std::vector<Kept> kept_;
   std::vector<LocalTensors> parts_;
+  std::vector<LocalForces> local_forces_;
+  exchange::PerPartition local_atoms_;
   exchange::RowPlan atoms_, bonds_;
   // Partitions whose graphs are made on their devices, null for others; and those devices.
   std::vector<std::unique_ptr<DevicePart>> device_parts_;

@@ -4,7 +4,13 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <numeric>
+#include <optional>
+#include <utility>
+
+#include "partition/layers.h"
+#include "partition/plane_cuts.h"
+#include "partition/relaxation.h"
+#include "partition/sample.h"
 
 namespace distmlip::partition {
 namespace {
@@ -12,154 +18,146 @@ namespace {
 /// With more slabs than this times the ratio of the two longest extents, bisection has smaller borders.
 constexpr double most_slabs_per_ratio = 4;
 
-struct Range {
-  double low = std::numeric_limits<double>::infinity();
-  double high = -std::numeric_limits<double>::infinity();
-  double extent() const { return high > low ? high - low : 0; }
+constexpr int64_t smallest_sample = 1024;
+constexpr int64_t sample_per_partition = 128;
+
+/// Cells are made rounder if they are neither too many nor too small for it to work.
+constexpr int32_t most_rounded = 1024;
+constexpr int64_t fewest_atoms_rounded = sample_per_partition;
+constexpr double accepted_imbalance = 1.03;
+
+constexpr int most_reductions = 100;
+
+/// Partitions that are larger than the system is thick are better columns, those a good deal smaller are not;
+/// in between both are tried.
+constexpr double columns_up_to = 2.25;
+constexpr double columns_below = 1;
+
+/// The same lattice with shorter vectors, nearly orthogonal: what is cut along them is compact.
+Cell reduced(Cell cell) {
+  bool changed = true;
+  for (int round = 0; changed && round < most_reductions; ++round) {
+    changed = false;
+    for (int i = 0; i < 3; ++i) {
+      for (int j = 0; j < 3; ++j) {
+        if (i == j || !cell.periodic[i] || !cell.periodic[j]) continue;
+        const Vec3 a = cell.row(i), b = cell.row(j);
+        const double times = std::round(dot(a, b) / dot(b, b));
+        if (times == 0) continue;
+        for (int k = 0; k < 3; ++k) cell.vectors[3 * i + k] -= times * b[k];
+        changed = true;
+      }
+    }
+  }
+  return cell;
+}
+
+/// What bisection can do best.
+struct Plan {
+  int whole_axis = -1;  // for planes
+  double planes_halo = std::numeric_limits<double>::infinity();
+  double cells_halo = std::numeric_limits<double>::infinity();
+  std::optional<Relaxation> cells;
 };
 
-class Cutter {
+class Chooser {
  public:
-  Cutter(const CutInput& input, int32_t n_partitions)
-      : input_(input), n_partitions_(n_partitions), owner_(input.n_atoms) {
-    const Cell full = completed(input.cell);
-    heights_ = perpendicular_heights(full);
-    directions_ = inverse(full);
-    for (int axis = 0; axis < 3; ++axis) directions_[axis] = scaled(directions_[axis], heights_[axis]);
-    order_.resize(owner_.size());
-    std::iota(order_.begin(), order_.end(), 0);
-    weights_.assign(input.weights, input.weights + owner_.size());
-    const double total = std::accumulate(weights_.begin(), weights_.end(), 0.0);
-    if (!(total > 0)) std::fill(weights_.begin(), weights_.end(), 1.0);
+  Chooser(const CutInput& input, int32_t n_partitions)
+      : input_(input),
+        n_partitions_(n_partitions),
+        sample_(input, std::max(smallest_sample,
+                                std::min<int64_t>(n_partitions, most_rounded) * sample_per_partition)),
+        axes_(cut_axes(sample_.view(input))) {
+    for (int axis = 0; axis < 3; ++axis) unwrap(axis);
+    const auto lengths = occupied_lengths(sample_.view(input), axes_);
+    by_length_ = {0, 1, 2};
+    std::sort(by_length_.begin(), by_length_.end(), [&](int a, int b) { return lengths[a] < lengths[b]; });
+    for (int k = 0; k < 3; ++k) lengths_[k] = lengths[by_length_[k]];
   }
 
-  Cut run(Method method) {
-    std::array<double, 3> lengths;
-    for (int axis = 0; axis < 3; ++axis) lengths[axis] = occupied_length(axis);
-    const int longest = static_cast<int>(std::max_element(lengths.begin(), lengths.end()) - lengths.begin());
-    if (method == Method::automatic) {
-      std::sort(lengths.begin(), lengths.end());
-      const bool slabs_are_thick = n_partitions_ * lengths[1] <= most_slabs_per_ratio * lengths[2];
-      method = slabs_are_thick ? Method::slab : Method::bisection;
+  Cut slabs() const { return {cut_slabs(input_, axes_, n_partitions_, by_length_[2]).owner, Method::slab}; }
+
+  Cut automatic() {
+    const CutInput some = sample_.view(input_);
+    make_plan();
+    if (n_partitions_ * lengths_[1] <= most_slabs_per_ratio * lengths_[2]) {
+      const double halo = cut_slabs(some, axes_, n_partitions_, by_length_[2]).estimated_halo();
+      if (halo <= plan_.planes_halo) return slabs();
     }
-    if (method == Method::slab) {
-      cut_slabs(longest);
-    } else {
-      bisect(0, static_cast<int64_t>(order_.size()), 0, n_partitions_);
+    return bisection();
+  }
+
+  Cut bisection() {
+    make_plan();
+    if (plan_.cells && plan_.cells_halo < plan_.planes_halo) {
+      auto owners = plan_.cells->assign();
+      if (owners.imbalance <= accepted_imbalance) return {std::move(owners.owner), Method::bisection};
     }
-    return {std::move(owner_), method};
+    return {bisect(input_, axes_, n_partitions_, plan_.whole_axis).owner, Method::bisection};
   }
 
  private:
-  /// Å along the normal of the faces that the axis connects.
-  double coordinate(int32_t atom, int axis) const {
-    return dot(directions_[axis], {input_.x[atom], input_.y[atom], input_.z[atom]});
-  }
-
-  Range range(int axis, int64_t begin, int64_t end) const {
-    Range range;
-    for (int64_t k = begin; k < end; ++k) {
-      const double place = coordinate(order_[k], axis);
-      range.low = std::min(range.low, place);
-      range.high = std::max(range.high, place);
-    }
-    return range;
-  }
-
-  /// Extent of the system along the axis without what is empty.
-  double occupied_length(int axis) const {
-    Range all = range(axis, 0, static_cast<int64_t>(order_.size()));
-    if (input_.cell.periodic[axis]) all.high = std::max(all.low + heights_[axis], all.high);
-    const double wanted = std::clamp(std::floor(2 * all.extent() / input_.cutoff), 1.0, 4096.0);
-    std::vector<char> occupied(static_cast<size_t>(wanted) + 1, 0);
-    const double per_length = all.extent() > 0 ? wanted / all.extent() : 0;
-    for (int32_t atom : order_)
-      occupied[static_cast<size_t>((coordinate(atom, axis) - all.low) * per_length)] = 1;
-    const double full = static_cast<double>(std::count(occupied.begin(), occupied.end(), 1));
-    return all.extent() * std::min(1.0, full / wanted);
-  }
-
-  /// Sorts order_[begin, end) along the axis; equal places stay in their order.
-  void sort_along(int axis, int64_t begin, int64_t end) {
-    const Range all = range(axis, begin, end);
-    const double per_length = all.extent() > 0 ? 4294967295.0 / all.extent() : 0;
-    struct Item {
-      uint32_t key;
-      int32_t atom;
-    };
-    std::vector<Item> items(end - begin), sorted(end - begin);
-    for (int64_t k = begin; k < end; ++k) {
-      const double place = (coordinate(order_[k], axis) - all.low) * per_length;
-      items[k - begin] = {static_cast<uint32_t>(std::min(place, 4294967295.0)), order_[k]};
-    }
-    constexpr int bits = 11;
-    for (int shift = 0; shift < 32; shift += bits) {
-      std::vector<int64_t> first((1 << bits) + 1, 0);
-      const auto digit = [&](const Item& item) { return (item.key >> shift) & ((1u << bits) - 1); };
-      for (const Item& item : items) ++first[digit(item) + 1];
-      std::partial_sum(first.begin(), first.end(), first.begin());
-      for (const Item& item : items) sorted[first[digit(item)]++] = item;
-      items.swap(sorted);
-    }
-    for (int64_t k = begin; k < end; ++k) order_[k] = items[k - begin].atom;
-  }
-
-  double total_weight(int64_t begin, int64_t end) const {
-    double total = 0;
-    for (int64_t k = begin; k < end; ++k) total += weights_[order_[k]];
-    return total;
-  }
-
-  void cut_slabs(int axis) {
-    const auto n_atoms = static_cast<int64_t>(order_.size());
-    sort_along(axis, 0, n_atoms);
-    const double total = total_weight(0, n_atoms);
-    double before = 0;
-    for (int32_t atom : order_) {
-      const double middle = before + weights_[atom] / 2;
-      before += weights_[atom];
-      owner_[atom] = std::min(n_partitions_ - 1, static_cast<int32_t>(n_partitions_ * (middle / total)));
+  /// Moves atoms by cell vectors to where the axis starts.
+  void unwrap(int axis) {
+    const Vec3 row = input_.cell.row(axis);
+    for (int64_t k = 0; k < sample_.size(); ++k) {
+      const int turns = axes_[axis].turns(sample_.x[k], sample_.y[k], sample_.z[k]);
+      sample_.x[k] -= static_cast<float>(turns * row[0]);
+      sample_.y[k] -= static_cast<float>(turns * row[1]);
+      sample_.z[k] -= static_cast<float>(turns * row[2]);
     }
   }
 
-  void bisect(int64_t begin, int64_t end, int32_t first, int32_t count) {
-    if (count == 1 || begin == end) {
-      for (int64_t k = begin; k < end; ++k) owner_[order_[k]] = first;
-      return;
+  void make_plan() {
+    if (plan_made_) return;
+    plan_made_ = true;
+    const double size = std::cbrt(lengths_[0] * lengths_[1] * lengths_[2] / n_partitions_);
+    if (lengths_[0] <= columns_up_to * size) consider(by_length_[0]);
+    if (lengths_[0] > columns_below * size) consider(-1);
+  }
+
+  void consider(int whole_axis) {
+    const CutInput some = sample_.view(input_);
+    const PlaneCuts planes = bisect(some, axes_, n_partitions_, whole_axis);
+    if (planes.estimated_halo() < plan_.planes_halo) {
+      plan_.planes_halo = planes.estimated_halo();
+      plan_.whole_axis = whole_axis;
     }
-    int longest = 0;
-    double length = -1;
-    for (int axis = 0; axis < 3; ++axis) {
-      const double extent = range(axis, begin, end).extent();
-      if (extent > length) longest = axis;
-      length = std::max(length, extent);
-    }
-    sort_along(longest, begin, end);
-    const int32_t left = count / 2;
-    const double target = total_weight(begin, end) * left / count;
-    int64_t middle = begin;
-    for (double before = 0; middle < end; ++middle) {
-      const double weight = weights_[order_[middle]];
-      if (before + weight / 2 > target) break;
-      before += weight;
-    }
-    bisect(begin, middle, first, left);
-    bisect(middle, end, first + left, count - left);
+      if (n_partitions_ > most_rounded || input_.n_atoms / n_partitions_ < fewest_atoms_rounded) return;
+    Relaxation cells(input_, sample_, planes.owner, n_partitions_, whole_axis);
+    const double halo = cells.estimated_halo();
+    if (halo >= plan_.cells_halo) return;
+    plan_.cells_halo = halo;
+    plan_.cells.emplace(std::move(cells));
   }
 
   const CutInput& input_;
   int32_t n_partitions_;
-  Vec3 heights_;
-  std::array<Vec3, 3> directions_;
-  std::vector<double> weights_;
-  std::vector<int32_t> order_;
-  Buffer<int32_t> owner_;
+  Sample sample_;
+  CutAxes axes_;
+  std::array<int, 3> by_length_;     // axes, shortest first
+  std::array<double, 3> lengths_{};  // their lengths, Å
+  Plan plan_;
+  bool plan_made_ = false;
 };
 
 }  // namespace
 
 Cut cut(const CutInput& input, int32_t n_partitions, Method method) {
-  return Cutter(input, n_partitions).run(method);
+  if (n_partitions == 1 || input.n_atoms == 0) {
+    return {Buffer<int32_t>(input.n_atoms, 0), method == Method::bisection ? method : Method::slab};
+  }
+  const Cell cell = reduced(input.cell);
+  Buffer<float> equal;
+  CutInput todo{cell, input.n_atoms, input.x, input.y, input.z, input.weights, input.cutoff, input.n_threads};
+  if (std::all_of(input.weights, input.weights + input.n_atoms, [](float weight) { return weight == 0; })) {
+    equal.assign(input.n_atoms, 1.0f);
+    todo.weights = equal.data();
+  }
+  Chooser chooser(todo, n_partitions);
+  if (method == Method::slab) return chooser.slabs();
+  if (method == Method::bisection) return chooser.bisection();
+  return chooser.automatic();
 }
 
 }  // namespace distmlip::partition

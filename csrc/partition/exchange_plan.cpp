@@ -1,7 +1,6 @@
 #include "partition/exchange_plan.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "kernels/edge_filter.h"
 #include "partition/decomposition.h"
@@ -9,37 +8,47 @@
 namespace distmlip::partition {
 namespace {
 
-/// A bond across a border as both of its owners see it: its atoms in the order of their owners, and the
-/// shift of the second one.
+/// A bond across a border, ordered as both of its owners see it: by the atom whose owner comes first, the
+/// other atom, and its shift.
 struct CutBond {
   int32_t partner, first, second, shift_code;
   LocalGraph::CutCandidate candidate;
-  auto key() const { return std::tie(partner, first, second, shift_code); }
-};
 
-kernels::LocalAtom atom_at(const Snapshot& snapshot, int32_t atom) {
-  kernels::LocalAtom row;
-  kernels::gather_atoms(1, &atom, snapshot.positions(), snapshot.decomposition().wrap_index.data(), &row);
-  return row;
-}
+  bool operator<(const CutBond& other) const {
+    const auto high = [](const CutBond& bond) {
+      return static_cast<int64_t>(bond.partner) << 32 | bond.first;
+    };
+    const auto low = [](const CutBond& bond) {
+      return static_cast<int64_t>(bond.second) << 32 | bond.shift_code;
+    };
+    return high(*this) != high(other) ? high(*this) < high(other) : low(*this) < low(other);
+  }
+};
 
 std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, const LocalGraph& graph) {
   const Decomposition& decomposition = reference.decomposition();
   const kernels::ShiftTable shifts = reference.shifts();
+  Buffer<kernels::LocalAtom> atoms(graph.n_local());
+  const auto gather = [&](const std::vector<int32_t>& list, int64_t first_row) {
+    kernels::gather_atoms(static_cast<int64_t>(list.size()), list.data(), reference.positions(),
+                          decomposition.wrap_index.data(), atoms.data() + first_row);
+  };
+  gather(graph.owned, 0);
+  gather(graph.halo, graph.n_owned());
   // A little more than necessary: what is too long is filtered at every step.
   const double reach = (decomposition.bond_cutoff + decomposition.skin) * (1 + 1e-6);
+  const auto n_owned = static_cast<int32_t>(graph.n_owned());
   const auto last_code = static_cast<int32_t>(decomposition.n_codes() - 1);
   std::vector<CutBond> bonds;
-  for (int32_t row = 0; row < graph.n_owned(); ++row) {
+  for (int32_t row = 0; row < n_owned; ++row) {
     const int32_t receiver = graph.owned[row];
-    const kernels::LocalAtom receiver_atom = atom_at(reference, receiver);
     for (int64_t edge = graph.row_begin[row]; edge < graph.row_begin[row + 1]; ++edge) {
-      if (graph.sender[edge] < graph.n_owned()) continue;
-      const int32_t sender = graph.global(graph.sender[edge]), code = graph.shift_code[edge];
+      const int32_t sender_row = graph.sender[edge], code = graph.shift_code[edge];
+      if (sender_row < n_owned) continue;
       double vector[3];
-      kernels::edge_vector(shifts, receiver_atom, atom_at(reference, sender), code, vector);
+      kernels::edge_vector(shifts, atoms[row], atoms[sender_row], code, vector);
       if (kernels::squared_length(vector[0], vector[1], vector[2]) > reach * reach) continue;
-      const int32_t partner = decomposition.owner[sender];
+      const int32_t sender = graph.halo[sender_row - n_owned], partner = decomposition.owner[sender];
       const LocalGraph::CutCandidate candidate{row, static_cast<int32_t>(edge)};
       if (partition < partner) {
         bonds.push_back({partner, receiver, sender, code, candidate});
@@ -72,7 +81,7 @@ void plan_sends(int64_t n_atoms, std::vector<LocalGraph>& parts) {
 
 void plan_bonds(const Snapshot& reference, int32_t partition, LocalGraph& graph) {
   std::vector<CutBond> bonds = cut_bonds(reference, partition, graph);
-  std::sort(bonds.begin(), bonds.end(), [](const auto& a, const auto& b) { return a.key() < b.key(); });
+  std::sort(bonds.begin(), bonds.end());
   graph.cut_candidate.reserve(bonds.size());
   for (const CutBond& bond : bonds) {
     graph.cut_candidate.push_back(bond.candidate);

@@ -1,0 +1,32 @@
+// Owners from cuts along planes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "core/buffer.h"
+#include "partition/cut.h"
+#include "partition/layers.h"
+
+namespace distmlip::partition {
+
+/// The heaviest partition may have so many times the mean weight: what all cuts on the way to it share.
+constexpr double most_imbalance = 1.025;
+
+struct PlaneCuts {
+  Buffer<int32_t> owner;            // (n_atoms)
+  std::array<double, 3> touched{};  // atoms that touch a cut across each axis, summed over cuts
+
+  /// Rows of all halos together, nearly: an atom in reach of two or three planes is read across their edges
+  /// and corners, too (Steiner's formula for the volume around a cuboid).
+  double estimated_halo() const;
+};
+
+/// Parallel cuts across one axis.
+PlaneCuts cut_slabs(const CutInput& input, const CutAxes& axes, int32_t n_partitions, int axis);
+
+/// Cuts in two, again and again, each across the axis where what is cut is longest; never across `whole_axis`
+/// (-1: none).
+PlaneCuts bisect(const CutInput& input, const CutAxes& axes, int32_t n_partitions, int whole_axis);
+
+}  // namespace distmlip::partition
