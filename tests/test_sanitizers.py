@@ -17,8 +17,16 @@ def pybind11_folder() -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
-@pytest.mark.parametrize("program", ["test_decomposition", "test_sweep"])
+@pytest.mark.parametrize(
+    ("program", "sanitizer"),
+    [
+        ("test_decomposition", "thread"),
+        ("test_decomposition", "address,undefined"),
+        ("test_device_kernels", "address,undefined"),
+        ("test_sweep", "thread"),
+        ("test_sweep", "address,undefined"),
+    ],
+)
 def test_program_is_clean(program: str, sanitizer: str, tmp_path: Path) -> None:
     configure = [
         *("cmake", "-S", str(ROOT), "-B", str(tmp_path), "-DDISTMLIP_CUDA=OFF", "-DDISTMLIP_TESTS=ON"),

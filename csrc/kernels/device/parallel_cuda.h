@@ -1,21 +1,11 @@
 // The back end of parallel.h that runs on CUDA. For .cu files.
 #pragma once
 
-#include <cuda_runtime.h>
-
-#include <stdexcept>
-#include <string>
-
+#include "kernels/device/launch.h"
 #include "kernels/device/parallel.h"
 #include "kernels/device/warp.h"
 
 namespace distmlip::kernels {
-
-/// Throws std::runtime_error if `status` is an error.
-inline void check_cuda(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  throw std::runtime_error(std::string("CUDA could not ") + what + ": " + cudaGetErrorString(status));
-}
 
 /// A group is a warp.
 class Cuda {
@@ -66,8 +56,12 @@ class Cuda {
   cudaStream_t stream_;
 };
 
-constexpr int threads_per_block = 256;
 constexpr int groups_per_block = threads_per_block / group_lanes;
+
+/// How many blocks hold n threads or groups.
+inline unsigned blocks_for(int64_t n, int64_t per_block) {
+  return static_cast<unsigned>((n + per_block - 1) / per_block);
+}
 
 template <class F>
 __global__ void __launch_bounds__(threads_per_block) for_each_kernel(int64_t n, F f) {
@@ -89,31 +83,19 @@ __global__ void __launch_bounds__(threads_per_block) for_each_group_with_kernel(
     f(Cuda::Group(static_cast<int>(threadIdx.x % group_lanes)), i, scratch[threadIdx.x / group_lanes]);
 }
 
-/// How many blocks hold n threads or groups.
-inline unsigned blocks_for(int64_t n, int64_t per_block) {
-  return static_cast<unsigned>((n + per_block - 1) / per_block);
-}
-
 template <class F>
 void Cuda::for_each(int64_t n, F f) const {
-  if (n == 0) return;
-  for_each_kernel<<<blocks_for(n, threads_per_block), threads_per_block, 0, stream_>>>(n, f);
-  check_cuda(cudaGetLastError(), "start a kernel");
+  if (n > 0) launch(for_each_kernel<F>, blocks_for(n, threads_per_block), stream_, n, f);
 }
 
 template <class F>
 void Cuda::for_each_group(int64_t n, F f) const {
-  if (n == 0) return;
-  for_each_group_kernel<<<blocks_for(n, groups_per_block), threads_per_block, 0, stream_>>>(n, f);
-  check_cuda(cudaGetLastError(), "start a kernel");
+  if (n > 0) launch(for_each_group_kernel<F>, blocks_for(n, groups_per_block), stream_, n, f);
 }
 
 template <class Scratch, class F>
 void Cuda::for_each_group_with(int64_t n, F f) const {
-  if (n == 0) return;
-  for_each_group_with_kernel<Scratch>
-      <<<blocks_for(n, groups_per_block), threads_per_block, 0, stream_>>>(n, f);
-  check_cuda(cudaGetLastError(), "start a kernel");
+  if (n > 0) launch(for_each_group_with_kernel<Scratch, F>, blocks_for(n, groups_per_block), stream_, n, f);
 }
 
 }  // namespace distmlip::kernels

@@ -102,7 +102,8 @@ void sum_rows(const Backend& backend, const EdgeGradients<Real>& edges, const Se
 template <class Backend>
 void sum_virials(const Backend& backend, int64_t n_rows, const double* rows, double* virial) {
   using Group = typename Backend::Group;
-  constexpr int64_t n_parts = 1024;
+  constexpr int64_t most_parts = 1024;
+  const int64_t n_parts = std::min((n_rows + group_lanes - 1) / group_lanes, most_parts);
   const auto part_array = backend.template array<double>(n_parts * n_virial);
   double* parts = part_array.data();
   const auto sum = [=] DISTMLIP_DEVICE(const Group& group, int64_t first, int64_t step, int64_t n,

@@ -1,6 +1,8 @@
 // A group of 32 lanes as a CUDA warp. For .cu files.
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include "kernels/device/parallel.h"
 
 namespace distmlip::kernels {

@@ -9,6 +9,13 @@ namespace distmlip::kernels {
 /// Of x, y, z; −x, −y, −z; the same of fractional coordinates; absolute coordinates as given.
 constexpr int n_extremes = 13;
 
+/// What is noted of all atoms, to be read at once.
+struct AtomNotes {
+  uint64_t extremes[n_extremes];  // ordered()
+  int32_t refused;
+  uint8_t occupied[3 * wrap_shares];
+};
+
 /// Writes a position that follows from its count of cells; notes how far it extends.
 DISTMLIP_DEVICE inline void settle(const WrapRequest& request, const int32_t* counts, const double* given,
                                    double* position, double* fractional, double* extremes) {
@@ -28,19 +35,13 @@ DISTMLIP_DEVICE inline int32_t share_of(double fractional) {
   return share <= 0 ? 0 : share >= wrap_shares - 1 ? wrap_shares - 1 : static_cast<int32_t>(share);
 }
 
-template <class Backend>
-AtomExtent read_extent(const Backend& backend, const uint64_t* all) {
-  uint64_t bits[n_extremes];
-  backend.read(all, n_extremes, bits);
-  AtomExtent extent;
+inline void set_ranges(const AtomNotes& notes, AtomExtent& extent) {
   for (int k = 0; k < 3; ++k) {
-    extent.cartesian_low[k] = -from_ordered(bits[3 + k]);
-    extent.cartesian_high[k] = from_ordered(bits[k]);
-    extent.fractional_low[k] = -from_ordered(bits[9 + k]);
-    extent.fractional_high[k] = from_ordered(bits[6 + k]);
+    extent.cartesian_low[k] = -from_ordered(notes.extremes[3 + k]);
+    extent.cartesian_high[k] = from_ordered(notes.extremes[k]);
+    extent.fractional_low[k] = -from_ordered(notes.extremes[9 + k]);
+    extent.fractional_high[k] = from_ordered(notes.extremes[6 + k]);
   }
-  extent.farthest = from_ordered(bits[12]);
-  return extent;
 }
 
 template <class Backend>
@@ -49,19 +50,16 @@ WrappedAtoms wrap_atoms(const Backend& backend, const WrapRequest& request, cons
   WrappedAtoms out;
   out.counts = backend.template array<int32_t>(3 * n_atoms);
   out.positions = backend.template array<double>(3 * n_atoms);
-  const auto occupied_array = backend.template array<uint8_t>(3 * wrap_shares);
-  const auto refused_array = backend.template array<int32_t>(1);
-  const auto extremes_array = backend.template array<uint64_t>(n_extremes);
+  const auto notes_array = backend.template array<AtomNotes>(1);
+  AtomNotes* notes = notes_array.data();
   int32_t* all_counts = out.counts.data();
   double* positions = out.positions.data();
-  uint8_t* occupied = occupied_array.data();
-  int32_t* refused = refused_array.data();
   backend.for_each(3 * wrap_shares, [=] DISTMLIP_DEVICE(int64_t k) {
-    occupied[k] = 0;
-    if (k == 0) *refused = no_atom;
+    notes->occupied[k] = 0;
+    if (k == 0) notes->refused = no_atom;
   });
   for_each_with_extremes<n_extremes>(
-      backend, n_atoms, extremes_array.data(), [=] DISTMLIP_DEVICE(int64_t atom, double* extremes) {
+      backend, n_atoms, notes->extremes, [=] DISTMLIP_DEVICE(int64_t atom, double* extremes) {
         const double* x = given + 3 * atom;
         int32_t* counts = all_counts + 3 * atom;
         bool allowed = true;
@@ -78,30 +76,32 @@ WrappedAtoms wrap_atoms(const Backend& backend, const WrapRequest& request, cons
           counts[k] = allowed ? static_cast<int32_t>(cells) : 0;
         }
         if (!allowed) {
-          atomic_min(refused, static_cast<int32_t>(atom));
+          atomic_min(&notes->refused, static_cast<int32_t>(atom));
           return;
         }
         double fractional[3];
         settle(request, counts, x, positions + 3 * atom, fractional, extremes);
         for (int k = 0; k < 3; ++k) {
-          uint8_t& share = occupied[k * wrap_shares + share_of(fractional[k])];
+          uint8_t& share = notes->occupied[k * wrap_shares + share_of(fractional[k])];
           if (request.periodic[k] && !share) share = 1;
         }
       });
-  out.extent = read_extent(backend, extremes_array.data());
-  out.extent.occupied.resize(3 * wrap_shares);
-  backend.read(occupied, 3 * wrap_shares, out.extent.occupied.data());
-  backend.read(refused, 1, &out.extent.refused);
+  AtomNotes read;
+  backend.read(notes, 1, &read);
+  set_ranges(read, out.extent);
+  out.extent.farthest = from_ordered(read.extremes[12]);
+  out.extent.refused = read.refused;
+  out.extent.occupied.assign(read.occupied, read.occupied + 3 * wrap_shares);
   return out;
 }
 
 template <class Backend>
 void lift_atoms(const Backend& backend, const WrapRequest& request, const double* given,
                 const LiftRequest& lift, WrappedAtoms& out) {
-  const auto extremes_array = backend.template array<uint64_t>(n_extremes);
+  const auto notes_array = backend.template array<AtomNotes>(1);
   int32_t* all_counts = out.counts.data();
   double* positions = out.positions.data();
-  for_each_with_extremes<n_extremes>(backend, request.n_atoms, extremes_array.data(),
+  for_each_with_extremes<n_extremes>(backend, request.n_atoms, notes_array.data()->extremes,
                                      [=] DISTMLIP_DEVICE(int64_t atom, double* extremes) {
                                        double* x = positions + 3 * atom;
                                        int32_t* counts = all_counts + 3 * atom;
@@ -113,13 +113,9 @@ void lift_atoms(const Backend& backend, const WrapRequest& request, const double
                                        double fractional[3];
                                        settle(request, counts, given + 3 * atom, x, fractional, extremes);
                                      });
-  const AtomExtent extent = read_extent(backend, extremes_array.data());
-  for (int k = 0; k < 3; ++k) {
-    out.extent.cartesian_low[k] = extent.cartesian_low[k];
-    out.extent.cartesian_high[k] = extent.cartesian_high[k];
-    out.extent.fractional_low[k] = extent.fractional_low[k];
-    out.extent.fractional_high[k] = extent.fractional_high[k];
-  }
+  AtomNotes read;
+  backend.read(notes_array.data(), 1, &read);
+  set_ranges(read, out.extent);
 }
 
 /// occupied[layer]: whether any atom lies in that layer of an axis.

@@ -1,0 +1,206 @@
+// The algorithms for devices on awkward systems, by the back end for the CPU and by that for CUDA on emulated
+// warps: both must give the same to the last bit. What is right, the Python tests know; here it is found out
+// whether memory is used as it should be, and whether lanes of a warp part or read what is not there yet.
+#include <cstdio>
+#include <functional>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "graph/device_neighbor_list.h"
+#include "kernels/device/kernels_on.h"
+#include "kernels/device/parallel_cuda.h"
+#include "partition/device_local_graph.h"
+
+namespace distmlip::kernels {
+
+int64_t Cuda::scan(const int32_t* counts, int64_t n, int64_t* begin) const {
+  return Host(device_).scan(counts, n, begin);
+}
+void Cuda::sort(Array<uint32_t>& keys, Array<int32_t>& values, uint32_t end) const {
+  Host(device_).sort(keys, values, end);
+}
+
+}  // namespace distmlip::kernels
+
+using namespace distmlip;
+
+namespace {
+
+struct System {
+  std::string name;
+  Cell cell;
+  std::vector<double> positions;  // (n_atoms, 3)
+  double cutoff;
+
+  int64_t n_atoms() const { return static_cast<int64_t>(positions.size()) / 3; }
+};
+
+std::vector<double> scattered(const Cell& cell, int64_t n_atoms, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::uniform_real_distribution<double> uniform(-1, 2);  // inside and outside
+  std::vector<double> positions(3 * n_atoms);
+  for (int64_t k = 0; k < 3 * n_atoms; k += 3) {
+    for (int axis = 0; axis < 3; ++axis) {
+      const Vec3 vector = scaled(cell.row(axis), uniform(random));
+      for (int x = 0; x < 3; ++x) positions[k + x] += vector[x];
+    }
+  }
+  return positions;
+}
+
+std::vector<System> systems() {
+  constexpr std::array<bool, 3> all{true, true, true}, slab{true, true, false}, none{};
+  const Cell cube{{9, 0, 0, 0, 9, 0, 0, 0, 9}, all}, tiny{{1.1, 0, 0.1, 0, 0.9, 0, 0.2, 0, 1}, all};
+  const Cell skewed{{3.1, 0.2, 0, 25.1, 14, 0.3, -0.4, 0.2, 5}, slab}, open{{4, 0, 0, 0, 4, 0, 0, 0, 4}, none};
+  const Cell vacuum{{300, 0, 0, 0, 6, 0, 0, 0, 6}, all}, far{{1e7, 0, 0, 0, 1e7, 0, 0, 0, 1e7}, none};
+  std::vector<double> line;
+  for (int k = 0; k < 40; ++k) line.insert(line.end(), {280.0 + k, 1.0, 2.0});
+  return {{"no atoms", cube, {}, 3.0},
+          {"one atom", tiny, {0, 0, 0}, 4.0},
+          {"one spot", cube, std::vector<double>(60, 7.5), 2.0},
+          {"cube", cube, scattered(cube, 200, 1), 3.0},
+          {"tiny", tiny, scattered(tiny, 5, 2), 3.0},
+          {"skewed", skewed, scattered(skewed, 60, 3), 4.0},
+          {"open", open, scattered(open, 90, 4), 5.0},
+          {"dense", open, scattered(open, 400, 5), 20.0},
+          {"across vacuum", vacuum, line, 2.5},
+          {"sparse", far, scattered(far, 30, 6), 4.0}};
+}
+
+std::shared_ptr<void> poisoned(size_t bytes) {
+  auto* memory = new char[bytes];
+  std::fill_n(memory, bytes, static_cast<char>(0xa5));
+  return {memory, [](void* pointer) { delete[] static_cast<char*>(pointer); }};
+}
+
+/// Everything that was found, byte by byte.
+class Found {
+ public:
+  template <class T>
+  void add(const T* values, int64_t n) {
+    const auto* first = reinterpret_cast<const char*>(values);
+    bytes_.insert(bytes_.end(), first, first + n * sizeof(T));
+  }
+  template <class T>
+  void add(const kernels::Array<T>& array) {
+    add(array.data(), array.size);
+  }
+  bool operator==(const Found&) const = default;
+
+ private:
+  std::vector<char> bytes_;
+};
+
+void find_pairs(const System& system, kernels::DeviceKernels& kernels, Found& found) {
+  for (const bool self_interaction : {false, true}) {
+    const graph::DeviceNeighborList list(kernels, system.positions.data(), system.n_atoms(), system.cell,
+                                         system.cutoff, self_interaction);
+    const int64_t n = list.n_pairs();
+    std::vector<int64_t> i(n), j(n);
+    std::vector<double> distance(n), vector(3 * n);
+    std::vector<int32_t> shift(3 * n), sender(n);
+    std::vector<uint16_t> code(n);
+    list.write(kernels::PairArrays<double>{i.data(), j.data(), distance.data(), vector.data(), shift.data(),
+                                           sender.data(), code.data()});
+    const auto add = [&](const auto&... arrays) { (found.add(arrays.data(), arrays.size()), ...); };
+    add(i, j, distance, vector, shift, sender, code);
+  }
+}
+
+/// Edges, bonds, angles and forces of one partition, all atoms where they were given.
+template <class Real>
+void take_step(const System& system, kernels::DeviceKernels& kernels, const kernels::LocalRows& rows,
+               const std::vector<int32_t>& shifts, Found& found) {
+  const auto n_codes = static_cast<int64_t>(shifts.size()) / 3;
+  std::vector<double> vectors(4 * n_codes);
+  for (int64_t code = 0; code < n_codes; ++code) {
+    const Vec3 vector = shift_vector(system.cell, shifts.data() + 3 * code);
+    std::copy_n(vector.data(), 3, vectors.data() + 4 * code);
+  }
+  const int32_t no_wrap[3] = {0, 0, 0};
+  const std::vector<int32_t> wrap_index(system.n_atoms(), 0);
+  std::vector<int32_t> atoms(rows.owned.data(), rows.owned.data() + rows.owned.size);
+  atoms.insert(atoms.end(), rows.halo.data(), rows.halo.data() + rows.halo.size);
+  std::vector<kernels::LocalAtom> local(atoms.size());
+  kernels.gather_atoms(rows.n_local(), atoms.data(), system.positions.data(), wrap_index.data(), local.data());
+  kernels::FilterRequest request{{rows.row_begin.data(), rows.sender.data(), rows.shift_code.data()},
+                                 rows.n_owned(),
+                                 rows.n_candidates(),
+                                 local.data(),
+                                 {system.cell.vectors.data(), shifts.data(), vectors.data(), no_wrap},
+                                 system.cutoff * system.cutoff * 0.9,
+                                 system.cutoff * system.cutoff * 0.1};
+  const kernels::StepEdges edges = kernels.filter_edges(request);
+  std::vector<int64_t> senders(edges.n_edges), receivers(edges.n_edges), edge_bond(edges.n_edges);
+  std::vector<Real> edge_vectors(3 * edges.n_edges);
+  std::vector<int32_t> candidate(edges.n_edges), short_edge(edges.n_short), edge_of(rows.n_candidates());
+  kernels.write_edges(request, edges,
+                      kernels::EdgeOutput<Real>{senders.data(), receivers.data(), edge_vectors.data(),
+                                                candidate.data(), short_edge.data()});
+  found.add(kernels.number_bonds({rows.n_owned(), edges.row_begin.data(), senders.data(), candidate.data(),
+                                  rows.shift_code.data(), n_codes},
+                                 edge_bond.data()));
+  std::vector<int64_t> angle_begin(rows.n_owned() + 1);
+  const int64_t n_angles = kernels.count_angles(rows.n_owned(), edges.short_begin.data(), angle_begin.data());
+  std::vector<int64_t> angles(2 * n_angles);
+  kernels.expand_angles(rows.n_owned(), edges.short_begin.data(), short_edge.data(), angle_begin.data(),
+                        angles.data());
+  kernels.index_edges(rows.n_candidates(), candidate.data(), edges.n_edges, edge_of.data());
+  const kernels::SenderRows sent = kernels.sort_by_sender(rows);
+  std::vector<double> forces(4 * rows.n_local()), virials(12 * rows.n_local()), virial(12);
+  kernels.sum_forces(kernels::EdgeGradients<Real>{rows.n_owned(), edges.row_begin.data(), senders.data(),
+                                                  edge_vectors.data(), edge_vectors.data()},
+                     {rows.n_local(), sent.row_begin.data(), sent.candidate.data(), edge_of.data()},
+                     {forces.data(), virial.data(), virials.data()});
+  const auto add = [&](const auto&... arrays) { (found.add(arrays.data(), arrays.size()), ...); };
+  add(senders, receivers, edge_vectors, candidate, short_edge, edge_bond, angles, forces, virials, virial);
+}
+
+/// The graphs of three partitions, and a step of each. Edges and bonds are those of atoms in the cell.
+void find_graphs(const System& given, kernels::DeviceKernels& kernels, Found& found) {
+  System system = given;
+  const auto atoms = graph::sort_on_device(kernels, given.cell, given.positions.data(), given.n_atoms(), given.cutoff);
+  std::copy_n(atoms.wrapped.positions.data(), atoms.wrapped.positions.size, system.positions.data());
+  std::vector<int32_t> owner;
+  for (int64_t atom = 0; atom < system.n_atoms(); ++atom) owner.push_back(static_cast<int32_t>(atom % 7 % 3));
+  for (int32_t partition = 0; partition < 3; ++partition) {
+    const auto graph = partition::build_on_device(kernels, system.cell, system.positions.data(), system.n_atoms(),
+                                                  system.cutoff, {owner.data(), 3, partition});
+    const kernels::LocalRows& rows = graph.rows;
+    found.add(rows.owned);
+    found.add(rows.halo);
+    found.add(rows.row_begin);
+    found.add(rows.sender);
+    found.add(rows.shift_code);
+    take_step<float>(system, kernels, rows, graph.atoms.shifts, found);
+    take_step<double>(system, kernels, rows, graph.atoms.shifts, found);
+  }
+}
+
+void check(const System& system) {
+  kernels::Device device;
+  device.allocate = poisoned;
+  const auto host = kernels::host_kernels(device);
+  kernels::KernelsOn<kernels::Cuda> cuda(device);
+  for (const auto& find : {find_pairs, find_graphs}) {
+    Found expected, found;
+    find(system, *host, expected);
+    find(system, cuda, found);
+    if (!(found == expected)) throw std::logic_error(system.name + ": CUDA gives something else than the CPU");
+  }
+}
+
+}  // namespace
+
+int main() {
+  try {
+    for (const System& system : systems()) check(system);
+  } catch (const std::exception& error) {
+    std::puts(error.what());
+    return 1;
+  }
+  std::puts("passed");
+  return 0;
+}
