@@ -109,16 +109,16 @@ void close_rows(NeighborRows& rows) {
   rows.shift_code.resize(rows.row_begin.back());
 }
 
-NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, int64_t n_ranks) {
-  constexpr int64_t most_samples = 500, atoms_per_sample = 32;
-  const int64_t n_samples = std::min(most_samples, 1 + bins.n_atoms() / atoms_per_sample);
+NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ranks, int64_t n_ranks) {
+  constexpr int64_t most_samples = 500, atoms_per_sample = 256;
+  const int64_t n_samples = std::min(most_samples, (n_ranks + atoms_per_sample - 1) / atoms_per_sample);
   NeighborSearch search(bins, rule);
   NeighborRows sample;
-  for (int64_t k = 0; k < n_samples && n_ranks > 0; ++k) {
-    const auto rank = static_cast<int32_t>(bins.n_atoms() * (2 * k + 1) / (2 * n_samples));
-    append_rows(search, &rank, 1, sample);
+  for (int64_t k = 0; k < n_samples; ++k) {
+    append_rows(search, ranks + n_ranks * (2 * k + 1) / (2 * n_samples), 1, sample);
   }
-  const double mean = static_cast<double>(sample.row_begin.back()) / static_cast<double>(n_samples);
+  const auto n_found = static_cast<double>(sample.row_begin.back());
+  const double mean = n_found / static_cast<double>(std::max<int64_t>(n_samples, 1));
   NeighborRows rows;
   rows.row_begin.reserve(n_ranks + 1);
   rows.sender.resize(static_cast<size_t>(1.1 * mean * static_cast<double>(n_ranks)) + 1024);
@@ -133,7 +133,7 @@ NeighborRows find_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ra
   parallel_for(n_threads, n_threads, [&](int64_t share, int) {
     const int64_t begin = n_ranks * share / n_threads, end = n_ranks * (share + 1) / n_threads;
     NeighborSearch search(bins, rule);
-    parts[share] = make_rows(bins, rule, end - begin);
+    parts[share] = make_rows(bins, rule, ranks + begin, end - begin);
     append_rows(search, ranks + begin, end - begin, parts[share]);
   });
   NeighborRows rows = joined(parts, n_threads);

@@ -101,8 +101,8 @@ struct NeighborRows {
 void append_rows(NeighborSearch& search, const int32_t* ranks, int64_t n_ranks, NeighborRows& rows);
 void close_rows(NeighborRows& rows);
 
-/// Rows with room for as many edges as n_ranks atoms are likely to have.
-NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, int64_t n_ranks);
+/// Rows with room for as many edges as ranks[0 … n_ranks) are likely to have.
+NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ranks, int64_t n_ranks);
 
 /// The neighbours of ranks[0 … n_ranks), on up to n_threads threads.
 NeighborRows find_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ranks, int64_t n_ranks,

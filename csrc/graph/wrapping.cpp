@@ -71,17 +71,24 @@ class Wrapper {
 
   void place(int64_t atom, Seen& seen) {
     const Vec3 position{given_[3 * atom], given_[3 * atom + 1], given_[3 * atom + 2]};
+    Vec3 fractional;
+    int32_t counts[3];
     for (int k = 0; k < 3; ++k) {
-      if (!(std::abs(position[k]) <= farthest_allowed)) refuse_position(cell_, atom, position);
-      seen.farthest = std::max(seen.farthest, std::abs(position[k]));
+      fractional[k] = dot(rows_[k], position);
+      const double turns = cell_.periodic[k] ? fractional[k] : 0;
+      const double distance = std::abs(position[k]);
+      if (!(distance <= farthest_allowed && std::abs(turns) <= farthest_allowed)) {
+        refuse_position(cell_, atom, position);
+      }
+      seen.farthest = std::max(seen.farthest, distance);
+      const auto truncated = static_cast<int32_t>(turns);
+      counts[k] = truncated - static_cast<int32_t>(turns < truncated);
     }
-    int32_t* counts = out_.counts.data() + 3 * atom;
-    for (int k = 0; k < 3; ++k) {
-      const double cells = cell_.periodic[k] ? std::floor(dot(rows_[k], position)) : 0;
-      if (!(std::abs(cells) <= farthest_allowed)) refuse_position(cell_, atom, position);
-      counts[k] = static_cast<int32_t>(cells);
-    }
-    const Vec3 fractional = settle(atom, position, seen);
+    std::copy_n(counts, 3, out_.counts.begin() + 3 * atom);
+    if ((counts[0] | counts[1] | counts[2]) == 0)
+      settle(atom, position, fractional, seen);
+    else
+      fractional = wrap(atom, position, seen);
     for (int k = 0; k < 3; ++k) {
       if (cell_.periodic[k]) seen.occupied[k][share_of(fractional[k])] = 1;
     }
@@ -95,23 +102,24 @@ class Wrapper {
       const bool before = share_of(dot(rows_[axis], position)) < start[axis];
       if (start[axis] > 0 && before) --out_.counts[3 * atom + axis];
     }
-    settle(atom, {given_[3 * atom], given_[3 * atom + 1], given_[3 * atom + 2]}, seen);
+    wrap(atom, {given_[3 * atom], given_[3 * atom + 1], given_[3 * atom + 2]}, seen);
   }
 
-  /// Writes the position that follows from the counts; returns its fractional coordinates.
-  Vec3 settle(int64_t atom, Vec3 position, Seen& seen) {
-    const int32_t* counts = out_.counts.data() + 3 * atom;
-    if ((counts[0] | counts[1] | counts[2]) != 0) {
-      subtract_wrap(cell_, counts, given_ + 3 * atom, 1, position.data());
-    }
+  /// Applies the counts; returns fractional coordinates.
+  Vec3 wrap(int64_t atom, Vec3 position, Seen& seen) {
+    subtract_wrap(cell_, out_.counts.data() + 3 * atom, given_ + 3 * atom, 1, position.data());
     Vec3 fractional;
+    for (int k = 0; k < 3; ++k) fractional[k] = dot(rows_[k], position);
+    settle(atom, position, fractional, seen);
+    return fractional;
+  }
+
+  void settle(int64_t atom, const Vec3& position, const Vec3& fractional, Seen& seen) {
     for (int k = 0; k < 3; ++k) {
       out_.positions[3 * atom + k] = position[k];
-      fractional[k] = dot(rows_[k], position);
       include(seen.cartesian[k], position[k]);
       include(seen.fractional[k], fractional[k]);
     }
-    return fractional;
   }
 
   std::array<Occupied, 3> occupied() const {

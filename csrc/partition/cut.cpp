@@ -26,8 +26,8 @@ constexpr double slab_preference = 1.05;
 constexpr int32_t most_round = 1024;
 constexpr int64_t fewest_atoms_of_round = 128;
 constexpr double accepted_imbalance = 1.03;
-/// Planes are as good as a lattice that they are parallel to makes them, round cells are good everywhere: planes
-/// must be expected to touch less by more than the expectation errs.
+/// Planes are as good as a lattice that they are parallel to makes them, round cells are good everywhere:
+/// planes must be expected to touch less by more than the expectation errs.
 constexpr double cell_preference = 1.1;
 
 /// Atoms that the shape of the system is seen from, and those that stand for all of a partition.

@@ -112,14 +112,15 @@ int32_t Layers::touched(int32_t edge) const {
   const int32_t lowest = std::max(edge - reach_, 0), highest = std::min(edge + reach_, size());
   const int32_t near = atoms_[highest] - atoms_[lowest];
   if (near == 0) return 0;
-  // If the plane lies in a gap, what touches it is within the cutoff of the gap's other side. Narrow gaps do not
-  // count: neighbours are some distance apart everywhere, and few atoms leave gaps by chance.
+  // If the plane lies in a gap, what touches it is within the cutoff of the gap's other side. Narrow gaps do
+  // not count: neighbours are some distance apart everywhere, and few atoms leave gaps by chance.
   const auto by_chance =
       static_cast<int32_t>(std::max(gap_by_chance * (highest - lowest) / near, narrow_gap * reach_));
   const auto [first, last] = std::equal_range(atoms_.begin(), atoms_.end(), atoms_[edge]);
   const auto gap_begin = static_cast<int32_t>(first - atoms_.begin());
   const auto gap_end = static_cast<int32_t>(last - atoms_.begin()) - 1;
-  const int32_t below = std::max(edge - gap_begin - by_chance, 0), above = std::max(gap_end - edge - by_chance, 0);
+  const int32_t below = std::max(edge - gap_begin - by_chance, 0),
+                above = std::max(gap_end - edge - by_chance, 0);
   return atoms_[std::max(highest - below, edge)] - atoms_[std::min(lowest + above, edge)];
 }
 

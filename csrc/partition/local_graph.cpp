@@ -93,7 +93,7 @@ LocalGraph build_local_graph(const GraphInput& input, const int32_t* ranks, int6
   if (n_threads > 1)
     rows = graph::find_rows(input.bins, input.rule, ranks, n_ranks, n_threads);
   else
-    rows = graph::make_rows(input.bins, input.rule, n_ranks);
+    rows = graph::make_rows(input.bins, input.rule, ranks, n_ranks);
   SenderNumbering numbering(rows, local_row, n_ranks);
   graph::NeighborSearch search(input.bins, input.rule);
   for (int64_t begin = 0; begin < n_ranks; begin += rows_at_once) {
