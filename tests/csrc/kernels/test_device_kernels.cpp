@@ -53,7 +53,8 @@ std::vector<double> scattered(const Cell& cell, int64_t n_atoms, uint64_t seed) 
 std::vector<System> systems() {
   constexpr std::array<bool, 3> all{true, true, true}, slab{true, true, false}, none{};
   const Cell cube{{9, 0, 0, 0, 9, 0, 0, 0, 9}, all}, tiny{{1.1, 0, 0.1, 0, 0.9, 0, 0.2, 0, 1}, all};
-  const Cell skewed{{3.1, 0.2, 0, 25.1, 14, 0.3, -0.4, 0.2, 5}, slab}, open{{4, 0, 0, 0, 4, 0, 0, 0, 4}, none};
+  const Cell skewed{{3.1, 0.2, 0, 25.1, 14, 0.3, -0.4, 0.2, 5}, slab},
+      open{{4, 0, 0, 0, 4, 0, 0, 0, 4}, none};
   const Cell vacuum{{300, 0, 0, 0, 6, 0, 0, 0, 6}, all}, far{{1e7, 0, 0, 0, 1e7, 0, 0, 0, 1e7}, none};
   std::vector<double> line;
   for (int k = 0; k < 40; ++k) line.insert(line.end(), {280.0 + k, 1.0, 2.0});
@@ -124,7 +125,8 @@ void take_step(const System& system, kernels::DeviceKernels& kernels, const kern
   std::vector<int32_t> atoms(rows.owned.data(), rows.owned.data() + rows.owned.size);
   atoms.insert(atoms.end(), rows.halo.data(), rows.halo.data() + rows.halo.size);
   std::vector<kernels::LocalAtom> local(atoms.size());
-  kernels.gather_atoms(rows.n_local(), atoms.data(), system.positions.data(), wrap_index.data(), local.data());
+  kernels.gather_atoms(rows.n_local(), atoms.data(), system.positions.data(), wrap_index.data(),
+                       local.data());
   kernels::FilterRequest request{{rows.row_begin.data(), rows.sender.data(), rows.shift_code.data()},
                                  rows.n_owned(),
                                  rows.n_candidates(),
@@ -161,13 +163,15 @@ void take_step(const System& system, kernels::DeviceKernels& kernels, const kern
 /// The graphs of three partitions, and a step of each. Edges and bonds are those of atoms in the cell.
 void find_graphs(const System& given, kernels::DeviceKernels& kernels, Found& found) {
   System system = given;
-  const auto atoms = graph::sort_on_device(kernels, given.cell, given.positions.data(), given.n_atoms(), given.cutoff);
+  const auto atoms =
+      graph::sort_on_device(kernels, given.cell, given.positions.data(), given.n_atoms(), given.cutoff);
   std::copy_n(atoms.wrapped.positions.data(), atoms.wrapped.positions.size, system.positions.data());
   std::vector<int32_t> owner;
   for (int64_t atom = 0; atom < system.n_atoms(); ++atom) owner.push_back(static_cast<int32_t>(atom % 7 % 3));
   for (int32_t partition = 0; partition < 3; ++partition) {
-    const auto graph = partition::build_on_device(kernels, system.cell, system.positions.data(), system.n_atoms(),
-                                                  system.cutoff, {owner.data(), 3, partition});
+    const auto graph =
+        partition::build_on_device(kernels, system.cell, system.positions.data(), system.n_atoms(),
+                                   system.cutoff, {owner.data(), 3, partition});
     const kernels::LocalRows& rows = graph.rows;
     found.add(rows.owned);
     found.add(rows.halo);
@@ -188,7 +192,8 @@ void check(const System& system) {
     Found expected, found;
     find(system, *host, expected);
     find(system, cuda, found);
-    if (!(found == expected)) throw std::logic_error(system.name + ": CUDA gives something else than the CPU");
+    if (!(found == expected))
+      throw std::logic_error(system.name + ": CUDA gives something else than the CPU");
   }
 }
 
