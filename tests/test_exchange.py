@@ -51,16 +51,17 @@ class Case:
         """Sources, pools and imports, as the header of the exchange defines them."""
         n_pools = max(self.pools) + 1
         members = [[p for p, pool in enumerate(self.pools) if pool == d] for d in range(n_pools)]
-        first = [sum(sizes[other] for other in members[d] if other < p) for p, d in enumerate(self.pools)]
+        first = [
+            sum(sizes[other] for other in members[d][: members[d].index(p)]) for p, d in enumerate(self.pools)
+        ]
         read = {(p, q): first[p] + group for p, of_p in enumerate(groups) for q, group in enumerate(of_p)}
         imports, at = [torch.empty(0, dtype=torch.int64)] * n_pools**2, dict(read)
-        for e in range(n_pools):
-            n_rows = sum(sizes[p] for p in members[e])
-            for d in range(n_pools):
-                for p, q in product(members[d], members[e]) if d != e else ():
-                    imports[d * n_pools + e] = torch.cat([imports[d * n_pools + e], read[p, q]])
-                    at[p, q] = n_rows + torch.arange(len(read[p, q]))
-                    n_rows += len(read[p, q])
+        n_rows = [sum(sizes[p] for p in of_pool) for of_pool in members]
+        for e, d in product(range(n_pools), repeat=2):
+            for p, q in product(members[d], members[e]) if d != e else ():
+                imports[d * n_pools + e] = torch.cat([imports[d * n_pools + e], read[p, q]])
+                at[p, q] = n_rows[e] + torch.arange(len(read[p, q]))
+                n_rows[e] += len(read[p, q])
         everyone = range(len(sizes))
         sources = [torch.cat([at[p, q] for p in everyone]) for q in everyone]
         return (sources, [], []) if n_pools == 1 else (sources, self.pools, imports)
