@@ -50,7 +50,7 @@ class Case:
     ) -> tuple[list[torch.Tensor], list[int], list[torch.Tensor]]:
         """Sources, pools and imports, as the header of the exchange defines them."""
         n_pools = max(self.pools) + 1
-        members = [[p for p, pool in enumerate(self.pools) if pool == d] for d in range(n_pools)]
+        members = [(torch.tensor(self.pools) == d).nonzero().flatten().tolist() for d in range(n_pools)]
         first = [
             sum(sizes[other] for other in members[d][: members[d].index(p)]) for p, d in enumerate(self.pools)
         ]
