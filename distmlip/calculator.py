@@ -30,6 +30,7 @@ from distmlip.options import (
     checked_weights,
 )
 from distmlip.plan import Plan
+from distmlip.ranks import device_of_rank, ranks_of_this_run
 
 PER_ATOM_TENSORS = frozenset({"stresses", "virials"})
 
@@ -75,6 +76,8 @@ class DistCalculator(Calculator):
             less memory for about one more forward. ``"auto"`` is off.
         skin: Å; the neighbour list is kept until atoms can have come nearer by that. It changes no result.
         dtype: ``torch.float32`` or ``torch.float64`` (or their names); None: the model's own.
+        ranks: ``"auto"``: the processes that torchrun started share the partitions, each with one device;
+            ``False``: this process has all of them. See docs/ranks.md.
         **family_options: options of the model family, such as ``head`` for MACE.
 
     Raises:
@@ -96,6 +99,7 @@ class DistCalculator(Calculator):
         recompute: bool | str = "auto",
         skin: float = 0.5,
         dtype: torch.dtype | str | None = None,
+        ranks: bool | str = "auto",
         **family_options: Any,
     ) -> None:
         super().__init__()
@@ -107,16 +111,19 @@ class DistCalculator(Calculator):
             "recompute": recompute,
             "skin": skin,
             "dtype": dtype,
+            "ranks": ranks,
         }
         self._arguments = (model, {**options, **family_options})
         self._lock = threading.RLock()  # threads that share the calculator take turns
+        group = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
         settings = Settings(
-            devices=resolve_devices(devices),
+            devices=resolve_devices(devices) if group is None else device_of_rank(devices),
             partitions=checked_partitions(partitions),
             method=checked_choice("method", method, METHODS),
             weights=checked_weights(weights),
             recompute=checked_choice("recompute", recompute, (True, False, "auto")) is True,
             skin=checked_length("skin", skin),
+            ranks=group,
         )
         with torch.inference_mode(False):  # a caller's would make tensors that know no gradients
             self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
@@ -151,11 +158,11 @@ class DistCalculator(Calculator):
             )
         with self._lock:
             self.results = {}
-            self._check_atoms(target)
+            with_virials = properties is None or not PER_ATOM_TENSORS.isdisjoint(properties)
+            shared = self._evaluator.shared(target)
+            self._check_atoms(shared)
             super().calculate(target, list(properties or self.implemented_properties), system_changes)
-            self.results = self._results(
-                target, properties is None or not PER_ATOM_TENSORS.isdisjoint(properties)
-            )
+            self.results = self._results(shared, with_virials)
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """ASE's way to one result; calculates if something has changed."""
@@ -178,18 +185,20 @@ class DistCalculator(Calculator):
         target = atoms if atoms is not None else self.atoms
         if target is None:
             raise InvalidInputError("there are no atoms to plan for; call plan(atoms)")
-        self._check_atoms(target)
         with self._lock:
-            return self._evaluator.plan(target)
+            shared = self._evaluator.shared(target)
+            self._check_atoms(shared)
+            return self._evaluator.plan(shared)
 
     def verify(self, atoms: Atoms) -> Verification:
         """Compare with the undivided original: the family's own calculator on a copy of the model.
 
         Needs the original's memory and time for this structure.
         """
-        self._check_atoms(atoms)
-        ours = self._results(atoms, with_virials=False)
-        original = atoms.copy()
+        with self._lock:
+            original = self._evaluator.shared(atoms).copy()
+        self._check_atoms(original)
+        ours = self._results(original, with_virials=False)
         original.calc = self._adapter.reference()
         try:
             forces = original.get_forces()

@@ -32,5 +32,9 @@ class NonFiniteResultError(DistMLIPError, RuntimeError):
     """The model returned an energy or a force that is not a finite number."""
 
 
+class RankError(DistMLIPError, RuntimeError):
+    """Another rank of the run failed or was lost: what all of them computed together cannot be finished."""
+
+
 class BuildMismatchError(DistMLIPError, ImportError):
     """The compiled core does not fit the torch that is installed."""

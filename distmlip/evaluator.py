@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from distmlip.devices import Devices
 from distmlip.models.checks import checked
 from distmlip.models.interface import Adapter, BondGraph, Evaluation, LocalGraph, Stage
 from distmlip.plan import Plan
+from distmlip.rank_results import of_all_ranks
+from distmlip.ranks import Ranks
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -35,13 +38,16 @@ class Settings:
     weights: NDArray[np.float64] | None
     recompute: bool
     skin: float
+    ranks: Ranks | None = None
+    """The processes that share the partitions; None: this one has all of them."""
 
     def n_partitions(self, n_atoms: int) -> int:
         if self.partitions is not None:
             return self.partitions
+        n_workers = self.ranks.size if self.ranks else len(self.devices)
         if not self.devices.on_cpu:
-            return len(self.devices)
-        return max(len(self.devices), math.ceil(n_atoms / ATOMS_PER_CPU_PARTITION))
+            return n_workers
+        return max(n_workers, math.ceil(n_atoms / ATOMS_PER_CPU_PARTITION))
 
 
 class Evaluator:
@@ -59,22 +65,35 @@ class Evaluator:
         self._local_numbers: list[torch.Tensor] = []
         self._owned: NDArray[np.int64] = np.empty(0, np.int64)  # atoms of all partitions, one after another
 
+    def shared(self, atoms: Atoms) -> Atoms:
+        """Rank 0's atoms on every rank; these ones if there are no ranks."""
+        ranks = self.settings.ranks
+        if ranks is None:
+            return atoms
+        with ranks.together("sharing the atoms"):
+            return ranks.atoms_of_first(atoms)
+
     @torch.inference_mode(False)  # a caller's would forbid the gradients that forces are
     def evaluate(self, atoms: Atoms, with_virials: bool = True) -> list[Evaluation]:
         """One sweep per model of the adapter, with each atom's virial or without. Fills :attr:`counters`."""
-        self._update(atoms)
-        graphs = self._local_graphs(self.adapter.system(atoms))
-        self.counters = {}
-        return [self._sweep(index, graphs, with_virials) for index in range(len(self.adapter.models))]
+        ranks = self.settings.ranks
+        with ranks.together("an evaluation") if ranks else nullcontext():
+            self._update(atoms)
+            graphs = self._local_graphs(self.adapter.system(atoms))
+            self.counters = {}
+            found = [self._sweep(index, graphs, with_virials) for index in range(len(self.adapter.models))]
+            if ranks is None:
+                return found
+            total, self.counters = of_all_ranks(ranks, found, self._owned, self.counters)
+            return total
 
     @torch.inference_mode(False)  # graph and replicas are kept for evaluate()
     def plan(self, atoms: Atoms) -> Plan:
         """The distribution of these atoms; builds the graph, evaluates nothing."""
         self._update(atoms)
-        step, n_partitions = self._step, len(self._device_of_partition)
-        halo = [len(rows) - n_owned for rows, n_owned in zip(step.local_atoms, step.n_owned, strict=True)]
+        n_partitions, sizes = len(self._device_of_partition), self._sizes()
         all_sum = [int(n_partitions > 1)] * n_partitions
-        received = {"halo": halo, "add": step.n_cut, "swap": step.n_cut, "all_sum": all_sum}
+        received = {"halo": sizes["halo"], "add": sizes["cut"], "swap": sizes["cut"], "all_sum": all_sum}
         itemsize = torch.empty(0, dtype=self.adapter.dtype).element_size()
         exchanges = {}
         for stage in self._stages_of(0, 0):
@@ -87,13 +106,29 @@ class Evaluator:
             n_partitions=n_partitions,
             method=self._decomposition.method,
             recompute=self.settings.recompute,
-            owned=step.n_owned,
-            halo=halo,
-            edges=step.n_edges,
-            bonds=step.n_bonds,
-            angles=step.n_angles,
+            owned=sizes["owned"],
+            halo=sizes["halo"],
+            edges=sizes["edges"],
+            bonds=sizes["bonds"],
+            angles=sizes["angles"],
             bytes_per_exchange=exchanges,
         )
+
+    def _sizes(self) -> dict[str, list[int]]:
+        """Of the graph of each partition, on whatever rank."""
+        step = self._step
+        sizes = {
+            "owned": step.n_owned,
+            "halo": [len(rows) - n for rows, n in zip(step.local_atoms, step.n_owned, strict=True)],
+            "edges": step.n_edges,
+            "bonds": step.n_bonds,
+            "angles": step.n_angles,
+            "cut": step.n_cut,
+        }
+        if self.settings.ranks is None:
+            return sizes
+        total = self.settings.ranks.sum(np.array(list(sizes.values()), np.float64))  # others' are zero
+        return dict(zip(sizes, total.astype(int).tolist(), strict=True))
 
     def _update(self, atoms: Atoms) -> None:
         positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
@@ -112,8 +147,10 @@ class Evaluator:
     def _rebuild(
         self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]
     ) -> None:
-        settings = self.settings
+        settings, ranks = self.settings, self.settings.ranks
         n_partitions = settings.n_partitions(len(positions))
+        first = ranks.first_partitions(n_partitions) if ranks else [0, n_partitions]
+        self._here = range(*(first[ranks.rank : ranks.rank + 2] if ranks else first))
         self._decomposition_is_complete = False  # until all that follows from it is there, too
         self._step = self._decomposition = None  # the new one may use the memory of the old one
         decomposition = core.Decomposition(
@@ -127,11 +164,18 @@ class Evaluator:
             method=settings.method,
             weights=settings.weights,
             n_threads=torch.get_num_threads(),
+            here=(self._here.start, self._here.stop),
         )
         self._device_of_partition = settings.devices.of_partitions(n_partitions)
         devices = [settings.devices.devices[d] for d in self._device_of_partition]
-        self._step = core.Step(decomposition, devices, self.adapter.dtype)
-        self._owned = np.concatenate([decomposition.owned(p) for p in range(n_partitions)])
+        self._step = core.Step(
+            decomposition,
+            devices,
+            self.adapter.dtype,
+            ranks=ranks.core if ranks else None,
+            first_partitions=first[:-1],
+        )
+        self._owned = np.concatenate([decomposition.owned(p) for p in self._here])
         self._decomposition = decomposition
 
     def _numbers_of_local_rows(self) -> list[torch.Tensor]:
@@ -144,6 +188,8 @@ class Evaluator:
         step = self._step
         has_bonds = self.adapter.bond_cutoff is not None
         n_angles_total = sum(step.n_angles)
+        if has_bonds and self.settings.ranks:
+            n_angles_total = sum(self.settings.ranks.gather(n_angles_total))
         on_device = [
             {name: tensor.to(device) for name, tensor in system.items()}
             for device in self.settings.devices.devices
@@ -192,8 +238,9 @@ class Evaluator:
             with_virials=with_virials,
         )
         self._count(stages[0], out["counts"])
+        in_order = self._in_order if self.settings.ranks is None else _joined
         return Evaluation(
-            atoms={name: self._in_order(tensors) for name, tensors in out["results"].items()},
+            atoms={name: in_order(tensors) for name, tensors in out["results"].items()},
             system={name: tensor.numpy() for name, tensor in out["system_results"].items()},
             forces=out["forces"].numpy(),
             virial=out["virial"].numpy(),
@@ -215,8 +262,13 @@ class Evaluator:
 
     def _in_order(self, tensors: list[torch.Tensor | None]) -> NDArray[Any]:
         """One row per atom of the user's structure, from the owned rows of every partition."""
-        of_atoms = torch.cat([tensor.to("cpu") for tensor in tensors if tensor is not None])
-        rows = of_atoms.to(torch.float64).numpy()
+        rows = _joined(tensors)
         result = np.empty_like(rows)
         result[self._owned] = rows
         return result
+
+
+def _joined(tensors: list[torch.Tensor | None]) -> NDArray[np.float64]:
+    """The rows of all partitions that have any, one after another."""
+    parts = [tensor.to("cpu", torch.float64) for tensor in tensors if tensor is not None]
+    return np.asarray(torch.cat(parts).numpy())

@@ -11,6 +11,7 @@
 
 #include "bindings/bindings.h"
 #include "executor/step.h"
+#include "executor/plans.h"
 #include "executor/sweep.h"
 
 namespace py = pybind11;
@@ -129,7 +130,11 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
     request.stages.push_back(spec_of(stage));
   }
   request.slots = std::move(slots);
-  request.boundary = {step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(), step.cut(), dtype};
+  request.boundary = {step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(),
+                      step.cut(),     dtype,          nullptr,      step.n_here()};
+  if (step.others() != nullptr) {
+    request.boundary.ranks = &step.others()->ranks;
+  }
   request.keep = keep;
   request.backward = backward;
 
@@ -169,10 +174,18 @@ void bind_executor(py::module_& module) {
       .def_readonly("cut", &executor::LocalTensors::cut);
   py::class_<executor::Step>(module, "Step")
       .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
-                       const std::vector<at::Device>& devices, at::ScalarType dtype, bool as_devices) {
-             return std::make_unique<executor::Step>(std::move(decomposition), devices, dtype, as_devices);
+                       const std::vector<at::Device>& devices, at::ScalarType dtype, bool as_devices,
+                       exchange::Ranks* ranks, std::vector<int32_t> first_partitions) {
+             std::shared_ptr<executor::Others> others;
+             if (ranks != nullptr) others.reset(new executor::Others{*ranks, std::move(first_partitions)});
+             const py::gil_scoped_release no_gil;
+             return std::make_unique<executor::Step>(std::move(decomposition), devices, dtype, as_devices,
+                                                     std::move(others));
            }),
-           py::arg("decomposition"), py::arg("devices"), py::arg("dtype"), py::arg("as_devices") = false)
+           py::arg("decomposition"), py::arg("devices"), py::arg("dtype"), py::arg("as_devices") = false,
+           py::arg("ranks") = nullptr, py::arg("first_partitions") = std::vector<int32_t>{},
+           py::keep_alive<1, 6>(),
+           "ranks: the processes among which partitions are shared, rank r from first_partitions[r] on.")
       .def(
           "update",
           [](executor::Step& step, const Doubles& positions, const Doubles& cell) {

@@ -134,7 +134,8 @@ std::shared_ptr<Decomposition> make_decomposition(const Doubles& positions, cons
                                                   const std::array<bool, 3>& periodic, double cutoff,
                                                   int32_t n_partitions, double bond_cutoff, double skin,
                                                   const std::string& method,
-                                                  const std::optional<Doubles>& weights, int n_threads) {
+                                                  const std::optional<Doubles>& weights, int n_threads,
+                                                  std::pair<int32_t, int32_t> here) {
   partition::Request request;
   request.positions = checked_positions(positions);
   request.n_atoms = positions.shape(0);
@@ -145,6 +146,7 @@ std::shared_ptr<Decomposition> make_decomposition(const Doubles& positions, cons
   request.n_partitions = n_partitions;
   request.method = method_from(method);
   request.n_threads = n_threads;
+  request.here = {here.first, here.second};
   if (weights) {
     if (weights->ndim() != 1 || weights->shape(0) != positions.shape(0))
       invalid("weights must have the shape (n_atoms,)");
@@ -237,7 +239,8 @@ void bind_partition(py::module_& module) {
       "A system cut into partitions; groups are pairs of arrays: partners, and where the rows of each begin.")
       .def(py::init(&make_decomposition), py::arg("positions"), py::arg("cell"), py::arg("periodic"),
            py::arg("cutoff"), py::arg("n_partitions"), py::arg("bond_cutoff") = 0.0, py::arg("skin") = 0.0,
-           py::arg("method") = "auto", py::arg("weights") = py::none(), py::arg("n_threads") = 0)
+           py::arg("method") = "auto", py::arg("weights") = py::none(), py::arg("n_threads") = 0,
+           py::arg("here") = std::pair(0, 0))
       .def_readonly("n_atoms", &Decomposition::n_atoms)
       .def_readonly("n_partitions", &Decomposition::n_partitions)
       .def_readonly("cutoff", &Decomposition::cutoff)

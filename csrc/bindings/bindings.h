@@ -8,5 +8,6 @@ namespace distmlip::bindings {
 void bind_partition(pybind11::module_& module);
 void bind_executor(pybind11::module_& module);
 void bind_device(pybind11::module_& module);
+void bind_ranks(pybind11::module_& module);
 
 }  // namespace distmlip::bindings

@@ -4,16 +4,23 @@
 #include <stdexcept>
 
 #include "bindings/bindings.h"
+#include "exchange/ranks.h"
 
 namespace {
+
+void set_error(const char* name, const std::exception& error) {
+  const auto type = pybind11::module_::import("distmlip.errors").attr(name);
+  PyErr_SetString(type.ptr(), error.what());
+}
 
 /// What the core finds wrong with an input is distmlip's own exception in Python.
 void translate(std::exception_ptr thrown) {
   try {
     std::rethrow_exception(thrown);
   } catch (const std::invalid_argument& error) {
-    const auto type = pybind11::module_::import("distmlip.errors").attr("InvalidInputError");
-    PyErr_SetString(type.ptr(), error.what());
+    set_error("InvalidInputError", error);
+  } catch (const distmlip::exchange::RankError& error) {
+    set_error("RankError", error);
   }
 }
 
@@ -31,4 +38,5 @@ PYBIND11_MODULE(_core, module) {
   distmlip::bindings::bind_partition(module);
   distmlip::bindings::bind_executor(module);
   distmlip::bindings::bind_device(module);
+  distmlip::bindings::bind_ranks(module);
 }

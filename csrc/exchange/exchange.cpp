@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <numeric>
 
 namespace distmlip::exchange {
 namespace {
@@ -35,8 +36,11 @@ std::vector<at::Tensor> own_rows(const RowPlan& plan, const PerPartition& x) {
 }
 
 /// All that the partitions of each pool can read.
-std::vector<at::Tensor> readable_rows(const RowPlan& plan, const PerPartition& x) {
+std::vector<at::Tensor> readable_rows(const RowPlan& plan, const PerPartition& x, const at::Tensor& received) {
   const auto own = own_rows(plan, x);
+  if (received.defined()) {
+    return {at::cat({own[0], received}, 0)};
+  }
   std::vector<at::Tensor> result;
   for (size_t e = 0; e < own.size(); ++e) {
     PerPartition readable{own[e]};
@@ -149,8 +153,12 @@ void check(const RowPlan& plan, const PerPartition& x) {
   check_pools(plan, x);
 }
 
-PerPartition gather(const RowPlan& plan, const PerPartition& x) {
-  const auto readable = readable_rows(plan, x);
+at::Tensor sent_rows(const RowPlan& plan, const PerPartition& x) {
+  return joined(x).index_select(0, plan.remote.sent);
+}
+
+PerPartition gather(const RowPlan& plan, const PerPartition& x, const at::Tensor& received) {
+  const auto readable = readable_rows(plan, x, received);
   PerPartition result;
   for (size_t q = 0; q < x.size(); ++q) {
     result.push_back(readable[pool_of(plan, q)].index_select(0, plan.sources[q]));
@@ -166,8 +174,8 @@ PerPartition scatter(const RowPlan& plan, const PerPartition& y, c10::SymIntArra
   return result;
 }
 
-PerPartition halo(const RowPlan& plan, const PerPartition& x) {
-  PerPartition result = gather(plan, x);
+PerPartition halo(const RowPlan& plan, const PerPartition& x, const at::Tensor& received) {
+  PerPartition result = gather(plan, x, received);
   for (size_t p = 0; p < result.size(); ++p) {
     result[p] = at::cat({x[p], result[p]}, 0);
   }
@@ -190,21 +198,50 @@ PerPartition fold(const RowPlan& plan, const PerPartition& y) {
   return result;
 }
 
-PerPartition swap(const RowPlan& plan, const PerPartition& x) {
+HalfFolded begin_fold(const RowPlan& plan, const PerPartition& y) {
+  HalfFolded folded;
+  PerPartition owned;
+  for (size_t p = 0; p < y.size(); ++p) {
+    folded.n_rows.push_back(y[p].size(0) - plan.received(p));
+    owned.push_back(y[p].narrow(0, 0, folded.n_rows.back()));
+  }
+  folded.owned = at::cat(owned, 0);
+  const int64_t n_owned = folded.owned.size(0);
+  const auto& counts = plan.remote.receive_counts;
+  const int64_t n_received = std::accumulate(counts.begin(), counts.end(), int64_t{0});
+  auto readable = at::cat({folded.owned, y[0].new_zeros_symint(with_rows(y[0], n_received))}, 0);
+  for (size_t p = 0; p < y.size(); ++p) {
+    readable.index_add_(0, plan.sources[p], y[p].narrow(0, folded.n_rows[p], plan.received(p)));
+  }
+  folded.owned = readable.narrow(0, 0, n_owned);
+  folded.collected = readable.narrow(0, n_owned, n_received);
+  return folded;
+}
+
+PerPartition end_fold(const RowPlan& plan, HalfFolded folded, const at::Tensor& returned) {
+  return folded.owned.index_add(0, plan.remote.sent, returned).split_with_sizes(folded.n_rows, 0);
+}
+
+PerPartition swap(const RowPlan& plan, const PerPartition& x, const at::Tensor& received) {
   for (size_t p = 0; p < x.size(); ++p) {
     TORCH_CHECK_VALUE(x[p].sym_size(0) == plan.sources[p].sym_size(0), "the tensor of partition ", p,
                       " must have ", plan.sources[p].sym_size(0), " rows, but its shape is ",
                       x[p].sym_sizes());
   }
-  return gather(plan, x);
+  return gather(plan, x, received);
 }
 
-PerPartition add(const RowPlan& plan, const PerPartition& rows, const PerPartition& x) {
-  PerPartition shared;
+PerPartition rows_of(const PerPartition& rows, const PerPartition& x) {
+  PerPartition result;
   for (size_t p = 0; p < x.size(); ++p) {
-    shared.push_back(x[p].index_select(0, rows[p]));
+    result.push_back(x[p].index_select(0, rows[p]));
   }
-  PerPartition result = swap(plan, shared);
+  return result;
+}
+
+PerPartition add(const RowPlan& plan, const PerPartition& rows, const PerPartition& x,
+                 const at::Tensor& received) {
+  PerPartition result = swap(plan, rows_of(rows, x), received);
   for (size_t p = 0; p < result.size(); ++p) {
     result[p] = x[p].index_add(0, rows[p], result[p]);
   }

@@ -7,6 +7,7 @@
 #include "core/buffer.h"
 #include "core/thread_pool.h"
 #include "executor/device_part.h"
+#include "executor/plans.h"
 #include "kernels/edge_forces.h"
 
 namespace distmlip::executor {
@@ -54,11 +55,28 @@ void fold(const std::vector<LocalGraph>& parts, size_t p, int64_t width, Rows ro
   }
 }
 
-/// matrix (3, 3): the symmetric part of a virial.
-void write_symmetric(const double* virial, double* matrix) {
+void add_vector(const double* vector, double* total) {
+  for (int k = 0; k < 3; ++k) {
+    total[k] += vector[k];
+  }
+}
+
+/// visit(local row, atom) for the halo rows of atoms that other processes own.
+template <class Visit>
+void for_each_remote(const LocalGraph& part, const Others& others, Visit visit) {
+  const auto& groups = part.halo_groups;
+  for (size_t group = 0; group < groups.partner.size(); ++group) {
+    for (int32_t k = groups.begin[group]; others.has(groups.partner[group]) && k < groups.begin[group + 1]; ++k) {
+      visit(part.n_owned() + k, part.halo[static_cast<size_t>(k)]);
+    }
+  }
+}
+
+/// Adds the symmetric part of a virial to a matrix (3, 3).
+void add_symmetric(const double* virial, double* matrix) {
   for (int k = 0; k < 3; ++k) {
     for (int l = 0; l < 3; ++l) {
-      matrix[3 * k + l] = 0.5 * (virial[4 * k + l] + virial[4 * l + k]);
+      matrix[3 * k + l] += 0.5 * (virial[4 * k + l] + virial[4 * l + k]);
     }
   }
 }
@@ -97,9 +115,9 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_viri
   });
 
   const int64_t n_atoms = decomposition_->n_atoms;
-  Forces total{at::empty({n_atoms, 3}, at::kDouble), at::zeros({3, 3}, at::kDouble), {}};
+  Forces total{at::zeros({n_atoms, 3}, at::kDouble), at::zeros({3, 3}, at::kDouble), {}};
   if (with_virials) {
-    total.virials = at::empty({n_atoms, 3, 3}, at::kDouble);
+    total.virials = at::zeros({n_atoms, 3, 3}, at::kDouble);
   }
   auto* forces = total.forces.mutable_data_ptr<double>();
   auto* virials = with_virials ? total.virials.mutable_data_ptr<double>() : nullptr;
@@ -107,20 +125,28 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_viri
     const auto p = static_cast<size_t>(item);
     fold(
         parts, p, force_width, [&](size_t q) { return local_forces_[q].forces.data(); },
-        [&](const double* row, int64_t atom) { std::copy(row, row + 3, forces + 3 * atom); });
+        [&](const double* row, int64_t atom) { add_vector(row, forces + 3 * atom); });
     if (with_virials) {
       fold(
           parts, p, virial_width, [&](size_t q) { return local_forces_[q].virials.data(); },
-          [&](const double* row, int64_t atom) { write_symmetric(row, virials + 9 * atom); });
+          [&](const double* row, int64_t atom) { add_symmetric(row, virials + 9 * atom); });
     }
   });
+  for (size_t p = 0; others_ && p < parts.size(); ++p) {
+    for_each_remote(parts[p], *others_, [&](int64_t row, int64_t atom) {
+      add_vector(local_forces_[p].forces.data() + force_width * row, forces + 3 * atom);
+      if (with_virials) {
+        add_symmetric(local_forces_[p].virials.data() + virial_width * row, virials + 9 * atom);
+      }
+    });
+  }
   std::array<double, virial_width> virial{};
   for (const auto& of_partition : local_forces_) {
     for (size_t k = 0; k < virial.size(); ++k) {
       virial[k] += of_partition.virial[k];
     }
   }
-  write_symmetric(virial.data(), total.virial.mutable_data_ptr<double>());
+  add_symmetric(virial.data(), total.virial.mutable_data_ptr<double>());
   return total;
 }
 

@@ -5,16 +5,29 @@
 #include <vector>
 
 #include "exchange/exchange.h"
+#include "exchange/ranks.h"
 #include "partition/decomposition.h"
 
 namespace distmlip::executor {
 
-/// The plan of atom rows: each partition reads its halo.
-exchange::RowPlan plan_atoms(const partition::Decomposition& decomposition,
-                             const std::vector<at::Device>& devices);
+/// The partitions of other processes: which are whose, and how to reach them.
+struct Others {
+  exchange::Ranks& ranks;
+  /// Partitions [begin[r], begin[r + 1]) are rank r's.
+  std::vector<int32_t> begin;
 
-/// The plan of cut bonds, for tensors with one row per cut bond: each reads its copy.
+  int32_t rank_of(int32_t partition) const;
+  bool has(int32_t partition) const { return rank_of(partition) != ranks.rank(); }
+};
+
+/// The plan of atom rows: each partition reads its halo. `others`: null if all partitions are in this process;
+/// else every rank makes its plan at the same time.
+exchange::RowPlan plan_atoms(const partition::Decomposition& decomposition,
+                             const std::vector<at::Device>& devices, const Others* others);
+
+/// The plan of cut bonds, for tensors with one row per cut bond: each reads its copy. No rank needs to ask
+/// another one: both list the bonds across their border in the same order.
 exchange::RowPlan plan_cut_bonds(const std::vector<partition::StepGraph>& graphs,
-                                 const std::vector<at::Device>& devices);
+                                 const std::vector<at::Device>& devices, const Others* others);
 
 }  // namespace distmlip::executor

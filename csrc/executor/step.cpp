@@ -40,8 +40,9 @@ at::Tensor atoms_of(const partition::LocalGraph& local) {
 }  // namespace
 
 Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
-           at::ScalarType dtype, bool as_devices)
+           at::ScalarType dtype, bool as_devices, std::shared_ptr<const Others> others)
     : decomposition_(std::move(decomposition)),
+      others_(std::move(others)),
       devices_(std::move(devices)),
       dtype_(dtype),
       graphs_(decomposition_->parts.size()),
@@ -55,11 +56,14 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
   if (dtype_ != at::kFloat && dtype_ != at::kDouble) {
     invalid("the dtype is ", dtype_, "; it must be float32 or float64");
   }
-  atoms_ = plan_atoms(*decomposition_, devices_);
+  if (others_ && std::count(devices_.begin(), devices_.end(), devices_.front()) != std::ssize(devices_)) {
+    invalid("a rank has one device; start one process for each");
+  }
+  atoms_ = plan_atoms(*decomposition_, devices_, others_.get());
   for (size_t p = 0; p < parts_.size(); ++p) {
     local_atoms_.push_back(atoms_of(decomposition_->parts[p]).to(devices_[p]));
     const at::Device device = devices_[p];
-    if (device.is_cpu() && !as_devices) {
+    if ((device.is_cpu() && !as_devices) || !decomposition_->here.has(static_cast<int32_t>(p))) {
       continue;
     }
     device_parts_[p] = std::make_unique<DevicePart>(*decomposition_, static_cast<int32_t>(p), device, dtype_);
@@ -87,7 +91,7 @@ void Step::update(const double* positions, const Cell& cell) {
   });
   update_devices(snapshot);
   if (decomposition_->has_bonds()) {
-    bonds_ = plan_cut_bonds(graphs_, devices_);
+    bonds_ = plan_cut_bonds(graphs_, devices_, others_.get());
   }
 }
 

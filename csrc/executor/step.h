@@ -13,6 +13,7 @@
 
 namespace distmlip::executor {
 
+struct Others;
 class DevicePart;
 class DeviceSystem;
 
@@ -36,8 +37,9 @@ class Step {
  public:
   /// `devices`: one per partition. Graphs are made where their tensors are: on a CPU by the kernels for CPUs,
   /// or for tests by those for devices (`as_devices`).
+  /// `others`: null if all partitions are in this process; else all devices are the same.
   Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
-       at::ScalarType dtype, bool as_devices = false);
+       at::ScalarType dtype, bool as_devices = false, std::shared_ptr<const Others> others = nullptr);
   ~Step();
 
   /// `positions`: n_atoms x 3, for which the decomposition is still valid in this cell. Uses torch's number
@@ -47,6 +49,9 @@ class Step {
   const std::vector<LocalTensors>& parts() const { return parts_; }
   const exchange::RowPlan& atoms() const { return atoms_; }
   const exchange::RowPlan& bonds() const { return bonds_; }
+  const Others* others() const { return others_.get(); }
+  /// Number of partitions in this process.
+  int64_t n_here() const { return decomposition_->here.end - decomposition_->here.begin; }
   exchange::PerPartition cut() const;
 
   /// (n_local) int64: which atom each local row is.
@@ -59,7 +64,8 @@ class Step {
   std::vector<int64_t> n_angles() const;
   std::vector<int64_t> n_cut() const;
 
-  /// From dE/dvector of every partition; undefined gradients are zero.
+  /// From dE/dvector of every partition; undefined gradients are zero. What the partitions of this process
+  /// give: the sum over processes is the total.
   Forces forces(const exchange::PerPartition& edge_gradients, bool with_virials);
 
  private:
@@ -84,6 +90,7 @@ class Step {
   std::vector<int64_t> sizes(Size size) const;
 
   std::shared_ptr<const partition::Decomposition> decomposition_;
+  std::shared_ptr<const Others> others_;
   std::vector<at::Device> devices_;
   at::ScalarType dtype_;
   std::vector<partition::StepGraph> graphs_;

@@ -76,9 +76,7 @@ class Sweep {
         }
       }
     }
-    for (const auto& exchange : stage.before) {
-      exchange_forward(k, exchange, inputs);
-    }
+    exchange_forward(k, inputs);
     std::vector<Tensors> outputs(n_partitions_);
     const bool last = k + 1 == request_.stages.size();
     for_each_partition([&](size_t p) {
@@ -102,11 +100,17 @@ class Sweep {
     }
   }
 
-  void exchange_forward(size_t k, const ExchangeSpec& spec, std::vector<Tensors>& inputs) {
-    PerPartition rows = request_.boundary.forward(spec, collect(inputs, spec.name));
-    result_.counts[k].received[spec.name] += request_.boundary.received(spec);
-    for (size_t p = 0; p < n_partitions_; ++p) {
-      inputs[p][spec.name] = std::move(rows[p]);
+  void exchange_forward(size_t k, std::vector<Tensors>& inputs) {
+    std::vector<Boundary::Crossing> all;
+    for (const auto& spec : request_.stages[k].before) {
+      all.push_back({spec, collect(inputs, spec.name)});
+      result_.counts[k].received[spec.name] += request_.boundary.received(spec);
+    }
+    request_.boundary.forward(all);
+    for (auto& [spec, rows] : all) {
+      for (size_t p = 0; p < n_partitions_; ++p) {
+        inputs[p][spec.name] = std::move(rows[p]);
+      }
     }
   }
 
@@ -167,9 +171,7 @@ class Sweep {
         }
       });
     }
-    for (auto exchange = stage.before.rbegin(); exchange != stage.before.rend(); ++exchange) {
-      exchange_backward(*exchange);
-    }
+    exchange_backward(stage.before);
     for (size_t p = 0; p < n_partitions_; ++p) {
       for (auto& [name, gradient] : input_gradients_[p]) {
         auto& total = gradients_[p][name];
@@ -188,16 +190,22 @@ class Sweep {
     }
   }
 
-  void exchange_backward(const ExchangeSpec& spec) {
-    PerPartition gradients = collect(input_gradients_, spec.name);
-    const auto is_zero = [](const at::Tensor& gradient) { return !gradient.defined(); };
-    if (std::all_of(gradients.begin(), gradients.end(), is_zero)) {
-      return;
+  void exchange_backward(const std::vector<ExchangeSpec>& specs) {
+    std::vector<Boundary::Crossing> all;
+    for (const auto& spec : specs) {
+      PerPartition gradients = collect(input_gradients_, spec.name);
+      const auto is_zero = [](const at::Tensor& gradient) { return !gradient.defined(); };
+      // What is zero here need not be zero for other ranks, and all of them have to take part.
+      if (request_.boundary.ranks != nullptr || !std::all_of(gradients.begin(), gradients.end(), is_zero)) {
+        all.push_back({spec, std::move(gradients)});
+      }
     }
-    gradients = request_.boundary.backward(spec, std::move(gradients));
-    for (size_t p = 0; p < n_partitions_; ++p) {
-      if (has_atoms(p)) {
-        input_gradients_[p][spec.name] = std::move(gradients[p]);
+    request_.boundary.backward(all);
+    for (auto& [spec, gradients] : all) {
+      for (size_t p = 0; p < n_partitions_; ++p) {
+        if (has_atoms(p)) {
+          input_gradients_[p][spec.name] = std::move(gradients[p]);
+        }
       }
     }
   }

@@ -31,6 +31,10 @@ void check(const Request& request) {
   if (request.n_partitions < 1 || request.n_partitions > most_partitions) {
     invalid("n_partitions is ", request.n_partitions, "; it must be between 1 and ", most_partitions);
   }
+  const auto [begin, end] = request.here;
+  if (begin < 0 || end > request.n_partitions || (begin >= end && end != 0)) {
+    invalid("partitions [", begin, ", ", end, ") are not some of ", request.n_partitions);
+  }
   if (!(request.cutoff > 0 && request.cutoff <= largest_cutoff)) {
     invalid("cutoff is ", request.cutoff, " Å; it must be above 0 and at most ", largest_cutoff, " Å");
   }
@@ -61,6 +65,7 @@ Decomposition frozen(const Request& request) {
   result.bond_cutoff = request.bond_cutoff;
   result.skin = request.skin;
   result.n_partitions = request.n_partitions;
+  result.here = request.here.end > 0 ? request.here : PartitionRange{0, request.n_partitions};
   result.reference.assign(request.positions, request.positions + 3 * request.n_atoms);
   return result;
 }
@@ -170,14 +175,15 @@ OwnedRanks sort_by_owner(const Buffer<int32_t>& owner, int32_t n_partitions) {
 void build_parts(const GraphInput& input, int n_threads, Decomposition& result) {
   const OwnedRanks owned = sort_by_owner(input.owner, result.n_partitions);
   result.parts.resize(result.n_partitions);
-  const int at_once = result.n_partitions < n_threads ? 1 : n_threads;
+  const int at_once = result.here.end - result.here.begin < n_threads ? 1 : n_threads;
   std::vector<Buffer<int32_t>> local_rows(at_once);
   const Snapshot reference(result, result.reference.data(), result.cell);
   parallel_for(result.n_partitions, at_once, [&](int64_t p, int thread) {
     auto& local_row = local_rows[thread];
     if (local_row.empty()) local_row.assign(result.n_atoms, -1);
-    result.parts[p] = build_local_graph(input, owned.ranks.data() + owned.begin[p],
-                                        owned.begin[p + 1] - owned.begin[p], local_row, n_threads / at_once);
+    const int64_t n_owned = result.here.has(static_cast<int32_t>(p)) ? owned.begin[p + 1] - owned.begin[p] : 0;
+    result.parts[p] =
+        build_local_graph(input, owned.ranks.data() + owned.begin[p], n_owned, local_row, n_threads / at_once);
     if (result.has_bonds()) plan_bonds(reference, static_cast<int32_t>(p), result.parts[p]);
   });
 }
@@ -205,7 +211,7 @@ Decomposition decompose(const Request& request) {
   result.owner.resize(request.n_atoms);
   for (int64_t rank = 0; rank < request.n_atoms; ++rank) result.owner[bins.order[rank]] = owner[rank];
   build_parts({bins, rule, owner}, n_threads, result);
-  plan_sends(result.n_atoms, result.parts);
+  plan_sends(result.n_atoms, result.here, result.parts);
   return result;
 }
 

@@ -24,6 +24,7 @@ struct Request {
   double bond_cutoff = 0;  // Å, <= cutoff; 0: no bonds
   double skin = 0;         // Å, >= 0
   int32_t n_partitions = 1;
+  PartitionRange here;  // of this process; all, if it is empty
   Method method = Method::automatic;
   const double* weights = nullptr;  // (n_atoms) relative work per atom, >= 0; null: estimated
   int n_threads = 0;                // 0: all that are available
@@ -35,6 +36,7 @@ struct Decomposition {
   Cell cell;
   double cutoff = 0, bond_cutoff = 0, skin = 0;
   int32_t n_partitions = 1;
+  PartitionRange here;           // the others belong to other processes, and own nothing here
   Method method = Method::slab;  // the one that was used
   Buffer<double> reference;      // (n_atoms, 3) positions that the candidates were searched at
 

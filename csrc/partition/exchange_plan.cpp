@@ -62,7 +62,7 @@ std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, con
 
 }  // namespace
 
-void plan_sends(int64_t n_atoms, std::vector<LocalGraph>& parts) {
+void plan_sends(int64_t n_atoms, PartitionRange here, std::vector<LocalGraph>& parts) {
   std::vector<int32_t> owned_row(n_atoms);
   for (const LocalGraph& part : parts) {
     for (int64_t row = 0; row < part.n_owned(); ++row) owned_row[part.owned[row]] = static_cast<int32_t>(row);
@@ -71,6 +71,7 @@ void plan_sends(int64_t n_atoms, std::vector<LocalGraph>& parts) {
     const LocalGraph& part = parts[reader];
     const RowGroups& groups = part.halo_groups;
     for (int64_t group = 0; group < groups.n_groups(); ++group) {
+      if (!here.has(groups.partner[group])) continue;
       LocalGraph& owner = parts[groups.partner[group]];
       const int32_t begin = groups.begin[group], end = groups.begin[group + 1];
       owner.send_groups.append(static_cast<int32_t>(reader), end - begin);

@@ -10,8 +10,15 @@ namespace distmlip::partition {
 
 class Snapshot;
 
-/// Fills the send lists of all partitions from their halos.
-void plan_sends(int64_t n_atoms, std::vector<LocalGraph>& parts);
+/// Partitions [begin, end).
+struct PartitionRange {
+  int32_t begin = 0, end = 0;
+
+  bool has(int32_t partition) const { return begin <= partition && partition < end; }
+};
+
+/// Fills the send lists of the partitions that are here from the halos of those that are here.
+void plan_sends(int64_t n_atoms, PartitionRange here, std::vector<LocalGraph>& parts);
 
 /// Fills the list of cut candidates of a partition's local graph: those that can become shorter than the bond
 /// cutoff while the decomposition is valid. `reference`: at the positions that the candidates were searched

@@ -1,0 +1,126 @@
+#include "exchange/ranks.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <numeric>
+#include <thread>
+
+namespace distmlip::exchange {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Messages are often there at once; after that, waiting must not take the processor from who computes.
+constexpr int polls_before_sleep = 200;
+constexpr std::chrono::microseconds shortest_sleep = 10us, longest_sleep = 1ms;
+
+/// After a connection has broken it takes a few heartbeats until it is known whose fault it was.
+constexpr auto patience = 5s;
+
+}  // namespace
+
+Ranks::Ranks(const std::string& group)
+    : group_(c10d::resolve_process_group(group)), rank_(group_->getRank()), size_(group_->getSize()) {}
+
+at::Tensor Ranks::all_to_all(const at::Tensor& sent, const std::vector<int64_t>& send_counts,
+                             const std::vector<int64_t>& receive_counts) {
+  check();
+  auto input = sent.contiguous();
+  auto output = input.new_empty({std::accumulate(receive_counts.begin(), receive_counts.end(), int64_t{0})});
+  auto to = send_counts, from = receive_counts;
+  try {
+    wait(group_->alltoall_base(output, input, from, to), input.is_cpu());
+  } catch (const c10::Error& error) {
+    fail(error.what_without_backtrace());
+  }
+  return output;
+}
+
+at::Tensor Ranks::all_to_all_unknown(const at::Tensor& sent, const std::vector<int64_t>& send_counts,
+                                     std::vector<int64_t>& receive_counts) {
+  const std::vector<int64_t> one_each(static_cast<size_t>(size_), 1);
+  const auto counts = at::tensor(send_counts, at::TensorOptions(at::kLong).device(sent.device()));
+  const auto received = all_to_all(counts, one_each, one_each).cpu();
+  receive_counts.assign(received.const_data_ptr<int64_t>(), received.const_data_ptr<int64_t>() + size_);
+  return all_to_all(sent, send_counts, receive_counts);
+}
+
+void Ranks::all_sum(at::Tensor tensor) {
+  check();
+  std::vector<at::Tensor> tensors{std::move(tensor)};
+  try {
+    wait(group_->allreduce(tensors), tensors[0].is_cpu());
+  } catch (const c10::Error& error) {
+    fail(error.what_without_backtrace());
+  }
+}
+
+void Ranks::broadcast(at::Tensor tensor) {
+  check();
+  std::vector<at::Tensor> tensors{std::move(tensor)};
+  try {
+    wait(group_->broadcast(tensors), tensors[0].is_cpu());
+  } catch (const c10::Error& error) {
+    fail(error.what_without_backtrace());
+  }
+}
+
+void Ranks::abandon(const std::string& reason) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!abandoned_.empty()) {
+      return;
+    }
+    abandoned_ = reason;
+  }
+  try {
+    group_->abort();
+  } catch (const std::exception&) {
+    // Nothing more can be done; who waits here finds out by polling.
+  }
+}
+
+void Ranks::check() {
+  const std::lock_guard lock(mutex_);
+  if (!abandoned_.empty()) {
+    throw RankError(abandoned_);
+  }
+}
+
+/// On a GPU the stream waits and the host goes on. On the host this looks again and again, because no backend
+/// promises to wake up when another rank is lost.
+void Ranks::wait(const c10::intrusive_ptr<c10d::Work>& work, bool on_host) {
+  auto sleep = shortest_sleep;
+  for (int polls = 0; on_host && !work->isCompleted(); ++polls) {
+    check();
+    if (polls < polls_before_sleep) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(sleep);
+      sleep = std::min(longest_sleep, sleep + sleep / 16);
+    }
+  }
+  try {
+    work->wait();
+  } catch (const std::exception& error) {
+    fail(error.what());
+  }
+}
+
+void Ranks::fail(const std::string& what) {
+  broken_ = true;
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (std::chrono::steady_clock::now() < end) {
+    check();
+    std::this_thread::sleep_for(10ms);
+  }
+  abandon("the connection to another rank broke: " + what);
+  check();
+  throw RankError(what);
+}
+
+}  // namespace distmlip::exchange

@@ -1,0 +1,104 @@
+"""Signs of life between ranks, from a thread of their own: a slow rank is no lost rank."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as dist
+
+INTERVAL = 0.5
+"""Seconds between two beats."""
+
+QUICK = 2.5
+"""Seconds without a beat after which a rank is lost if a connection to it broke, too."""
+
+FAILURE, ENDED = "failure", "ended"
+
+
+class Heartbeat:
+    """Beats for this rank, listens to the others, and abandons the group when one of them is lost.
+
+    The first report of a failure counts, whoever makes it: all ranks then raise the same message.
+    """
+
+    def __init__(self, ranks: Any, store: tuple[str, int, dist.TCPStore | None], timeout: float) -> None:
+        """``store``: host and port, and the store itself where this process keeps it."""
+        self.timeout = timeout
+        self._ranks = ranks
+        host, port, self._kept = store
+        self._store = dist.TCPStore(
+            host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout)
+        )
+        self._lock = threading.Lock()  # a store takes one request at a time
+        self._beats = 0
+        self._seen: dict[int, tuple[int, float]] = {}
+        self._stopped = threading.Event()
+        self._beat()
+        self._thread = threading.Thread(target=self._run, name="distmlip heartbeat", daemon=True)
+        self._thread.start()
+
+    def report(self, reason: str) -> None:
+        """Tell all ranks, this one too, that what they do together cannot go on."""
+        try:
+            with self._lock:
+                first = self._store.compare_set(FAILURE, "", reason).decode()
+        except Exception:  # the store went with the rank that kept it
+            first = reason
+        self._ranks.abandon(first or reason)
+
+    def stop(self) -> None:
+        """The script of this rank has ended: whoever still waits for it waits in vain."""
+        self._stopped.set()
+        self._thread.join(timeout=2 * INTERVAL)
+        try:
+            with self._lock:
+                self._store.set(f"{ENDED}/{self._ranks.rank}", "yes")
+        except Exception:  # noqa: S110  nobody is left to be told
+            pass
+
+    def _run(self) -> None:
+        while not self._stopped.wait(INTERVAL):
+            try:
+                self._beat()
+                reason = self._look()
+            except Exception as error:
+                reason = f"rank 0 is lost: the store that it keeps does not answer ({error})"
+            if reason and not self._stopped.is_set():
+                self.report(reason)
+                return
+
+    def _beat(self) -> None:
+        self._beats += 1
+        with self._lock:
+            self._store.set(f"beat/{self._ranks.rank}", str(self._beats))
+
+    def _look(self) -> str:
+        """Why the group must be abandoned; empty if all is well."""
+        with self._lock:
+            if self._store.check([FAILURE]):
+                return self._store.get(FAILURE).decode()
+        for rank in range(self._ranks.size):
+            if rank != self._ranks.rank and (reason := self._look_at(rank)):
+                return reason
+        return ""
+
+    def _look_at(self, rank: int) -> str:
+        with self._lock:
+            key = f"beat/{rank}"
+            beats = int(self._store.get(key)) if self._store.check([key]) else 0
+            ended = self._store.check([f"{ENDED}/{rank}"])
+        if ended:
+            return f"rank {rank} has ended its script while others still needed it"
+        now = time.monotonic()
+        last, since = self._seen.get(rank, (-1, now))
+        if beats != last:
+            last, since = beats, now
+        self._seen[rank] = last, since
+        silent = now - since
+        limit = min(QUICK, self.timeout) if self._ranks.broken else self.timeout
+        if silent <= limit:
+            return ""
+        return f"rank {rank} is lost: it has given no sign of life for {silent:.0f} s"
