@@ -24,7 +24,7 @@ install = CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(1)/bin/
 RUN := PYTHONSAFEPATH=1 $(BIN)
 pytest = OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) -rs
 
-.PHONY: demo test test-slow lint format bench bench-graph clean
+.PHONY: demo test test-slow lint format bench bench-graph bench-ranks clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -60,6 +60,9 @@ bench-graph: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_overhead.py
 	$(BIN)/python benchmarks/plot_graphs.py
 	$(BIN)/python benchmarks/update_readme.py
+
+bench-ranks: $(VENV)/.test
+	$(BIN)/python benchmarks/bench_ranks.py
 
 clean:
 	rm -rf $(VENV) $(VENV_E3NN) build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,6 +37,7 @@ CUTOFF, BOND_CUTOFF = 5.0, 3.0  # Å
 CHGNET_CUTOFF = 6.0  # Å
 N_PARTITIONS = 8
 LIMIT = 120.0  # s, after which a turn is given up
+KINDS = ["graphs", "largest", "chgnet", "cuts", "gpu"]
 BUDGET = 10.0  # s for the turns of a candidate, beyond three
 FULL = {
     "sizes": [10**5, 10**6],
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--cuts", nargs="+", type=int, help="numbers of partitions")
     parser.add_argument("--packages", nargs="+", choices=list(PACKAGES), default=list(PACKAGES))
     parser.add_argument("--rounds", type=int, help="measured turns of each candidate, at most")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="which contests")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--output", type=Path, help="JSON; by default in benchmarks/results unless quick")
     arguments = parser.parse_args()
@@ -160,21 +162,25 @@ def main() -> None:
     }
     arena = Arena(arguments.packages)
     header, measured = {"machine": machine(), "versions": versions()}, []
-    for case in run(Bench(arena, options["rounds"]), options):
+    for case in run(Bench(arena, options["rounds"]), options, arguments.only):
         measured.append(case)
         write_results(output, header, measured)
     print(tables.partition({**header, "cases": measured}))
 
 
-def run(bench: Bench, options: dict[str, Any]) -> Iterator[Facts]:
-    """All contests."""
-    for size in options["sizes"]:
-        yield from bench.graphs(size)
-    if options["largest"]:
+def run(bench: Bench, options: dict[str, Any], only: list[str]) -> Iterator[Facts]:
+    """The contests of these kinds."""
+    if "graphs" in only:
+        for size in options["sizes"]:
+            yield from bench.graphs(size)
+    if "largest" in only and options["largest"]:
         yield bench.largest(options["largest"])
-    yield bench.chgnet(options["chgnet_atoms"])
-    yield from bench.cuts(options["cut_atoms"], options["cuts"])
-    yield bench.gpu(max(options["sizes"]))
+    if "chgnet" in only:
+        yield bench.chgnet(options["chgnet_atoms"])
+    if "cuts" in only:
+        yield from bench.cuts(options["cut_atoms"], options["cuts"])
+    if "gpu" in only:
+        yield bench.gpu(max(options["sizes"]))
 
 
 if __name__ == "__main__":

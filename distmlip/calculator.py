@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,11 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distmlip.cell import volume_of
 from distmlip.devices import DeviceLike, resolve_devices
+from distmlip.driver import Sharing, Task
 from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
 from distmlip.evaluator import Evaluator, Settings
 from distmlip.models import adapter_for
@@ -31,30 +31,9 @@ from distmlip.options import (
 )
 from distmlip.plan import Plan
 from distmlip.ranks import device_of_rank, ranks_of_this_run
+from distmlip.verification import Verification, compared
 
 PER_ATOM_TENSORS = frozenset({"stresses", "virials"})
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Largest absolute differences to the undivided original; None where one of them has no such result."""
-
-    energy_per_atom: float
-    """eV/atom."""
-    forces: float
-    """eV/Å."""
-    stress: float | None
-    """eV/Å^3; None with MACE unless the cell is fully periodic: else it divides by a volume of its own."""
-    magmoms: float | None
-    """μB."""
-
-    def __str__(self) -> str:
-        units = {"energy_per_atom": "eV/atom", "forces": "eV/Å", "stress": "eV/Å^3", "magmoms": "μB"}
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        shown = {
-            name: "-" if value is None else f"{value:.1e} {units[name]}" for name, value in values.items()
-        }
-        return "differences to the original: " + ", ".join(f"{name} {text}" for name, text in shown.items())
 
 
 class DistCalculator(Calculator):
@@ -128,6 +107,7 @@ class DistCalculator(Calculator):
         with torch.inference_mode(False):  # a caller's would make tensors that know no gradients
             self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
+        self._sharing = Sharing(self, group, self._arguments)
         self.implemented_properties = list(self._adapter.implemented_properties)
         # What ASE writes into trajectories: plain values, never the model.
         self.parameters.update(
@@ -159,10 +139,20 @@ class DistCalculator(Calculator):
         with self._lock:
             self.results = {}
             with_virials = properties is None or not PER_ATOM_TENSORS.isdisjoint(properties)
-            shared = self._evaluator.shared(target)
+            shared = self._sharing.atoms(target, Task.EVALUATE, with_virials)
             self._check_atoms(shared)
             super().calculate(target, list(properties or self.implemented_properties), system_changes)
             self.results = self._results(shared, with_virials)
+
+    def evaluate_shared(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
+        """The results for atoms that all ranks have; all of them call this. Keeps nothing."""
+        self._check_atoms(atoms)
+        return self._results(atoms, with_virials)
+
+    def plan_shared(self, atoms: Atoms) -> Plan:
+        """The plan for atoms that all ranks have; all of them call this."""
+        self._check_atoms(atoms)
+        return self._evaluator.plan(atoms)
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """ASE's way to one result; calculates if something has changed."""
@@ -186,9 +176,7 @@ class DistCalculator(Calculator):
         if target is None:
             raise InvalidInputError("there are no atoms to plan for; call plan(atoms)")
         with self._lock:
-            shared = self._evaluator.shared(target)
-            self._check_atoms(shared)
-            return self._evaluator.plan(shared)
+            return self.plan_shared(self._sharing.atoms(target, Task.PLAN))
 
     def verify(self, atoms: Atoms) -> Verification:
         """Compare with the undivided original: the family's own calculator on a copy of the model.
@@ -196,25 +184,9 @@ class DistCalculator(Calculator):
         Needs the original's memory and time for this structure.
         """
         with self._lock:
-            original = self._evaluator.shared(atoms).copy()
-        self._check_atoms(original)
-        ours = self._results(original, with_virials=False)
-        original.calc = self._adapter.reference()
-        try:
-            forces = original.get_forces()
-            theirs = original.calc.results
-        except Exception as error:
-            error.add_note("raised by the original calculator, which verify() compares with")
-            raise
-        stress = theirs.get("stress")
-        return Verification(
-            energy_per_atom=abs(ours["energy"] - float(theirs["energy"])) / len(atoms),
-            forces=_difference(ours["forces"], forces),
-            stress=None
-            if stress is None or "stress" not in ours
-            else _difference(ours["stress"], _voigt(stress)),
-            magmoms=_difference(ours["magmoms"], theirs["magmoms"]) if "magmoms" in ours else None,
-        )
+            original = self._sharing.atoms(atoms, Task.EVALUATE, False).copy()
+        ours = self.evaluate_shared(original, with_virials=False)
+        return compared(ours, original, self._adapter.reference())
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:
@@ -294,15 +266,6 @@ def _check_finite(results: dict[str, Any]) -> None:
             f"{first}, and {np.count_nonzero(~finite)} atoms in all are not finite; check for atoms "
             "that are very close, or use dtype='float64'"
         )
-
-
-def _voigt(stress: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(stress, dtype=np.float64)
-    return full_3x3_to_voigt_6_stress(array) if array.shape == (3, 3) else array
-
-
-def _difference(ours: ArrayLike, theirs: ArrayLike) -> float:
-    return float(np.max(np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64))))
 
 
 def _equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: ``distmlip demo`` and ``distmlip doctor``."""
+"""The command line: ``distmlip demo``, ``distmlip run`` and ``distmlip doctor``."""
 
 from __future__ import annotations
 
@@ -70,6 +70,28 @@ def demo(
         report.save(figure, picture)
     console.print(f"trajectory  {trajectory}  ({relaxation.n_steps} FIRE + {dynamics.n_steps} NVT steps)")
     console.print(f"picture     {picture}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(
+    context: typer.Context,
+    script: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A Python script; its arguments may follow.")
+    ],
+    ranks: Annotated[
+        int,
+        typer.Option("--ranks", "-n", min=0, help="Start so many processes here; 0: torchrun has done it."),
+    ] = 0,
+) -> None:
+    """Run an unchanged ASE script on rank 0; the other ranks serve its calculators.
+
+    With torchrun, on one machine or several: torchrun --nproc-per-node 4 -m distmlip run script.py
+    """
+    from distmlip.launch import launch, run_script
+
+    if ranks > 0:
+        raise typer.Exit(launch(ranks, script, context.args))
+    run_script(script, context.args)
 
 
 @app.command()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from distmlip.ranks import Ranks
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+T = TypeVar("T")
 
 ATOMS_PER_CPU_PARTITION = 128
 """For ``partitions="auto"`` on a CPU: small partitions stay in the caches (measured, see the README)."""
@@ -65,19 +67,11 @@ class Evaluator:
         self._local_numbers: list[torch.Tensor] = []
         self._owned: NDArray[np.int64] = np.empty(0, np.int64)  # atoms of all partitions, one after another
 
-    def shared(self, atoms: Atoms) -> Atoms:
-        """Rank 0's atoms on every rank; these ones if there are no ranks."""
-        ranks = self.settings.ranks
-        if ranks is None:
-            return atoms
-        with ranks.together("sharing the atoms"):
-            return ranks.atoms_of_first(atoms)
-
     @torch.inference_mode(False)  # a caller's would forbid the gradients that forces are
     def evaluate(self, atoms: Atoms, with_virials: bool = True) -> list[Evaluation]:
         """One sweep per model of the adapter, with each atom's virial or without. Fills :attr:`counters`."""
         ranks = self.settings.ranks
-        with ranks.together("an evaluation") if ranks else nullcontext():
+        with self._together("an evaluation"):
             self._update(atoms)
             graphs = self._local_graphs(self.adapter.system(atoms))
             self.counters = {}
@@ -90,6 +84,10 @@ class Evaluator:
     @torch.inference_mode(False)  # graph and replicas are kept for evaluate()
     def plan(self, atoms: Atoms) -> Plan:
         """The distribution of these atoms; builds the graph, evaluates nothing."""
+        with self._together("a plan"):
+            return self._plan(atoms)
+
+    def _plan(self, atoms: Atoms) -> Plan:
         self._update(atoms)
         n_partitions, sizes = len(self._device_of_partition), self._sizes()
         all_sum = [int(n_partitions > 1)] * n_partitions
@@ -113,6 +111,9 @@ class Evaluator:
             angles=sizes["angles"],
             bytes_per_exchange=exchanges,
         )
+
+    def _together(self, what: str) -> AbstractContextManager[None]:
+        return self.settings.ranks.together(what) if self.settings.ranks else nullcontext()
 
     def _sizes(self) -> dict[str, list[int]]:
         """Of the graph of each partition, on whatever rank."""
@@ -142,7 +143,14 @@ class Evaluator:
             self._numbers = numbers.copy()
             self._local_numbers = self._numbers_of_local_rows()
             self._decomposition_is_complete = True
-        self._step.update(positions, cell)
+        if self.adapter.bond_cutoff is None:
+            self._step.update(positions, cell)
+        else:  # there may be too many angles, in any partition
+            self._agreed(lambda: self._step.update(positions, cell))
+
+    def _agreed(self, work: Callable[[], T]) -> T:
+        """Done by all ranks or by none."""
+        return self.settings.ranks.agree(work) if self.settings.ranks else work()
 
     def _rebuild(
         self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]
@@ -153,18 +161,20 @@ class Evaluator:
         self._here = range(*(first[ranks.rank : ranks.rank + 2] if ranks else first))
         self._decomposition_is_complete = False  # until all that follows from it is there, too
         self._step = self._decomposition = None  # the new one may use the memory of the old one
-        decomposition = core.Decomposition(
-            positions,
-            cell,
-            pbc,
-            cutoff=self.adapter.cutoff,
-            bond_cutoff=self.adapter.bond_cutoff or 0.0,
-            skin=settings.skin,
-            n_partitions=n_partitions,
-            method=settings.method,
-            weights=settings.weights,
-            n_threads=torch.get_num_threads(),
-            here=(self._here.start, self._here.stop),
+        decomposition = self._agreed(
+            lambda: core.Decomposition(
+                positions,
+                cell,
+                pbc,
+                cutoff=self.adapter.cutoff,
+                bond_cutoff=self.adapter.bond_cutoff or 0.0,
+                skin=settings.skin,
+                n_partitions=n_partitions,
+                method=settings.method,
+                weights=settings.weights,
+                n_threads=torch.get_num_threads(),
+                here=(self._here.start, self._here.stop),
+            )
         )
         self._device_of_partition = settings.devices.of_partitions(n_partitions)
         devices = [settings.devices.devices[d] for d in self._device_of_partition]

@@ -7,13 +7,16 @@ import time
 from datetime import timedelta
 from typing import Any
 
-import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 INTERVAL = 0.5
 """Seconds between two beats."""
 
 QUICK = 2.5
 """Seconds without a beat after which a rank is lost if a connection to it broke, too."""
+
+LINGER = 3.0
+"""Seconds that the rank with the store waits at its end for the others, whose threads still use it."""
 
 FAILURE, ENDED = "failure", "ended"
 
@@ -24,12 +27,12 @@ class Heartbeat:
     The first report of a failure counts, whoever makes it: all ranks then raise the same message.
     """
 
-    def __init__(self, ranks: Any, store: tuple[str, int, dist.TCPStore | None], timeout: float) -> None:
+    def __init__(self, ranks: Any, store: tuple[str, int, TCPStore | None], timeout: float) -> None:
         """``store``: host and port, and the store itself where this process keeps it."""
         self.timeout = timeout
         self._ranks = ranks
         host, port, self._kept = store
-        self._store = dist.TCPStore(
+        self._store = TCPStore(
             host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout)
         )
         self._lock = threading.Lock()  # a store takes one request at a time
@@ -56,8 +59,15 @@ class Heartbeat:
         try:
             with self._lock:
                 self._store.set(f"{ENDED}/{self._ranks.rank}", "yes")
-        except Exception:  # noqa: S110  nobody is left to be told
+            end = time.monotonic() + LINGER
+            while self._kept is not None and time.monotonic() < end and not self._all_have_ended():
+                time.sleep(INTERVAL / 10)
+        except Exception:  # nobody is left to be told
             pass
+
+    def _all_have_ended(self) -> bool:
+        with self._lock:
+            return bool(self._store.check([f"{ENDED}/{rank}" for rank in range(self._ranks.size)]))
 
     def _run(self) -> None:
         while not self._stopped.wait(INTERVAL):

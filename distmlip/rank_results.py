@@ -19,8 +19,8 @@ def of_all_ranks(
 ) -> tuple[list[Evaluation], Counters]:
     """The same on every rank: one evaluation per model, and the counters.
 
-    ``mine``: the rows of results are those of the atoms in ``owned``; all else has the whole system's shape, and
-    is a sum over this rank's partitions.
+    ``mine``: the rows of results are those of the atoms in ``owned``; all else has the whole system's shape,
+    and is a sum over this rank's partitions.
     """
     everyone = ranks.gather((owned, [(part.atoms, part.system) for part in mine], counters))
     order = np.concatenate([of_rank[0] for of_rank in everyone])

@@ -6,19 +6,21 @@ Every rank runs the same calls in the same order. Atoms are those of rank 0; res
 from __future__ import annotations
 
 import atexit
-import io
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import cloudpickle
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from distmlip._native import core
 from distmlip.devices import DeviceLike, Devices, resolve_devices
@@ -28,6 +30,8 @@ from distmlip.heartbeat import Heartbeat
 if TYPE_CHECKING:
     from ase import Atoms
 
+T = TypeVar("T")
+
 TIMEOUT_VARIABLE = "DISTMLIP_RANK_TIMEOUT"
 DEFAULT_TIMEOUT = 30.0
 """Seconds without a sign of life after which a rank is lost."""
@@ -36,6 +40,10 @@ NO_TIMEOUT = timedelta(days=365)
 """Of the collectives: a slow rank is no lost rank. Lost ranks are found by their heartbeats."""
 
 _all: dict[int, Ranks] = {}
+
+
+class AgreedError(InvalidInputError):
+    """What is wrong with the input, raised by all ranks alike."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +70,25 @@ class Ranks:
             InvalidInputError: there is not one for each rank.
         """
         if n_partitions < self.size:
-            raise InvalidInputError(
+            raise AgreedError(
                 f"partitions={n_partitions} for {self.size} ranks; every rank needs at least one, give "
                 f"partitions={self.size} or more, or start fewer ranks"
             )
         return [n_partitions * rank // self.size for rank in range(self.size + 1)]
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether a rank was lost: nothing can be done together any more."""
+        return bool(self.core.abandoned)
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's value. Classes of its script travel, too."""
+        return _broadcast(self.core, self.device, value)
+
     def atoms_of_first(self, atoms: Atoms) -> Atoms:
-        """Rank 0's atoms, without their constraints and calculator."""
-        if self.rank != 0:
-            shared: Atoms = pickle.loads(self._broadcast_bytes(b""))
-            return shared
-        copy = atoms.copy()
-        copy.set_constraint()
-        self._broadcast_bytes(_pickled(copy))
-        return atoms
+        """Rank 0's atoms."""
+        shared: Atoms = self.broadcast(without_constraints(atoms) if self.rank == 0 else None)
+        return shared
 
     def sum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum over ranks, the same to the last bit on each."""
@@ -86,7 +98,7 @@ class Ranks:
 
     def gather(self, value: Any) -> list[Any]:
         """What every rank has given, by rank."""
-        sent = torch.frombuffer(bytearray(_pickled(value)), dtype=torch.uint8).to(self.device)
+        sent = torch.frombuffer(bytearray(cloudpickle.dumps(value)), dtype=torch.uint8).to(self.device)
         received, counts = self.core.all_to_all(sent.repeat(self.size), [len(sent)] * self.size)
         data, begin, values = received.cpu().numpy(), 0, []
         for count in counts:
@@ -104,21 +116,34 @@ class Ranks:
         try:
             yield
             self.core.check()
-        except RankError:
+        except (RankError, AgreedError):
             raise
         except BaseException as error:
             self.heartbeat.report(f"rank {self.rank} failed in {what}: {type(error).__name__}: {error}")
             raise
 
-    def _broadcast_bytes(self, data: bytes) -> bytes:
-        size = torch.tensor([len(data)], dtype=torch.int64, device=self.device)
-        self.core.broadcast(size)
-        if self.rank == 0:
-            buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(self.device)
-        else:
-            buffer = torch.empty(int(size), dtype=torch.uint8, device=self.device)
-        self.core.broadcast(buffer)
-        return b"" if self.rank == 0 else buffer.cpu().numpy().tobytes()
+    def agree(self, work: Callable[[], T]) -> T:
+        """``work()``; if it finds something wrong with the input on any rank, all raise that and can go on.
+
+        Raises:
+            InvalidInputError: the first rank's that has one.
+        """
+        value, complaint = None, None
+        try:
+            value = work()
+        except InvalidInputError as error:
+            complaint = str(error)
+        found = next((text for text in self.gather(complaint) if text is not None), None)
+        if found is not None:
+            raise AgreedError(found)
+        return cast(T, value)
+
+
+def without_constraints(atoms: Atoms) -> Atoms:
+    """A copy of what a calculator needs of atoms."""
+    copy = atoms.copy()
+    copy.set_constraint()
+    return copy
 
 
 def ranks_of_this_run() -> Ranks | None:
@@ -131,7 +156,9 @@ def ranks_of_this_run() -> Ranks | None:
     if not dist.is_initialized():
         if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
             return None
-        dist.init_process_group(_backend())
+        device = torch.device(local_device())
+        on_gpu = device.type == "cuda" and dist.is_nccl_available()
+        dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
     if dist.get_world_size() == 1:
         return None
     pid = os.getpid()
@@ -161,30 +188,38 @@ def device_of_rank(devices: DeviceLike | Sequence[DeviceLike]) -> Devices:
     return resolved
 
 
-def _backend() -> str:
-    return "nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-
-
 def _make_ranks() -> Ranks:
     backend = dist.get_backend()
     group = dist.new_group(timeout=NO_TIMEOUT, backend=backend)
     device = torch.device(local_device() if backend == "nccl" else "cpu")
-    native = core.Ranks(group.group_name)
-    heartbeat = Heartbeat(native, _store(native.rank), timeout=_timeout())
+    native = core.Ranks(group.group_name, device)
+    # The heartbeats' own store, which rank 0 keeps.
+    host = os.environ.get("MASTER_ADDR", socket.gethostname())
+    store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if native.rank == 0 else None
+    host, port = _broadcast(native, device, (host, store.port if store else None))
+    heartbeat = Heartbeat(native, (host, port, store), timeout=rank_timeout())
     atexit.register(heartbeat.stop)
     return Ranks(native, heartbeat, device)
 
 
-def _store(rank: int) -> tuple[str, int, dist.TCPStore | None]:
-    """A store of our own, which rank 0 keeps: host, port, and the store itself on rank 0."""
-    host = os.environ.get("MASTER_ADDR", "localhost")
-    store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False) if rank == 0 else None
-    port: Sequence[Any] = [store.port if store is not None else None]
-    dist.broadcast_object_list(port, src=0)  # type: ignore[arg-type]
-    return host, int(port[0]), store
+def _broadcast(native: Any, device: torch.device, value: Any) -> Any:
+    data = cloudpickle.dumps(value) if native.rank == 0 else b""
+    size = torch.tensor([len(data)], dtype=torch.int64, device=device)
+    native.broadcast(size)
+    if native.rank == 0:
+        buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device)
+    else:
+        buffer = torch.empty(int(size), dtype=torch.uint8, device=device)
+    native.broadcast(buffer)
+    return value if native.rank == 0 else pickle.loads(buffer.cpu().numpy().tobytes())
 
 
-def _timeout() -> float:
+def rank_timeout() -> float:
+    """Seconds without a sign of life after which a rank is lost: :data:`TIMEOUT_VARIABLE`.
+
+    Raises:
+        InvalidInputError: it is not a number of seconds.
+    """
     text = os.environ.get(TIMEOUT_VARIABLE, str(DEFAULT_TIMEOUT))
     try:
         timeout = float(text)
@@ -193,9 +228,3 @@ def _timeout() -> float:
     if not timeout >= 1:
         raise InvalidInputError(f"{TIMEOUT_VARIABLE}={text!r}; give seconds, at least 1")
     return timeout
-
-
-def _pickled(value: Any) -> bytes:
-    buffer = io.BytesIO()
-    pickle.dump(value, buffer, protocol=pickle.HIGHEST_PROTOCOL)
-    return buffer.getvalue()

@@ -26,13 +26,16 @@ PYTHON_ORDER = [
     {"plan", "options", "cell", "devices", "neighbors", "partitioning"},
     {"heartbeat"},
     {"ranks"},
+    {"driver"},
     {"models"},
-    {"evaluator", "rank_results"},
+    {"evaluator", "rank_results", "verification"},
     {"calculator"},
     {"md"},
     {"report"},
     {"demo", "doctor"},
+    {"launch"},
     {"cli"},
+    {"__main__"},
 ]
 # Third-party package -> its family. A family's home is models/<family>.py and models/<family>_<part>.py.
 MODEL_PACKAGES = {

@@ -66,6 +66,36 @@ def test_scripts_measure_what_they_are_told_to(
     assert capsys.readouterr().out.count("|") > 20
 
 
+def test_ranks_are_measured_beside_one_rank(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "ranks.json"
+    module = benchmark("bench_ranks")
+    options = f"--sizes 128 --ranks 1 2 --rounds 1 --steps 1 --output {output}"
+    monkeypatch.setattr(sys, "argv", ["bench_ranks", *options.split()])
+    module.main()
+    alone, both = json.loads(output.read_text())["cases"]
+    assert (alone["n_ranks"], both["n_ranks"]) == (1, 2)
+    assert both["energy"] == pytest.approx(alone["energy"], rel=1e-6)
+    assert both["largest_growth_mib"] > 0
+    assert capsys.readouterr().out.count("|") > 20
+
+
+def test_large_systems_are_measured(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "gpu.json"
+    module = benchmark("bench_gpu")
+    options = f"chgnet --sizes 100 --partitions 2 --device cpu --output {output}"
+    monkeypatch.setattr(sys, "argv", ["bench_gpu", *options.split()])
+    module.main()
+    ours, theirs, undivided = json.loads(output.read_text())["cases"]
+    assert ours["partitions"] == 2
+    assert ours["exchanged_mib"] > 0
+    assert theirs["calculator"] == "original"
+    assert undivided["n_atoms"] == theirs["n_atoms"]
+
+
 def test_goals_say_what_was_missed_and_what_was_not_measured(benchmark) -> None:
     goals = benchmark("goals")
 

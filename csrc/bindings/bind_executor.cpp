@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "bindings/bindings.h"
-#include "executor/step.h"
 #include "executor/plans.h"
+#include "executor/step.h"
 #include "executor/sweep.h"
 
 namespace py = pybind11;

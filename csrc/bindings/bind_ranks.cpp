@@ -15,7 +15,7 @@ void bind_ranks(py::module_& module) {
   using exchange::Ranks;
   using no_gil = py::call_guard<py::gil_scoped_release>;
   py::class_<Ranks>(module, "Ranks", "A c10d process group, by its name.")
-      .def(py::init<const std::string&>(), py::arg("group"))
+      .def(py::init<const std::string&, at::Device>(), py::arg("group"), py::arg("device"))
       .def_property_readonly("rank", &Ranks::rank)
       .def_property_readonly("size", &Ranks::size)
       .def("all_sum", &Ranks::all_sum, py::arg("tensor"), no_gil(), "In place.")
@@ -31,6 +31,7 @@ void bind_ranks(py::module_& module) {
       .def("abandon", &Ranks::abandon, py::arg("reason"), no_gil(),
            "Ends all waiting with a RankError that says this.")
       .def_property_readonly("broken", &Ranks::broken)
+      .def_property_readonly("abandoned", &Ranks::abandoned)
       .def("check", &Ranks::check);
 }
 

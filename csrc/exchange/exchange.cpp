@@ -36,7 +36,8 @@ std::vector<at::Tensor> own_rows(const RowPlan& plan, const PerPartition& x) {
 }
 
 /// All that the partitions of each pool can read.
-std::vector<at::Tensor> readable_rows(const RowPlan& plan, const PerPartition& x, const at::Tensor& received) {
+std::vector<at::Tensor> readable_rows(const RowPlan& plan, const PerPartition& x,
+                                      const at::Tensor& received) {
   const auto own = own_rows(plan, x);
   if (received.defined()) {
     return {at::cat({own[0], received}, 0)};

@@ -1,13 +1,13 @@
 #include "exchange/ranks.h"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <exception>
 #include <numeric>
 #include <thread>
+#include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 
 namespace distmlip::exchange {
 namespace {
@@ -23,13 +23,16 @@ constexpr auto patience = 5s;
 
 }  // namespace
 
-Ranks::Ranks(const std::string& group)
-    : group_(c10d::resolve_process_group(group)), rank_(group_->getRank()), size_(group_->getSize()) {}
+Ranks::Ranks(const std::string& group, at::Device device)
+    : group_(c10d::resolve_process_group(group)),
+      device_(device),
+      rank_(group_->getRank()),
+      size_(group_->getSize()) {}
 
 at::Tensor Ranks::all_to_all(const at::Tensor& sent, const std::vector<int64_t>& send_counts,
                              const std::vector<int64_t>& receive_counts) {
   check();
-  auto input = sent.contiguous();
+  auto input = sent.contiguous().to(device_);
   auto output = input.new_empty({std::accumulate(receive_counts.begin(), receive_counts.end(), int64_t{0})});
   auto to = send_counts, from = receive_counts;
   try {
@@ -37,7 +40,7 @@ at::Tensor Ranks::all_to_all(const at::Tensor& sent, const std::vector<int64_t>&
   } catch (const c10::Error& error) {
     fail(error.what_without_backtrace());
   }
-  return output;
+  return output.to(sent.device());
 }
 
 at::Tensor Ranks::all_to_all_unknown(const at::Tensor& sent, const std::vector<int64_t>& send_counts,
@@ -72,11 +75,13 @@ void Ranks::broadcast(at::Tensor tensor) {
 void Ranks::abandon(const std::string& reason) {
   {
     const std::lock_guard lock(mutex_);
-    if (!abandoned_.empty()) {
+    if (!reason_.empty()) {
       return;
     }
-    abandoned_ = reason;
+    reason_ = reason;
   }
+  // Never destroyed: its end would wait for what can no longer be finished, and the process with it.
+  new c10::intrusive_ptr<c10d::ProcessGroup>(group_);
   try {
     group_->abort();
   } catch (const std::exception&) {
@@ -84,10 +89,15 @@ void Ranks::abandon(const std::string& reason) {
   }
 }
 
+bool Ranks::abandoned() {
+  const std::lock_guard lock(mutex_);
+  return !reason_.empty();
+}
+
 void Ranks::check() {
   const std::lock_guard lock(mutex_);
-  if (!abandoned_.empty()) {
-    throw RankError(abandoned_);
+  if (!reason_.empty()) {
+    throw RankError(reason_);
   }
 }
 

@@ -2,13 +2,13 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 
 #include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <vector>
 
 namespace distmlip::exchange {
@@ -23,8 +23,8 @@ class RankError : public std::runtime_error {
 /// another rank cannot take part, and from then on.
 class Ranks {
  public:
-  /// `group`: the name that c10d knows the group by.
-  explicit Ranks(const std::string& group);
+  /// `group`: the name that c10d knows the group by. `device`: where its backend wants tensors.
+  Ranks(const std::string& group, at::Device device);
 
   int rank() const { return rank_; }
   int size() const { return size_; }
@@ -40,7 +40,7 @@ class Ranks {
   /// Sums a tensor over the ranks, in place; every rank gets the same.
   void all_sum(at::Tensor tensor);
 
-  /// The tensor of rank 0, in place.
+  /// The tensor of rank 0, in place. On the group's device, as in all_sum.
   void broadcast(at::Tensor tensor);
 
   /// Ends all waiting, now and later, with this message. From any thread; the first message counts.
@@ -48,6 +48,7 @@ class Ranks {
 
   /// Throws RankError if the group was abandoned.
   void check();
+  bool abandoned();
 
   /// Whether a connection broke: another rank is probably lost.
   bool broken() const { return broken_; }
@@ -57,9 +58,10 @@ class Ranks {
   [[noreturn]] void fail(const std::string& what);
 
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
+  at::Device device_;
   int rank_, size_;
   std::mutex mutex_;
-  std::string abandoned_;  // why; empty while all is well
+  std::string reason_;  // why the group was abandoned; empty while all is well
   std::atomic<bool> broken_ = false;
 };
 

@@ -66,7 +66,8 @@ template <class Visit>
 void for_each_remote(const LocalGraph& part, const Others& others, Visit visit) {
   const auto& groups = part.halo_groups;
   for (size_t group = 0; group < groups.partner.size(); ++group) {
-    for (int32_t k = groups.begin[group]; others.has(groups.partner[group]) && k < groups.begin[group + 1]; ++k) {
+    for (int32_t k = groups.begin[group]; others.has(groups.partner[group]) && k < groups.begin[group + 1];
+         ++k) {
       visit(part.n_owned() + k, part.halo[static_cast<size_t>(k)]);
     }
   }

@@ -5,23 +5,13 @@
 #include <vector>
 
 #include "exchange/exchange.h"
-#include "exchange/ranks.h"
+#include "executor/remote_rows.h"
 #include "partition/decomposition.h"
 
 namespace distmlip::executor {
 
-/// The partitions of other processes: which are whose, and how to reach them.
-struct Others {
-  exchange::Ranks& ranks;
-  /// Partitions [begin[r], begin[r + 1]) are rank r's.
-  std::vector<int32_t> begin;
-
-  int32_t rank_of(int32_t partition) const;
-  bool has(int32_t partition) const { return rank_of(partition) != ranks.rank(); }
-};
-
-/// The plan of atom rows: each partition reads its halo. `others`: null if all partitions are in this process;
-/// else every rank makes its plan at the same time.
+/// The plan of atom rows: each partition reads its halo. `others`: null if all partitions are in this
+/// process; else every rank makes its plan at the same time.
 exchange::RowPlan plan_atoms(const partition::Decomposition& decomposition,
                              const std::vector<at::Device>& devices, const Others* others);
 

@@ -126,8 +126,8 @@ void send_together(exchange::Ranks& ranks, const std::vector<std::unique_ptr<Ran
   std::vector<at::Tensor> pieces;
   for (const auto& crossing : crossings) {
     TORCH_CHECK_TYPE(crossing->sent.scalar_type() == crossings.front()->sent.scalar_type(),
-                     "tensors that cross ranks before the same stage are ", crossing->sent.scalar_type(), " and ",
-                     crossings.front()->sent.scalar_type(), "; give them the dtype of the model");
+                     "tensors that cross ranks before the same stage are ", crossing->sent.scalar_type(),
+                     " and ", crossings.front()->sent.scalar_type(), "; give them the dtype of the model");
   }
   for (size_t r = 0; r < n_ranks; ++r) {
     for (const auto& crossing : crossings) {

@@ -181,9 +181,10 @@ void build_parts(const GraphInput& input, int n_threads, Decomposition& result) 
   parallel_for(result.n_partitions, at_once, [&](int64_t p, int thread) {
     auto& local_row = local_rows[thread];
     if (local_row.empty()) local_row.assign(result.n_atoms, -1);
-    const int64_t n_owned = result.here.has(static_cast<int32_t>(p)) ? owned.begin[p + 1] - owned.begin[p] : 0;
-    result.parts[p] =
-        build_local_graph(input, owned.ranks.data() + owned.begin[p], n_owned, local_row, n_threads / at_once);
+    const int64_t n_owned =
+        result.here.has(static_cast<int32_t>(p)) ? owned.begin[p + 1] - owned.begin[p] : 0;
+    result.parts[p] = build_local_graph(input, owned.ranks.data() + owned.begin[p], n_owned, local_row,
+                                        n_threads / at_once);
     if (result.has_bonds()) plan_bonds(reference, static_cast<int32_t>(p), result.parts[p]);
   });
 }

@@ -1,0 +1,132 @@
+"""Large systems on one GPU: seconds, memory and bytes exchanged of a step; the original where it still fits.
+
+    python benchmarks/bench_gpu.py tensornet                    10^6 atoms, or fewer if they do not fit
+    python benchmarks/bench_gpu.py chgnet --sizes 1000 8000     smaller ones
+
+A step is energy, forces and stress after all atoms have moved a little. Sizes are taken from the largest down
+until one fits, for DistCalculator and for the original; both then run at the largest size that fits the
+original. Writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from bench_models import MODELS, original
+from measure import Facts, machine, versions, write_results
+from systems import copper, lithium_manganese_oxide
+
+from distmlip import DistCalculator
+
+SIZES = [10**6, 500_000, 250_000, 100_000, 50_000, 25_000, 10_000, 5_000, 2_500, 1_000]
+SYSTEMS = {"chgnet": lithium_manganese_oxide}
+"""What is not here runs on copper."""
+STEPS = 2
+MIB = 2.0**20
+
+
+def main() -> None:
+    """Measure and write JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("family", choices=list(MODELS))
+    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
+    parser.add_argument("--partitions", nargs="+", type=int, default=[1, 4, 16, 64])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    model, device = MODELS[arguments.family](), torch.device(arguments.device)
+    sizes = sorted(arguments.sizes, reverse=True)
+    header = {"machine": machine(), "versions": versions(), "device": name_of(device)}
+    cases: list[Facts] = []
+
+    def record(case: Facts | None) -> Facts | None:
+        if case is not None:
+            cases.append({"family": arguments.family, **case})
+            write_results(arguments.output, header, cases)
+            print(cases[-1], flush=True)
+        return case
+
+    largest = None
+    for n_partitions in arguments.partitions:
+        options = {"partitions": n_partitions, "recompute": True}
+        make = partial(DistCalculator, model, devices=device, **options)
+        largest = record(first_that_fits(make, arguments.family, sizes, options))
+        if largest and largest["n_atoms"] > 0.9 * sizes[0]:
+            break
+    make_original = partial(original, model.to(device))
+    theirs = record(first_that_fits(make_original, arguments.family, sizes, {"calculator": "original"}))
+    if theirs:
+        ours = DistCalculator(model, devices=device, partitions=1, recompute=False)
+        record(step(ours, system(arguments.family, theirs["size"])) | {"partitions": 1, "recompute": False})
+    if largest is None:
+        sys.exit("nothing fitted")
+
+
+def first_that_fits(
+    make: Callable[[], Calculator], family: str, sizes: list[int], options: Facts
+) -> Facts | None:
+    """The largest size that runs."""
+    for size in sizes:
+        try:
+            return step(make(), system(family, size)) | options | {"size": size}
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            print(f"{size} atoms do not fit: {error}"[:200], file=sys.stderr)
+        free()
+    return None
+
+
+def system(family: str, size: int) -> Atoms:
+    """About so many atoms."""
+    return SYSTEMS.get(family, copper)(size)
+
+
+def step(calculator: Calculator, atoms: Atoms) -> Facts:
+    """Seconds of a step, peak memory on the device, and what crosses partitions."""
+    on_gpu = torch.cuda.is_available()
+    rng, seconds = np.random.default_rng(0), []
+    for _ in range(1 + STEPS):
+        atoms.positions += rng.normal(scale=0.01, size=atoms.positions.shape)
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        start = time.perf_counter()
+        calculator.calculate(atoms, ["energy", "forces", "stress"])
+        seconds.append(time.perf_counter() - start)
+    facts: Facts = {
+        "n_atoms": len(atoms),
+        "seconds": statistics.median(seconds[1:]),
+        "us_per_atom": 1e6 * statistics.median(seconds[1:]) / len(atoms),
+        "peak_mib": torch.cuda.max_memory_allocated() / MIB if on_gpu else None,
+    }
+    if isinstance(calculator, DistCalculator):
+        exchanged = calculator.plan(atoms).bytes_per_exchange
+        facts["exchanged_mib"] = sum(sum(rows) for rows in exchanged.values()) / MIB
+    return facts
+
+
+def name_of(device: torch.device) -> str:
+    """Of the GPU; or that there is none."""
+    return torch.cuda.get_device_name() if device.type == "cuda" else str(device)
+
+
+def free() -> None:
+    """What a failed attempt has left behind."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Everything that needs a GPU besides the kernels: several devices, several partitions on one, NCCL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from support.launching import run_ranks, succeeded
+from support.toy import ToyAdapter, ToyModel, undivided
+
+from distmlip import DistCalculator
+
+pytestmark = pytest.mark.cuda
+
+
+class OnDevices(ToyAdapter):
+    """The toy with a replica on each device."""
+
+    def replicate(self, index: int, device: torch.device) -> torch.nn.Module:
+        replica = ToyModel()
+        replica.load_state_dict(self.models[index].state_dict())
+        return replica.to(device)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("devices", [["cuda:0"], ["cuda:0", "cpu"], ["cpu", "cuda:0", "cpu"]])
+@pytest.mark.parametrize("partitions", [1, 3, 8])
+def test_devices_agree_with_the_undivided_model(
+    devices: Sequence[str], partitions: int, recompute: bool
+) -> None:
+    atoms = bulk("Cu", cubic=True) * (3, 2, 2)
+    atoms.rattle(0.15, seed=2)
+    expected = undivided(ToyModel(), atoms)
+    atoms.calc = DistCalculator(
+        OnDevices([ToyModel()]), devices=devices, partitions=partitions, recompute=recompute
+    )
+    for _ in range(2):  # the second step reuses the graph
+        assert atoms.get_potential_energy() == pytest.approx(expected["energy"], abs=1e-9)
+        np.testing.assert_allclose(atoms.get_forces(), expected["forces"], atol=1e-9)
+        atoms.calc.reset()
+
+
+@pytest.mark.parametrize("devices", [["cuda:0"], ["cuda:0", "cpu"]])
+def test_chgnet_on_devices(devices: Sequence[str]) -> None:
+    from support.chgnet_models import build_narrow
+    from support.structures import oxide
+
+    atoms = oxide().atoms
+    found = DistCalculator(build_narrow(), devices=devices, partitions=4, dtype="float64").verify(atoms)
+    assert found.energy_per_atom < 1e-9, found
+    assert found.forces < 1e-8, found
+
+
+def test_a_gpu_that_is_full_can_be_used_afterwards() -> None:
+    atoms = bulk("Cu", cubic=True) * 3
+    calculator = DistCalculator(OnDevices([ToyModel()]), devices="cuda:0", partitions=2)
+    before = calculator.get_property("forces", atoms)
+    free, _ = torch.cuda.mem_get_info()
+    with pytest.raises(torch.OutOfMemoryError):
+        torch.empty(2 * free, dtype=torch.uint8, device="cuda")
+    atoms.positions += 0.0
+    calculator.reset()
+    np.testing.assert_array_equal(calculator.get_property("forces", atoms), before)
+
+
+def test_one_rank_with_nccl() -> None:
+    assert "passed" in succeeded(run_ranks(1, "nccl.py"))

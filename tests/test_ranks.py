@@ -1,0 +1,213 @@
+"""Several processes that share the partitions: the undivided model's results, scripts, and lost ranks."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from support.launching import LIMIT, SCRIPTS, TESTS, run_ranks, succeeded
+
+from distmlip._native import core
+from distmlip.errors import InvalidInputError
+
+RANK_TIMEOUT = 4.0  # s
+
+
+# --- graphs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("here", [(0, 1), (2, 5), (4, 7), (0, 7)])
+def test_a_rank_builds_only_its_partitions(here: tuple[int, int]) -> None:
+    atoms = bulk("Cu", cubic=True) * 5
+    atoms.rattle(0.1, seed=0)
+    arguments = (atoms.positions, atoms.cell.array, [True] * 3, 4.0, 7, 3.0, 0.4)
+    whole, some = core.Decomposition(*arguments), core.Decomposition(*arguments, here=here)
+    np.testing.assert_array_equal(some.owner, whole.owner)
+    for p in range(7):
+        if not here[0] <= p < here[1]:
+            assert len(some.owned(p)) == len(some.halo(p)) == len(some.send(p)) == 0
+            continue
+        np.testing.assert_array_equal(some.owned(p), whole.owned(p))
+        np.testing.assert_array_equal(some.halo(p), whole.halo(p))
+        ours, theirs = some.step(p, atoms.positions), whole.step(p, atoms.positions)
+        for name in ("senders", "receivers", "shifts", "angles", "cut_edges"):
+            np.testing.assert_array_equal(ours[name], theirs[name])
+        partners, begin = some.send_groups(p)
+        for partner, first, end in zip(partners, begin[:-1], begin[1:], strict=True):
+            assert here[0] <= partner < here[1]
+            all_partners, all_begin = whole.send_groups(p)
+            (at,) = np.flatnonzero(all_partners == partner)
+            np.testing.assert_array_equal(
+                some.send(p)[first:end], whole.send(p)[all_begin[at] : all_begin[at + 1]]
+            )
+
+
+@pytest.mark.parametrize("here", [(-1, 2), (3, 3), (4, 2), (0, 8)])
+def test_partitions_that_are_not_there(here: tuple[int, int]) -> None:
+    with pytest.raises(InvalidInputError, match="partitions"):
+        core.Decomposition(np.zeros((3, 3)), np.eye(3), [False] * 3, 4.0, 7, here=here)
+
+
+# --- results ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2, 3, 4])
+def test_results_are_those_of_the_undivided_model(n_ranks: int) -> None:
+    output = succeeded(run_ranks(n_ranks, "toy_parity.py"))
+    assert output.count("passed") == n_ranks
+
+
+@pytest.mark.parametrize(
+    ("family", "n_ranks", "n_partitions"), [("chgnet", 2, 5), ("chgnet", 3, 3), ("mace", 2, 3)]
+)
+def test_families(family: str, n_ranks: int, n_partitions: int) -> None:
+    output = succeeded(run_ranks(n_ranks, "families.py", family, str(n_partitions)))
+    assert output.count("passed") == n_ranks
+
+
+# --- scripts ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def energies(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """Of the script in one process."""
+    file = tmp_path_factory.mktemp("dynamics") / "energies.npy"
+    succeeded(run_ranks(1, "dynamics.py", str(file)))
+    return np.load(file)
+
+
+def test_an_unchanged_script_runs_on_rank_0(energies: np.ndarray, tmp_path: Path) -> None:
+    file = tmp_path / "energies.npy"
+    command = [sys.executable, "-m", "distmlip", "run", "-n", "3", str(SCRIPTS / "dynamics.py"), str(file)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("done") == 1
+    np.testing.assert_allclose(np.load(file), energies, rtol=0, atol=1e-9)
+
+
+def test_a_script_on_all_ranks_follows_rank_0(energies: np.ndarray, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        f"sys.argv = ['script.py', os.environ['RANK'] == '0' and {str(tmp_path / 'e.npy')!r} or '-', "
+        "os.environ['RANK']]\n"  # another seed on every rank
+        f"exec(compile(open({str(SCRIPTS / 'dynamics.py')!r}).read(), 'dynamics.py', 'exec'))\n"
+    )
+    succeeded(run_ranks(2, str(script)))
+    np.testing.assert_allclose(np.load(tmp_path / "e.npy"), energies, rtol=0, atol=1e-9)
+
+
+def test_torchrun(tmp_path: Path, energies: np.ndarray) -> None:
+    file = tmp_path / "energies.npy"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command += ["-m", "distmlip", "run", str(SCRIPTS / "dynamics.py"), str(file)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    np.testing.assert_allclose(np.load(file), energies, rtol=0, atol=1e-9)
+
+
+@pytest.fixture
+def two_machines() -> Iterator[tuple[str, str]]:
+    """Two network namespaces with a cable between them, 10.91.0.1 and 10.91.0.2."""
+    names = f"distmlip{os.getpid()}a", f"distmlip{os.getpid()}b"
+    commands = [f"ip netns add {name}" for name in names]
+    commands.append(f"ip link add cable netns {names[0]} type veth peer name cable netns {names[1]}")
+    for number, name in enumerate(names, start=1):
+        inside = f"ip -n {name}"
+        commands += [f"{inside} addr add 10.91.0.{number}/24 dev cable", f"{inside} link set cable up"]
+        commands.append(f"{inside} link set lo up")
+    try:
+        for command in commands:
+            done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                pytest.skip(f"the system refuses network namespaces: {command}: {done.stderr.strip()}")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+@pytest.mark.skipif(shutil.which("ip") is None, reason="needs the command ip for network namespaces")
+def test_two_machines(two_machines: tuple[str, str]) -> None:
+    environment = {"MASTER_ADDR": "10.91.0.1", "GLOO_SOCKET_IFNAME": "cable"}
+    ended = run_ranks(2, "toy_parity.py", environment=environment, machines=two_machines)
+    assert succeeded(ended).count("passed") == 2
+
+
+# --- trouble ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("killed", "rank 1 is lost"),
+        ("stopped", "rank 1 is lost: it has given no sign of life for [4-9] s"),
+        ("out_of_memory", "rank 1 failed in an evaluation: OutOfMemoryError: no memory on purpose"),
+        ("ended", "rank 1 has ended its script"),
+    ],
+)
+def test_a_lost_rank_ends_the_run_on_every_rank(trouble: str, message: str) -> None:
+    def release(processes: Sequence[subprocess.Popen[str]]) -> None:
+        if trouble == "stopped":  # it stays so until the others have ended
+            for rank in (0, 2):
+                processes[rank].wait(timeout=LIMIT)
+            processes[1].send_signal(signal.SIGKILL)
+
+    environment = {"DISTMLIP_RANK_TIMEOUT": str(RANK_TIMEOUT), "TROUBLE": trouble}
+    start = time.monotonic()
+    ended = run_ranks(3, "trouble.py", environment=environment, meanwhile=release)
+    assert time.monotonic() - start < LIMIT
+    for rank in (0, 2):
+        assert ended[rank].code == 3, ended[rank].output
+        found = re.search(rf"after ([\d.]+) s: .*{message}", ended[rank].output)
+        assert found, ended[rank].output
+        assert float(found[1]) < 30.0
+        assert re.search(rf"again: .*{message}", ended[rank].output)
+
+
+def test_a_slow_rank_is_not_lost() -> None:
+    environment = {"DISTMLIP_RANK_TIMEOUT": str(RANK_TIMEOUT), "TROUBLE": "slow"}
+    output = succeeded(run_ranks(2, "trouble.py", environment=environment))
+    assert output.count("passed") == 2
+
+
+def test_the_launcher_names_the_lost_rank() -> None:
+    command = [sys.executable, "-m", "distmlip", "run", "-n", "2", str(SCRIPTS / "trouble.py")]
+    environment = {
+        **os.environ,
+        "TROUBLE": "killed",
+        "DISTMLIP_RANK_TIMEOUT": str(RANK_TIMEOUT),
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode != 0
+    assert "rank 1 is lost" in done.stdout
+
+
+def test_fewer_partitions_than_ranks_are_refused() -> None:
+    ended = run_ranks(2, "refused.py")
+    assert succeeded(ended).count("passed") == 2
