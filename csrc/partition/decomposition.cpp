@@ -24,16 +24,19 @@ constexpr double largest_cutoff = 1e6;  // Å
 /// Below this many atoms per thread, starting a thread costs more than it saves.
 constexpr int64_t atoms_per_thread = 500;
 
-void check(const Request& request) {
-  if (request.n_atoms < 0 || request.n_atoms > most_atoms) {
-    invalid("n_atoms is ", request.n_atoms, "; it must be between 0 and ", most_atoms);
-  }
+void check_partitions(const Request& request) {
   if (request.n_partitions < 1 || request.n_partitions > most_partitions) {
     invalid("n_partitions is ", request.n_partitions, "; it must be between 1 and ", most_partitions);
   }
   const auto [begin, end] = request.here;
   if (begin < 0 || end > request.n_partitions || (begin >= end && end != 0)) {
     invalid("partitions [", begin, ", ", end, ") are not some of ", request.n_partitions);
+  }
+}
+
+void check(const Request& request) {
+  if (request.n_atoms < 0 || request.n_atoms > most_atoms) {
+    invalid("n_atoms is ", request.n_atoms, "; it must be between 0 and ", most_atoms);
   }
   if (!(request.cutoff > 0 && request.cutoff <= largest_cutoff)) {
     invalid("cutoff is ", request.cutoff, " Å; it must be above 0 and at most ", largest_cutoff, " Å");
@@ -198,6 +201,7 @@ double squared_limit_of_candidates(double radius, double farthest) {
 
 Decomposition decompose(const Request& request) {
   check(request);
+  check_partitions(request);
   Decomposition result = frozen(request);
   const int n_threads = threads_for(request);
   const double radius = request.cutoff + request.skin;
