@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -123,7 +124,7 @@ class PythonStages : public executor::StageRunner {
 
 py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list& graphs,
                    std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool backward,
-                   bool with_virials) {
+                   bool with_virials, bool timed) {
   executor::SweepRequest request;
   for (const auto& stage : stages[0]) {
     request.stages.push_back(spec_of(stage));
@@ -132,18 +133,26 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   request.boundary = {step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(), step.cut(), dtype};
   request.keep = keep;
   request.backward = backward;
+  request.timed = timed;
 
   PythonStages runner(stages, graphs);
   executor::SweepResult result;
   executor::Forces forces;
+  std::chrono::duration<double> forces_seconds{};
   {
     const py::gil_scoped_release no_gil;
     result = executor::sweep(request, runner);
+    const auto start = std::chrono::steady_clock::now();
     forces = step.forces(result.edge_gradients, with_virials);
+    forces_seconds = std::chrono::steady_clock::now() - start;
   }
   py::list counts;
   for (const auto& count : result.counts) {
     counts.append(py::make_tuple(count.partitions, count.received));
+  }
+  py::list seconds;
+  for (const auto& stage : result.seconds) {
+    seconds.append(py::make_tuple(stage.forward, stage.backward, stage.exchange, stage.exchange_backward));
   }
   py::dict out;
   out["results"] = result.results;
@@ -152,6 +161,8 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   out["virial"] = forces.virial;
   out["virials"] = forces.virials;
   out["counts"] = counts;
+  out["seconds"] = seconds;
+  out["forces_seconds"] = forces_seconds.count();
   return out;
 }
 
@@ -203,7 +214,8 @@ void bind_executor(py::module_& module) {
       .def_property_readonly("n_angles", &executor::Step::n_angles)
       .def_property_readonly("n_cut", &executor::Step::n_cut);
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
-             py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"));
+             py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"),
+             py::arg("timed") = false);
 }
 
 }  // namespace distmlip::bindings

@@ -4,9 +4,11 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 #include <utility>
 
+#include "executor/device.h"
 #include "executor/worker.h"
 
 namespace distmlip::executor {
@@ -18,6 +20,24 @@ constexpr const char* kEnergy = "energy";
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// Runs `job` and adds its seconds to `total`, with those of what it started on the devices of these tensors;
+/// without a total it only runs it.
+template <class Job>
+void timed(double* total, const PerPartition& on, const Job& job) {
+  if (total == nullptr) {
+    job();
+    return;
+  }
+  const auto start = std::chrono::steady_clock::now();
+  job();
+  for (const auto& tensor : on) {
+    if (!tensor.device().is_cpu()) {
+      default_stream(tensor.device()).synchronize();
+    }
+  }
+  *total += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 /// One sweep: the tensors between stages, the pullbacks on the way forward, the gradients on the way back.
@@ -32,6 +52,10 @@ class Sweep {
         pullbacks_(request.stages.size(), std::vector<Pullback>(n_partitions_)) {
     result_.edge_gradients.resize(n_partitions_);
     result_.counts.resize(request.stages.size());
+    if (request.timed) {
+      const std::vector<double> of_partitions(n_partitions_);
+      result_.seconds.resize(request.stages.size(), {of_partitions, of_partitions});
+    }
   }
 
   SweepResult run() {
@@ -50,7 +74,8 @@ class Sweep {
 
  private:
   /// Runs `job` for every partition that owns atoms, on its device's worker, one after another on each.
-  void for_each_partition(const std::function<void(size_t)>& job) {
+  void for_each_partition(std::vector<double> StageSeconds::* direction, size_t k,
+                          const std::function<void(size_t)>& job) {
     std::map<size_t, std::vector<size_t>> partitions_of;
     for (size_t p = 0; p < n_partitions_; ++p) {
       if (has_atoms(p)) {
@@ -61,9 +86,18 @@ class Sweep {
     std::vector<std::function<void()>> jobs;
     for (const auto& [slot, partitions] : partitions_of) {
       slots.push_back(slot);
-      jobs.push_back([&job, &partitions] { std::for_each(partitions.begin(), partitions.end(), job); });
+      jobs.push_back([this, direction, k, &job, &partitions] {
+        for (const size_t p : partitions) {
+          double* total = request_.timed ? &(result_.seconds[k].*direction)[p] : nullptr;
+          timed(total, {request_.boundary.atoms.sources[p]}, [&] { job(p); });
+        }
+      });
     }
     run_on_workers(slots, jobs);
+  }
+
+  double* exchange_seconds(double StageSeconds::* direction, size_t k) {
+    return request_.timed ? &(result_.seconds[k].*direction) : nullptr;
   }
 
   void forward(size_t k) {
@@ -77,11 +111,12 @@ class Sweep {
       }
     }
     for (const auto& exchange : stage.before) {
-      exchange_forward(k, exchange, inputs);
+      timed(exchange_seconds(&StageSeconds::exchange, k), request_.boundary.atoms.sources,
+            [&] { exchange_forward(k, exchange, inputs); });
     }
     std::vector<Tensors> outputs(n_partitions_);
     const bool last = k + 1 == request_.stages.size();
-    for_each_partition([&](size_t p) {
+    for_each_partition(&StageSeconds::forward, k, [&](size_t p) {
       // The last stage goes back at once, so only one partition's is ever in memory.
       const bool keep = request_.backward && (request_.keep || last);
       StageOutput output = runner_.run(k, p, inputs[p], keep);
@@ -154,7 +189,7 @@ class Sweep {
   void backward(size_t k) {
     const StageSpec& stage = request_.stages[k];
     if (k + 1 < request_.stages.size()) {
-      for_each_partition([&](size_t p) {
+      for_each_partition(&StageSeconds::backward, k, [&](size_t p) {
         Tensors output_gradients;
         for (const auto& name : stage.writes) {
           if (auto found = gradients_[p].extract(name)) {
@@ -168,7 +203,8 @@ class Sweep {
       });
     }
     for (auto exchange = stage.before.rbegin(); exchange != stage.before.rend(); ++exchange) {
-      exchange_backward(*exchange);
+      timed(exchange_seconds(&StageSeconds::exchange_backward, k), request_.boundary.atoms.sources,
+            [&] { exchange_backward(*exchange); });
     }
     for (size_t p = 0; p < n_partitions_; ++p) {
       for (auto& [name, gradient] : input_gradients_[p]) {
