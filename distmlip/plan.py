@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -48,8 +48,10 @@ class Plan:
         columns = [self.owned, self.halo, self.edges, self.bonds, self.angles, self.bytes_received]
         rows = [[str(p), *(f"{column[p]:,}" for column in columns)] for p in range(self.n_partitions)]
         rows.append(["sum", *(f"{sum(column):,}" for column in columns)])
-        widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-        lines = [
-            "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in [header, *rows]
-        ]
-        return "\n".join([self.title, *lines])
+        return "\n".join([self.title, *aligned(header, rows)])
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table for the terminal, every column to the right."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in [header, *rows]]

@@ -124,7 +124,7 @@ class PythonStages : public executor::StageRunner {
 
 py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list& graphs,
                    std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool backward,
-                   bool with_virials, bool timed) {
+                   bool with_virials, bool measured) {
   executor::SweepRequest request;
   for (const auto& stage : stages[0]) {
     request.stages.push_back(spec_of(stage));
@@ -133,7 +133,7 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   request.boundary = {step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(), step.cut(), dtype};
   request.keep = keep;
   request.backward = backward;
-  request.timed = timed;
+  request.measured = measured;
 
   PythonStages runner(stages, graphs);
   executor::SweepResult result;
@@ -150,9 +150,9 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   for (const auto& count : result.counts) {
     counts.append(py::make_tuple(count.partitions, count.received));
   }
-  py::list seconds;
-  for (const auto& stage : result.seconds) {
-    seconds.append(py::make_tuple(stage.forward, stage.backward, stage.exchange, stage.exchange_backward));
+  py::list costs;
+  for (const auto& stage : result.costs) {
+    costs.append(py::make_tuple(stage.forward, stage.backward, stage.exchange, stage.exchange_backward));
   }
   py::dict out;
   out["results"] = result.results;
@@ -161,7 +161,7 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   out["virial"] = forces.virial;
   out["virials"] = forces.virials;
   out["counts"] = counts;
-  out["seconds"] = seconds;
+  out["costs"] = costs;
   out["forces_seconds"] = forces_seconds.count();
   return out;
 }
@@ -178,6 +178,10 @@ void bind_executor(py::module_& module) {
       .def_readonly("bond_edge", &executor::LocalTensors::bond_edge)
       .def_readonly("angles", &executor::LocalTensors::angles)
       .def_readonly("cut", &executor::LocalTensors::cut);
+  py::class_<executor::Cost>(module, "Cost")
+      .def_readonly("seconds", &executor::Cost::seconds)
+      .def_readonly("bytes_left", &executor::Cost::bytes_left)
+      .def_readonly("bytes_peak", &executor::Cost::bytes_peak);
   py::class_<executor::Step>(module, "Step")
       .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
                        const std::vector<at::Device>& devices, at::ScalarType dtype, bool as_devices) {
@@ -215,7 +219,7 @@ void bind_executor(py::module_& module) {
       .def_property_readonly("n_cut", &executor::Step::n_cut);
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
              py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"),
-             py::arg("timed") = false);
+             py::arg("measured") = false);
 }
 
 }  // namespace distmlip::bindings

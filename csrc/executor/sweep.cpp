@@ -4,11 +4,9 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <set>
 #include <utility>
 
-#include "executor/device.h"
 #include "executor/worker.h"
 
 namespace distmlip::executor {
@@ -20,24 +18,6 @@ constexpr const char* kEnergy = "energy";
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-/// Runs `job` and adds its seconds to `total`, with those of what it started on the devices of these tensors;
-/// without a total it only runs it.
-template <class Job>
-void timed(double* total, const PerPartition& on, const Job& job) {
-  if (total == nullptr) {
-    job();
-    return;
-  }
-  const auto start = std::chrono::steady_clock::now();
-  job();
-  for (const auto& tensor : on) {
-    if (!tensor.device().is_cpu()) {
-      default_stream(tensor.device()).synchronize();
-    }
-  }
-  *total += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 /// One sweep: the tensors between stages, the pullbacks on the way forward, the gradients on the way back.
@@ -52,9 +32,9 @@ class Sweep {
         pullbacks_(request.stages.size(), std::vector<Pullback>(n_partitions_)) {
     result_.edge_gradients.resize(n_partitions_);
     result_.counts.resize(request.stages.size());
-    if (request.timed) {
-      const std::vector<double> of_partitions(n_partitions_);
-      result_.seconds.resize(request.stages.size(), {of_partitions, of_partitions});
+    if (request.measured) {
+      const std::vector<Cost> of_partitions(n_partitions_);
+      result_.costs.resize(request.stages.size(), {of_partitions, of_partitions, {}, {}});
     }
   }
 
@@ -74,7 +54,7 @@ class Sweep {
 
  private:
   /// Runs `job` for every partition that owns atoms, on its device's worker, one after another on each.
-  void for_each_partition(std::vector<double> StageSeconds::* direction, size_t k,
+  void for_each_partition(std::vector<Cost> StageCosts::* direction, size_t k,
                           const std::function<void(size_t)>& job) {
     std::map<size_t, std::vector<size_t>> partitions_of;
     for (size_t p = 0; p < n_partitions_; ++p) {
@@ -88,16 +68,19 @@ class Sweep {
       slots.push_back(slot);
       jobs.push_back([this, direction, k, &job, &partitions] {
         for (const size_t p : partitions) {
-          double* total = request_.timed ? &(result_.seconds[k].*direction)[p] : nullptr;
-          timed(total, {request_.boundary.atoms.sources[p]}, [&] { job(p); });
+          measured(cost_of(direction, k, p), {request_.boundary.atoms.sources[p]}, [&] { job(p); });
         }
       });
     }
     run_on_workers(slots, jobs);
   }
 
-  double* exchange_seconds(double StageSeconds::* direction, size_t k) {
-    return request_.timed ? &(result_.seconds[k].*direction) : nullptr;
+  /// Null unless the sweep is measured.
+  Cost* cost_of(std::vector<Cost> StageCosts::* direction, size_t k, size_t p) {
+    return request_.measured ? &(result_.costs[k].*direction)[p] : nullptr;
+  }
+  Cost* cost_of(Cost StageCosts::* direction, size_t k) {
+    return request_.measured ? &(result_.costs[k].*direction) : nullptr;
   }
 
   void forward(size_t k) {
@@ -111,12 +94,12 @@ class Sweep {
       }
     }
     for (const auto& exchange : stage.before) {
-      timed(exchange_seconds(&StageSeconds::exchange, k), request_.boundary.atoms.sources,
-            [&] { exchange_forward(k, exchange, inputs); });
+      measured(cost_of(&StageCosts::exchange, k), request_.boundary.atoms.sources,
+               [&] { exchange_forward(k, exchange, inputs); });
     }
     std::vector<Tensors> outputs(n_partitions_);
     const bool last = k + 1 == request_.stages.size();
-    for_each_partition(&StageSeconds::forward, k, [&](size_t p) {
+    for_each_partition(&StageCosts::forward, k, [&](size_t p) {
       // The last stage goes back at once, so only one partition's is ever in memory.
       const bool keep = request_.backward && (request_.keep || last);
       StageOutput output = runner_.run(k, p, inputs[p], keep);
@@ -132,7 +115,7 @@ class Sweep {
     });
     for (size_t p = 0; p < n_partitions_; ++p) {
       if (has_atoms(p)) {
-        store(k, p, outputs[p]);
+        measured(cost_of(&StageCosts::forward, k, p), {}, [&] { store(k, p, outputs[p]); });
       }
     }
   }
@@ -189,7 +172,7 @@ class Sweep {
   void backward(size_t k) {
     const StageSpec& stage = request_.stages[k];
     if (k + 1 < request_.stages.size()) {
-      for_each_partition(&StageSeconds::backward, k, [&](size_t p) {
+      for_each_partition(&StageCosts::backward, k, [&](size_t p) {
         Tensors output_gradients;
         for (const auto& name : stage.writes) {
           if (auto found = gradients_[p].extract(name)) {
@@ -203,8 +186,8 @@ class Sweep {
       });
     }
     for (auto exchange = stage.before.rbegin(); exchange != stage.before.rend(); ++exchange) {
-      timed(exchange_seconds(&StageSeconds::exchange_backward, k), request_.boundary.atoms.sources,
-            [&] { exchange_backward(*exchange); });
+      measured(cost_of(&StageCosts::exchange_backward, k), request_.boundary.atoms.sources,
+               [&] { exchange_backward(*exchange); });
     }
     for (size_t p = 0; p < n_partitions_; ++p) {
       for (auto& [name, gradient] : input_gradients_[p]) {
@@ -252,6 +235,11 @@ class Sweep {
 
 }  // namespace
 
-SweepResult sweep(const SweepRequest& request, StageRunner& runner) { return Sweep(request, runner).run(); }
+SweepResult sweep(const SweepRequest& request, StageRunner& runner) {
+  SweepResult result;
+  Cost whole;  // so that all that is measured is also seen to be freed
+  measured(request.measured ? &whole : nullptr, {}, [&] { result = Sweep(request, runner).run(); });
+  return result;
+}
 
 }  // namespace distmlip::executor
