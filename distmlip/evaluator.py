@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from distmlip.devices import Devices
 from distmlip.models.checks import checked
 from distmlip.models.interface import Adapter, BondGraph, Evaluation, LocalGraph, Stage
 from distmlip.plan import Plan
+from distmlip.profiling import StepCosts
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -65,7 +67,39 @@ class Evaluator:
         self._update(atoms)
         graphs = self._local_graphs(self.adapter.system(atoms))
         self.counters = {}
-        return [self._sweep(index, graphs, with_virials) for index in range(len(self.adapter.models))]
+        sweeps = (self._sweep(model, graphs, with_virials) for model in range(len(self.adapter.models)))
+        return [self._evaluation(sweep) for sweep in sweeps]
+
+    @torch.inference_mode(False)
+    def measure(self, atoms: Atoms) -> StepCosts:
+        """What evaluating these atoms takes. On GPUs every piece of work is waited for."""
+        start = time.perf_counter()
+        self._update(atoms)
+        graphs = self._local_graphs(self.adapter.system(atoms))
+        for device in self.settings.devices.devices:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        graph = time.perf_counter() - start
+        stages, forces = [], 0.0
+        for model in range(len(self.adapter.models)):
+            sweep = self._sweep(model, graphs, with_virials=True, measured=True)
+            self._evaluation(sweep)
+            stages += sweep["costs"]
+            forces += sweep["forces_seconds"]
+        return StepCosts(time.perf_counter() - start, graph, forces, stages)
+
+    def redistribute(self, partitions: int, recompute: bool) -> None:
+        """From now on so many partitions; their inside is kept or computed again."""
+        if recompute != self.settings.recompute:
+            self._stages.clear()
+        self.settings = replace(self.settings, partitions=partitions, recompute=recompute)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the graph; the next call builds a new one."""
+        self._decomposition_is_complete = False
+        self._step = self._decomposition = None
+        self._local_numbers = []
 
     @torch.inference_mode(False)  # graph and replicas are kept for evaluate()
     def plan(self, atoms: Atoms) -> Plan:
@@ -168,6 +202,10 @@ class Evaluator:
             for p, (part, (n_owned, atoms, numbers, device)) in enumerate(zip(step.parts, rows, strict=True))
         ]
 
+    def stages(self) -> list[Stage]:
+        """Those of the first model."""
+        return self._stages_of(0, 0)
+
     def _stages_of(self, model: int, device: int) -> list[Stage]:
         if (model, device) not in self._stages:
             replica = self.adapter.replicate(model, self.settings.devices.devices[device])
@@ -178,10 +216,11 @@ class Evaluator:
             )
         return self._stages[model, device]
 
-    def _sweep(self, model: int, graphs: list[LocalGraph], with_virials: bool) -> Evaluation:
+    def _sweep(self, model: int, graphs: list[LocalGraph], with_virials: bool, measured: bool = False) -> Any:
+        """What the core gives: results, gradients' sums, counts, and if it was measured its costs."""
         stages = [self._stages_of(model, device) for device in self._device_of_partition]
         slots = [self.settings.devices.slots[device] for device in self._device_of_partition]
-        out = core.sweep(
+        sweep = core.sweep(
             self._step,
             stages,
             graphs,
@@ -190,14 +229,18 @@ class Evaluator:
             keep=not self.settings.recompute,
             backward=self.adapter.conservative,
             with_virials=with_virials,
+            measured=measured,
         )
-        self._count(stages[0], out["counts"])
+        self._count(stages[0], sweep["counts"])
+        return sweep
+
+    def _evaluation(self, sweep: Any) -> Evaluation:
         return Evaluation(
-            atoms={name: self._in_order(tensors) for name, tensors in out["results"].items()},
-            system={name: tensor.numpy() for name, tensor in out["system_results"].items()},
-            forces=out["forces"].numpy(),
-            virial=out["virial"].numpy(),
-            virials=None if out["virials"] is None else out["virials"].numpy(),
+            atoms={name: self._in_order(tensors) for name, tensors in sweep["results"].items()},
+            system={name: tensor.numpy() for name, tensor in sweep["system_results"].items()},
+            forces=sweep["forces"].numpy(),
+            virial=sweep["virial"].numpy(),
+            virials=None if sweep["virials"] is None else sweep["virials"].numpy(),
         )
 
     def _count(self, stages: list[Stage], counts: list[tuple[list[int], Mapping[str, int]]]) -> None:

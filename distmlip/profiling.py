@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Protocol
 
 from distmlip.plan import Plan, aligned
 
@@ -24,6 +25,8 @@ class StageProfile:
     """s, of its adjoint."""
     bytes_received: list[int]
     """By each partition in the exchanges before the stage; the backward sweep sends as many back."""
+    bytes_peak: list[int]
+    """The most that the stage allocates at a time on each partition, forward or backward."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Profile:
             f"{summary}; a rebuild takes {_seconds(self.rebuild)}",
             *aligned(["partition", "device", "forward", "backward", "wait", "bytes in"], self._partitions()),
             "",
-            *aligned(["stage", "forward", "backward", "exchange", "adjoint", "bytes in"], self._stages()),
+            *aligned(["stage", "forward", "backward", "exchange", "adjoint", "bytes in", "peak MB"], self._stages()),
         ]
         return "\n".join(lines)
 
@@ -122,27 +125,34 @@ class Profile:
                 _seconds(stage.exchange),
                 _seconds(stage.exchange_backward),
                 f"{sum(stage.bytes_received):,}",
+                f"{max(stage.bytes_peak) / 1e6:,.1f}",
             ]
             for stage in self.stages
         ]
 
 
-@dataclass
-class StepTimes:
-    """What one step took, as it is measured."""
+class Cost(Protocol):
+    """What a piece of work took, as the executor measures it."""
 
-    total: float = 0.0
-    graph: float = 0.0
-    forces: float = 0.0
-    stages: list[tuple[list[float], list[float], float, float]] | None = None
-    """Of each stage: forward and backward of each partition, exchange and its adjoint."""
+    seconds: float
+    bytes_left: int
+    """Allocated and not freed again; negative if more was freed."""
+    bytes_peak: int
 
-    def add_sweep(
-        self, stages: list[tuple[list[float], list[float], float, float]], forces: float
-    ) -> None:
-        """One model's sweep."""
-        self.stages = [*(self.stages or ()), *stages]
-        self.forces += forces
+
+StageCosts = tuple[list[Cost], list[Cost], Cost, Cost]
+"""Forward and backward of each partition, the exchange before the stage and its adjoint."""
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """What one step took; seconds."""
+
+    total: float
+    graph: float
+    forces: float
+    stages: list[StageCosts]
+    """Of all stages of all models."""
 
 
 def profile_of(
@@ -152,22 +162,24 @@ def profile_of(
     names: list[str],
     bytes_received: list[list[int]],
     rebuild: float,
-    steps: Sequence[StepTimes],
+    steps: Sequence[StepCosts],
 ) -> Profile:
     """Means over the steps. ``names`` and ``bytes_received`` are those of each stage."""
     stages = []
-    for name, received, *taken in zip(
-        names, bytes_received, *(step.stages or () for step in steps), strict=True
-    ):
-        forward, backward, exchange, adjoint = zip(*taken, strict=True)
+    for k, (name, received) in enumerate(zip(names, bytes_received, strict=True)):
+        forward, backward, exchange, adjoint = zip(*(step.stages[k] for step in steps), strict=True)
         stages.append(
             StageProfile(
                 name=name,
-                forward=[fmean(seconds) for seconds in zip(*forward, strict=True)],
-                backward=[fmean(seconds) for seconds in zip(*backward, strict=True)],
-                exchange=fmean(exchange),
-                exchange_backward=fmean(adjoint),
+                forward=_means(forward),
+                backward=_means(backward),
+                exchange=fmean(cost.seconds for cost in exchange),
+                exchange_backward=fmean(cost.seconds for cost in adjoint),
                 bytes_received=received,
+                bytes_peak=[
+                    max(cost.bytes_peak for cost in costs)
+                    for costs in zip(*forward, *backward, strict=True)
+                ],
             )
         )
     return Profile(
@@ -181,6 +193,11 @@ def profile_of(
         stages=stages,
         forces=fmean(step.forces for step in steps),
     )
+
+
+def _means(steps: Sequence[Sequence[Cost]]) -> list[float]:
+    """Seconds of each partition."""
+    return [fmean(cost.seconds for cost in costs) for costs in zip(*steps, strict=True)]
 
 
 def _seconds(seconds: float) -> str:
