@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from distmlip.automatic import Automatic
 from distmlip.cell import volume_of
+from distmlip.checks import check_results, check_structure
 from distmlip.devices import DeviceLike, resolve_devices
-from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
+from distmlip.errors import InvalidInputError
 from distmlip.evaluator import Evaluator, Settings
 from distmlip.models import adapter_for
 from distmlip.options import (
@@ -27,33 +27,14 @@ from distmlip.options import (
     checked_dtype,
     checked_length,
     checked_partitions,
+    checked_steps,
     checked_weights,
 )
 from distmlip.plan import Plan
+from distmlip.profiling import Profile
+from distmlip.verification import Verification, compare
 
 PER_ATOM_TENSORS = frozenset({"stresses", "virials"})
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Largest absolute differences to the undivided original; None where one of them has no such result."""
-
-    energy_per_atom: float
-    """eV/atom."""
-    forces: float
-    """eV/Å."""
-    stress: float | None
-    """eV/Å^3; None with MACE unless the cell is fully periodic: else it divides by a volume of its own."""
-    magmoms: float | None
-    """μB."""
-
-    def __str__(self) -> str:
-        units = {"energy_per_atom": "eV/atom", "forces": "eV/Å", "stress": "eV/Å^3", "magmoms": "μB"}
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        shown = {
-            name: "-" if value is None else f"{value:.1e} {units[name]}" for name, value in values.items()
-        }
-        return "differences to the original: " + ", ".join(f"{name} {text}" for name, text in shown.items())
 
 
 class DistCalculator(Calculator):
@@ -67,12 +48,14 @@ class DistCalculator(Calculator):
             changed; after changing its weights make a new calculator.
         devices: ``"auto"`` (every visible GPU, else the CPU), a device, or a list of devices.
         partitions: how many, from 1 to a million; more than devices or atoms is fine. ``"auto"``: one per
-            GPU; on a CPU as many as make partitions small enough for the caches.
+            GPU, more if they do not fit into its memory; on a CPU as many as make partitions small enough for
+            the caches. What the model needs is measured once and remembered (see :meth:`plan`).
         method: how to cut: ``"slab"`` (parallel slabs along one axis), ``"bisection"`` (recursive) or
             ``"auto"``.
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
         recompute: compute the inside of each stage again in the backward sweep instead of keeping it: much
-            less memory for about one more forward. ``"auto"`` is off.
+            less memory for up to one more forward. ``"auto"``: where the memory is needed, and on a CPU, with
+            partitions that are chosen too, also where it costs little.
         skin: Å; the neighbour list is kept until atoms can have come nearer by that. It changes no result.
         dtype: ``torch.float32`` or ``torch.float64`` (or their names); None: the model's own.
         **family_options: options of the model family, such as ``head`` for MACE.
@@ -121,6 +104,7 @@ class DistCalculator(Calculator):
         with torch.inference_mode(False):  # a caller's would make tensors that know no gradients
             self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
+        self._automatic = Automatic(self._evaluator, recompute_is_open=recompute == "auto")
         self.implemented_properties = list(self._adapter.implemented_properties)
         # What ASE writes into trajectories: plain values, never the model.
         self.parameters.update(
@@ -128,7 +112,7 @@ class DistCalculator(Calculator):
             devices=[str(device) for device in settings.devices.devices],
             partitions=settings.partitions or "auto",
             method=method,
-            recompute=settings.recompute,
+            recompute=recompute,
             skin=settings.skin,
             dtype=str(self._adapter.dtype).removeprefix("torch."),
         )
@@ -174,13 +158,24 @@ class DistCalculator(Calculator):
         return changes
 
     def plan(self, atoms: Atoms | None = None) -> Plan:
-        """How these atoms (default: the last ones) are distributed. Evaluates nothing."""
-        target = atoms if atoms is not None else self.atoms
-        if target is None:
-            raise InvalidInputError("there are no atoms to plan for; call plan(atoms)")
-        self._check_atoms(target)
+        """How these atoms (default: the last ones) are distributed and why, and the memory that takes.
+
+        Evaluates nothing, but measures the model on two small clusters if it has not been measured on this
+        device before.
+        """
+        target = self._given(atoms, "plan")
         with self._lock:
-            return self._evaluator.plan(target)
+            return self._automatic.plan(target)
+
+    def profile(self, atoms: Atoms | None = None, steps: int = 3) -> Profile:
+        """Where the time of a step goes for these atoms (default: the last ones), measured.
+
+        Evaluates them ``steps`` times after a few rounds to warm up. On GPUs every piece of work is waited
+        for, so that a step takes longer than otherwise.
+        """
+        target = self._given(atoms, "profile")
+        with self._lock:
+            return self._automatic.profile(target, checked_steps(steps))
 
     def verify(self, atoms: Atoms) -> Verification:
         """Compare with the undivided original: the family's own calculator on a copy of the model.
@@ -193,19 +188,10 @@ class DistCalculator(Calculator):
         original.calc = self._adapter.reference()
         try:
             forces = original.get_forces()
-            theirs = original.calc.results
         except Exception as error:
             error.add_note("raised by the original calculator, which verify() compares with")
             raise
-        stress = theirs.get("stress")
-        return Verification(
-            energy_per_atom=abs(ours["energy"] - float(theirs["energy"])) / len(atoms),
-            forces=_difference(ours["forces"], forces),
-            stress=None
-            if stress is None or "stress" not in ours
-            else _difference(ours["stress"], _voigt(stress)),
-            magmoms=_difference(ours["magmoms"], theirs["magmoms"]) if "magmoms" in ours else None,
-        )
+        return compare(ours, {**original.calc.results, "forces": forces})
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:
@@ -238,29 +224,23 @@ class DistCalculator(Calculator):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, self._arguments
 
+    def _given(self, atoms: Atoms | None, what_for: str) -> Atoms:
+        target = atoms if atoms is not None else self.atoms
+        if target is None:
+            raise InvalidInputError(f"there are no atoms to {what_for} for; call {what_for}(atoms)")
+        self._check_atoms(target)
+        return target
+
     def _check_atoms(self, atoms: Atoms) -> None:
-        if len(atoms) == 0:
-            raise InvalidInputError("the structure has no atoms; at least 1 is needed")
-        finite = np.isfinite(atoms.positions).all(axis=1)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            raise InvalidInputError(
-                f"atom {first} is at {atoms.positions[first].tolist()} and {np.count_nonzero(~finite)} atoms "
-                "in all have positions that are not finite numbers; check the structure, or the time step"
-            )
-        unknown = sorted(set(np.unique(atoms.numbers).tolist()) - self._adapter.supported_numbers)
-        if unknown:
-            names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
-            known = " ".join(chemical_symbols[z] for z in sorted(self._adapter.supported_numbers))
-            raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
+        check_structure(atoms, self._adapter.supported_numbers)
         check_weights_fit(self._evaluator.settings.weights, len(atoms))
         self._adapter.system(atoms)  # raises if the model reads something that is not there
 
     def _results(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
         with self._lock:
-            evaluations = self._evaluator.evaluate(atoms, with_virials)
+            evaluations = self._automatic.evaluate(atoms, with_virials)
         results = self._adapter.results(atoms, evaluations)
-        _check_finite(results)
+        check_results(results)
         volume = volume_of(atoms)
         if volume > 0 and self._adapter.conservative:
             virial = np.mean([evaluation.virial for evaluation in evaluations], axis=0)
@@ -273,27 +253,6 @@ class DistCalculator(Calculator):
 
 def _rebuild(model: Any, options: dict[str, Any]) -> DistCalculator:
     return DistCalculator(model, **options)
-
-
-def _check_finite(results: dict[str, Any]) -> None:
-    energies, forces = results["energies"], results["forces"]
-    finite = np.isfinite(energies) & np.isfinite(forces).all(axis=1)
-    if not finite.all():
-        first = int(np.argmin(finite))
-        raise NonFiniteResultError(
-            f"the model gave energy {energies[first]} eV and force {forces[first].tolist()} eV/Å for atom "
-            f"{first}, and {np.count_nonzero(~finite)} atoms in all are not finite; check for atoms "
-            "that are very close, or use dtype='float64'"
-        )
-
-
-def _voigt(stress: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(stress, dtype=np.float64)
-    return full_3x3_to_voigt_6_stress(array) if array.shape == (3, 3) else array
-
-
-def _difference(ours: ArrayLike, theirs: ArrayLike) -> float:
-    return float(np.max(np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64))))
 
 
 def _equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

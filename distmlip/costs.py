@@ -14,16 +14,14 @@ KINDS = ("partition", "owned", "halo", "edge", "angle")
 
 EDGE_BYTES = 52
 ANGLE_BYTES = 16
-"""Of the graph, in float32: indices and vector of an edge and the gradient of that, its bond, and half as many
-candidates again for the skin; the two edges of an angle."""
+"""Of the graph, in float32: indices, vector, gradient and bond of an edge, and candidates for the skin; the
+two edges of an angle."""
 
 Rows = NDArray[np.float64]
 """(n_partitions, 5): how many of each of :data:`KINDS`."""
 
 
-def rows_of(
-    owned: Sequence[int], halo: Sequence[int], edges: Sequence[int], angles: Sequence[int]
-) -> Rows:
+def rows_of(owned: Sequence[int], halo: Sequence[int], edges: Sequence[int], angles: Sequence[int]) -> Rows:
     """One row per partition."""
     return np.column_stack([np.ones(len(owned)), owned, halo, edges, angles]).astype(np.float64)
 
@@ -90,6 +88,12 @@ class CostModel:
         """The most that a stage needs for itself on one of these partitions."""
         return max(float(np.max(rows @ stage.peak)) for stage in self.stages(recompute))
 
+    def recompute_share(self, rows: Rows) -> float:
+        """What computing the inside of stages again adds to a step, as a share of it. The last stage goes
+        back at once and is never computed again."""
+        *again, _ = (float(np.sum(rows @ stage.forward_seconds)) for stage in self.kept)
+        return sum(again) / max(sum(self.seconds(rows, recompute=False)), 1e-9)
+
     def seconds(self, rows: Rows, recompute: bool) -> tuple[float, float]:
         """Forward and backward, one partition after another."""
         stages = self.stages(recompute)
@@ -117,9 +121,7 @@ class CostModel:
 
 def _stage_cost(values: dict[str, Any]) -> StageCost:
     costs = {
-        name: tuple(float(number) for number in numbers)
-        for name, numbers in values.items()
-        if name != "name"
+        name: tuple(float(number) for number in numbers) for name, numbers in values.items() if name != "name"
     }
     if any(len(numbers) != len(KINDS) or not np.all(np.isfinite(numbers)) for numbers in costs.values()):
         raise ValueError(f"costs that are not {len(KINDS)} finite numbers")

@@ -32,5 +32,9 @@ class NonFiniteResultError(DistMLIPError, RuntimeError):
     """The model returned an energy or a force that is not a finite number."""
 
 
+class OutOfMemoryError(DistMLIPError, MemoryError):
+    """More memory was needed than there is, however the work was split."""
+
+
 class BuildMismatchError(DistMLIPError, ImportError):
     """The compiled core does not fit the torch that is installed."""

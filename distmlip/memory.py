@@ -10,7 +10,12 @@ import torch
 USABLE = 0.8
 """Of the memory that is free: the rest is for fragments, libraries and others."""
 
-CPU_MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+MESSAGES = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA out of memory",
+)
+"""Of errors that reach Python as a plain RuntimeError."""
 
 
 def available_bytes(device: torch.device) -> int:
@@ -47,11 +52,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was asked for that there is not, on a GPU or a CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in CPU_MESSAGES)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)
 
 
 def release_unused() -> None:
     """Give back what nobody uses any more."""
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()

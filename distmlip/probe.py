@@ -23,8 +23,8 @@ from distmlip.plan import Plan
 from distmlip.profiling import Cost, StageCosts
 
 CLUSTERS = ((2.6, 48, 2), (3.7, 64, 4))
-"""Å to the nearest neighbour, atoms, partitions. Only the first has many angles; sizes and partitions differ so
-that what depends on atoms, on halos, on edges and on nothing can be told apart."""
+"""Å to the nearest neighbour, atoms, partitions. Only the first has many angles; sizes and partitions differ,
+so that what depends on atoms, on halos, on edges and on nothing can be told apart."""
 
 
 def cost_model(adapter: Adapter, device: torch.device, slot: int, atoms: Atoms) -> CostModel:
@@ -75,11 +75,10 @@ def cluster(atoms: Atoms, spacing: float, n_atoms: int) -> Atoms:
     return chosen
 
 
-def _stage_costs(
-    adapter: Adapter, devices: Devices, atoms: Atoms, recompute: bool
-) -> tuple[StageCost, ...]:
+def _stage_costs(adapter: Adapter, devices: Devices, atoms: Atoms, recompute: bool) -> tuple[StageCost, ...]:
     evaluator = Evaluator(
-        adapter, Settings(devices, partitions=None, method="slab", weights=None, recompute=recompute, skin=0.0)
+        adapter,
+        Settings(devices, partitions=None, method="slab", weights=None, recompute=recompute, skin=0.0),
     )
     rows: list[Rows] = []
     exchanged: list[list[list[float]]] = []

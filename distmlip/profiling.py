@@ -53,27 +53,27 @@ class Profile:
 
     @property
     def forward(self) -> float:
-        """s per step that the stages take forward: of every stage the worker that takes longest."""
+        """Seconds per step that the stages take forward: of every stage the worker that takes longest."""
         return sum(max(self._of_workers(stage.forward).values()) for stage in self.stages)
 
     @property
     def backward(self) -> float:
-        """s per step that the stages take backward."""
+        """Seconds per step that the stages take backward."""
         return sum(max(self._of_workers(stage.backward).values()) for stage in self.stages)
 
     @property
     def exchange(self) -> float:
-        """s per step, forward and backward."""
+        """Seconds per step, forward and backward."""
         return sum(stage.exchange + stage.exchange_backward for stage in self.stages)
 
     @property
     def other(self) -> float:
-        """s per step: what is left of the total."""
+        """Seconds per step: what is left of the total."""
         return self.total - self.graph - self.forward - self.exchange - self.backward - self.forces
 
     @property
     def wait(self) -> list[float]:
-        """s per step that each partition's worker waits for the others, at the ends of stages."""
+        """Seconds per step that each partition's worker waits for the others, at the ends of stages."""
         waited = dict.fromkeys(self.workers, 0.0)
         for stage in self.stages:
             for direction in (stage.forward, stage.backward):
@@ -99,7 +99,9 @@ class Profile:
             f"{summary}; a rebuild takes {_seconds(self.rebuild)}",
             *aligned(["partition", "device", "forward", "backward", "wait", "bytes in"], self._partitions()),
             "",
-            *aligned(["stage", "forward", "backward", "exchange", "adjoint", "bytes in", "peak MB"], self._stages()),
+            *aligned(
+                ["stage", "forward", "backward", "exchange", "adjoint", "bytes in", "peak MB"], self._stages()
+            ),
         ]
         return "\n".join(lines)
 
@@ -159,16 +161,16 @@ def profile_of(
     plan: Plan,
     devices: list[str],
     workers: list[int],
-    names: list[str],
-    bytes_received: list[list[int]],
-    rebuild: float,
+    stages: Sequence[tuple[str, list[int]]],
+    graph_anew: float,
     steps: Sequence[StepCosts],
 ) -> Profile:
-    """Means over the steps. ``names`` and ``bytes_received`` are those of each stage."""
-    stages = []
-    for k, (name, received) in enumerate(zip(names, bytes_received, strict=True)):
+    """Means over the steps. ``stages``: name and bytes that each partition receives before it.
+    ``graph_anew``: seconds for the graph of a step that builds it anew."""
+    profiles = []
+    for k, (name, received) in enumerate(stages):
         forward, backward, exchange, adjoint = zip(*(step.stages[k] for step in steps), strict=True)
-        stages.append(
+        profiles.append(
             StageProfile(
                 name=name,
                 forward=_means(forward),
@@ -177,20 +179,20 @@ def profile_of(
                 exchange_backward=fmean(cost.seconds for cost in adjoint),
                 bytes_received=received,
                 bytes_peak=[
-                    max(cost.bytes_peak for cost in costs)
-                    for costs in zip(*forward, *backward, strict=True)
+                    max(cost.bytes_peak for cost in costs) for costs in zip(*forward, *backward, strict=True)
                 ],
             )
         )
+    graph = fmean(step.graph for step in steps)
     return Profile(
         plan=plan,
         devices=devices,
         workers=workers,
         steps=len(steps),
         total=fmean(step.total for step in steps),
-        rebuild=rebuild,
-        graph=fmean(step.graph for step in steps),
-        stages=stages,
+        rebuild=max(graph_anew - graph, 0.0),
+        graph=graph,
+        stages=profiles,
         forces=fmean(step.forces for step in steps),
     )
 

@@ -23,9 +23,12 @@ LIBTORCH_FOLDERS = {"exchange", "executor", "bindings"}
 PYTHON_ORDER = [
     {"errors", "data"},
     {"_native", "_core", "_built_for"},
-    {"plan", "options", "cell", "devices", "neighbors", "partitioning"},
+    {"plan", "options", "cell", "devices", "neighbors", "partitioning", "costs", "memory"},
+    {"profiling", "cost_cache", "verification", "checks"},
     {"models"},
     {"evaluator"},
+    {"probe"},
+    {"choice", "automatic"},
     {"calculator"},
     {"md"},
     {"report"},
