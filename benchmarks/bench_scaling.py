@@ -2,8 +2,8 @@
 
     python benchmarks/bench_scaling.py            some minutes on 2 cores
 
-Halos are counted in graphs of water; exchanges are timed between ranks of torch's Gloo on this machine, each of
-which sends what a plan says. Writes benchmarks/results/scaling.json and docs/scaling.png, prints the tables.
+Halos are counted in graphs of water; exchanges are timed between ranks of torch's Gloo on this machine, each
+of which sends what a plan says. Writes benchmarks/results/scaling.json and docs/scaling.png, prints tables.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from distmlip.models import adapter_for
 from distmlip.models.interface import AllSum, Halo
 
 PICTURE = Path(__file__).parents[1] / "docs" / "scaling.png"
-MICROSECONDS = {"mace": 30.0, "chgnet": 20.0}  # per atom and step on one GPU: assumed, what the project aims at
+MICROSECONDS = {
+    "mace": 30.0,
+    "chgnet": 20.0,
+}  # per atom and step on one GPU: assumed, what the project aims at
 TITLES = {"mace": "MACE medium", "chgnet": "CHGNet"}
 # One direction, per GPU: NVLink 4 of H100 and H200, 18 links of 25 GB/s; one NDR port of 400 Gb/s per GPU.
 NETWORKS = [Network("NVLink", 450e9, 20e-6), Network("InfiniBand", 50e9, 40e-6)]
@@ -79,8 +82,12 @@ def family_of(name: str) -> Family:
     """Exchanges as the adapter's stages declare them; the time of an atom is assumed."""
     adapter = adapter_for(MODELS[name](), torch.float32)
     stages = adapter.stages(adapter.replicate(0, torch.device("cpu")), recompute=False)
-    exchanges = [exchange for stage in stages for exchange in stage.before if not isinstance(exchange, AllSum)]
-    widths = [[int(np.prod(e.width)) for e in exchanges if isinstance(e, Halo) == halo] for halo in (True, False)]
+    exchanges = [
+        exchange for stage in stages for exchange in stage.before if not isinstance(exchange, AllSum)
+    ]
+    widths = [
+        [int(np.prod(e.width)) for e in exchanges if isinstance(e, Halo) == halo] for halo in (True, False)
+    ]
     return Family(
         TITLES[name],
         adapter.cutoff,
@@ -113,9 +120,7 @@ def time_exchange(atoms: Any, n_ranks: int, width: int, rounds: int, cutoff: flo
     return {"n_ranks": n_ranks, "width": width, "bytes": received, "seconds": statistics.median(seconds)}
 
 
-def _exchange(
-    rank: int, n_ranks: int, counts: list[list[int]], width: int, rounds: int, folder: str
-) -> None:
+def _exchange(rank: int, n_ranks: int, counts: list[list[int]], width: int, rounds: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed = torch.distributed
     store = distributed.FileStore(f"{folder}/store", n_ranks)
@@ -166,7 +171,9 @@ def _efficiency(family: Family, kind: str, devices: int, method: str, network: N
 def draw(families: list[Family]) -> plt.Figure:
     """Efficiency by number of devices: a row per family, strong and weak."""
     plt.rcParams.update({"font.size": 9})
-    figure, axes = plt.subplots(len(families), 2, figsize=(9, 6), layout="constrained", sharex=True, sharey=True)
+    figure, axes = plt.subplots(
+        len(families), 2, figsize=(9, 6), layout="constrained", sharex=True, sharey=True
+    )
     titles = {"strong": f"strong: {STRONG:,} atoms", "weak": f"weak: {WEAK:,} atoms per GPU"}
     for row, family in zip(axes, families, strict=True):
         for panel, kind in zip(row, titles, strict=True):

@@ -1,4 +1,4 @@
-"""What communication costs, by formula: halos of slabs and boxes, bytes, seconds (docs/scaling.md derives it)."""
+"""What communication costs, by formula: halos of slabs and boxes, bytes, seconds (see docs/scaling.md)."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class System:
 
 
 def slab_halo(system: System, n_partitions: int, cutoff: float) -> float:
-    """Halo atoms of one of P slabs: a layer as thick as the cutoff on both faces, but never more atoms than the
-    others have."""
+    """Halo atoms of one of P slabs: a layer as thick as the cutoff on both faces, but never more atoms than
+    the others have."""
     if n_partitions == 1:
         return 0.0
     layers = 2 * cutoff * system.edge**2 * system.density
@@ -60,9 +60,7 @@ def box_halo(system: System, n_partitions: int, cutoff: float) -> float:
     sides = [system.edge / n for n in cuts]
     open_axes = [k for k in range(3) if cuts[k] > 1]
     faces = 2 * sum(math.prod(sides[j] for j in range(3) if j != k) for k in open_axes)
-    edges = sum(
-        4 * sides[3 - a - b] for i, a in enumerate(open_axes) for b in open_axes[i + 1 :]
-    )
+    edges = sum(4 * sides[3 - a - b] for i, a in enumerate(open_axes) for b in open_axes[i + 1 :])
     corners = 1.0 if len(open_axes) == 3 else 0.0
     volume = faces * cutoff + edges * math.pi / 4 * cutoff**2 + corners * 4 / 3 * math.pi * cutoff**3
     return min(volume * system.density, system.n_atoms * (1 - 1 / n_partitions))
@@ -72,12 +70,10 @@ HALOS = {"slab": slab_halo, "bisection": box_halo}
 
 
 def cut_bonds(system: System, n_partitions: int, bond_cutoff: float, method: str) -> float:
-    """Bonds of one partition that have a copy in another: per area of the surface the bonds that cross a plane,
-    which is the density times the mean of (number of neighbours) x (mean projection) / 2."""
+    """Bonds of one partition that have a copy in another: those that cross its surface."""
     if n_partitions == 1 or bond_cutoff == 0:
         return 0.0
-    # In a homogeneous liquid bonds of length b are 4 pi b^2 db density / 2 per atom; a bond crosses an area
-    # with the mean projection b / 2: the integral up to the cutoff is pi / 4 density^2 cutoff^4.
+    # There are 2 pi b^2 density^2 db bonds of length b per volume, with a mean projection of b / 2.
     per_area = math.pi / 4 * system.density**2 * bond_cutoff**4
     if method == "slab":
         return 2 * system.edge**2 * per_area
@@ -87,7 +83,9 @@ def cut_bonds(system: System, n_partitions: int, bond_cutoff: float, method: str
     return area * per_area
 
 
-def exchange_bytes(family: Family, system: System, n_partitions: int, method: str, itemsize: int = 4) -> float:
+def exchange_bytes(
+    family: Family, system: System, n_partitions: int, method: str, itemsize: int = 4
+) -> float:
     """That one partition receives in a step: the sweep forward, as much backward, and forces."""
     halo = HALOS[method](system, n_partitions, family.cutoff)
     bonds = cut_bonds(system, n_partitions, family.bond_cutoff, method)
@@ -98,7 +96,7 @@ def exchange_bytes(family: Family, system: System, n_partitions: int, method: st
 def exchange_seconds(
     family: Family, system: System, n_partitions: int, method: str, network: Network
 ) -> float:
-    """Of a step: the bytes through the device's own link, and a latency for each boundary in each direction."""
+    """Of a step: bytes through the device's own link, and a latency for each boundary in each direction."""
     if n_partitions == 1:
         return 0.0
     n_bytes = exchange_bytes(family, system, n_partitions, method)

@@ -31,7 +31,12 @@ class Choice:
 
     partitions: int
     recompute: bool
-    why: str = ""
+    why_partitions: str = ""
+    why_recompute: str = ""
+
+    @property
+    def why(self) -> str:
+        return "; ".join(reason for reason in (self.why_partitions, self.why_recompute) if reason)
 
     def __str__(self) -> str:
         partitions = "1 partition" if self.partitions == 1 else f"{self.partitions} partitions"
@@ -62,19 +67,19 @@ class Chooser:
     def better(self, now: Choice, costs: CostModel, rows: Rows) -> Choice:
         """For a system that ``now`` is cut into partitions with these rows; ``now`` if nothing is better."""
         recompute, why = self._recompute(costs, rows)
-        partitions, reason = now.partitions, self._reason()
+        partitions, reason = now.partitions, now.why_partitions
         if self.partitions_are_open:
             if self.given.devices.on_cpu:
-                partitions, reason = self._small_enough(now.partitions, costs, rows, recompute)
+                partitions, reason = self._small_enough(now, costs, rows, recompute)
             if recompute:
                 partitions, reason = self._that_fit(partitions, reason, now, costs, rows)
-        return Choice(partitions, recompute, f"{reason}; {why}")
+        return Choice(partitions, recompute, reason, why)
 
     def after_shortage(self, now: Choice, n_atoms: int) -> Choice | None:
         """What to try when memory ran out; None if nothing is left that may be changed."""
         why = f"memory ran out with {now}"
         if self.recompute_is_open and not now.recompute:
-            return Choice(now.partitions, recompute=True, why=why)
+            return Choice(now.partitions, recompute=True, why_recompute=why)
         most = min(MOST_PARTITIONS, n_atoms)
         if self.partitions_are_open and now.partitions < most:
             return Choice(min(2 * now.partitions, most), now.recompute, why)
@@ -115,16 +120,17 @@ class Chooser:
             return True, f"recompute because it costs only {share:.0%} of a step"
         return False, f"no recompute: everything fits, and it would cost {share:.0%} of a step"
 
-    def _small_enough(self, now: int, costs: CostModel, rows: Rows, recompute: bool) -> tuple[int, str]:
+    def _small_enough(self, now: Choice, costs: CostModel, rows: Rows, recompute: bool) -> tuple[int, str]:
         """Partitions whose stages stay within what is fast on a CPU."""
         n_bytes, n_atoms = costs.stage_bytes(rows, recompute), rows[:, 1].sum()
-        partitions = now
-        if n_bytes > TOLERANCE * STAGE_BYTES_ON_A_CPU:
-            atoms = max(FEWEST_ATOMS, n_atoms / now * STAGE_BYTES_ON_A_CPU / n_bytes)
-            partitions = max(now, math.ceil(n_atoms / atoms))
-        if partitions <= self.given.n_partitions(int(n_atoms)):
-            return partitions, self._reason()
-        return partitions, f"about {STAGE_BYTES_ON_A_CPU / 1e6:.3g} MB for a stage on a partition, for the CPU"
+        atoms = max(FEWEST_ATOMS, n_atoms / now.partitions * STAGE_BYTES_ON_A_CPU / n_bytes)
+        partitions = math.ceil(n_atoms / atoms)
+        if n_bytes <= TOLERANCE * STAGE_BYTES_ON_A_CPU or partitions <= now.partitions:
+            return now.partitions, now.why_partitions
+        return (
+            partitions,
+            f"about {STAGE_BYTES_ON_A_CPU / 1e6:.3g} MB for a stage on a partition, for the CPU",
+        )
 
     def _that_fit(
         self, partitions: int, reason: str, now: Choice, costs: CostModel, rows: Rows

@@ -114,7 +114,9 @@ def test_what_was_found_to_fit_is_kept() -> None:
 def test_numbers_that_were_given_are_never_changed() -> None:
     adapter = Hungry(MemoryError, most=14)
     fixed = calculator(adapter, partitions=2, recompute=False)
-    with pytest.raises(OutOfMemoryError, match=r"48 atoms .* 2 partitions, recompute off; use more") as caught:
+    with pytest.raises(
+        OutOfMemoryError, match=r"48 atoms .* 2 partitions, recompute off; use more"
+    ) as caught:
         fixed.get_forces(copper())
     assert "recompute=True" in str(caught.value)
     assert adapter.attempts == 1
@@ -218,6 +220,7 @@ def test_stages_are_made_small_enough_for_a_cpu(monkeypatch: pytest.MonkeyPatch)
     atoms = copper(4, 4, 4)
     monkeypatch.setattr(choice, "STAGE_BYTES_ON_A_CPU", 1e6)
     plan = calculator().plan(atoms)
+    assert "MB for a stage" in plan.why
     assert 2 < plan.n_partitions <= len(atoms) / choice.FEWEST_ATOMS
     monkeypatch.setattr(choice, "STAGE_BYTES_ON_A_CPU", 1e3)
     assert calculator().plan(atoms).n_partitions == len(atoms) / choice.FEWEST_ATOMS

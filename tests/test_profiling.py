@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from support.toy import ToyAdapter, ToyModel
 
@@ -34,7 +35,7 @@ class Pausing(ToyAdapter):
         return [first, Slow(**vars(angles)), last]
 
 
-def copper():
+def copper() -> Atoms:
     atoms = bulk("Cu", cubic=True) * (3, 2, 2)
     atoms.rattle(0.1, seed=2)
     return atoms
