@@ -42,12 +42,24 @@ class System:
         return (self.n_atoms / self.density) ** (1 / 3)
 
 
+def depth(cutoff: float, density: float) -> float:
+    """Å behind a face that are read, in the mean: an atom at a distance z is read if there is any atom in the
+    cap of height r - z that its sphere cuts off behind the face."""
+    steps = 1000
+    total = 0.0
+    for k in range(steps):
+        height = cutoff * (k + 0.5) / steps
+        cap = math.pi / 3 * height**2 * (3 * cutoff - height)
+        total += 1 - math.exp(-density * cap)
+    return cutoff * total / steps
+
+
 def slab_halo(system: System, n_partitions: int, cutoff: float) -> float:
     """Halo atoms of one of P slabs: a layer as thick as the cutoff on both faces, but never more atoms than
     the others have."""
     if n_partitions == 1:
         return 0.0
-    layers = 2 * cutoff * system.edge**2 * system.density
+    layers = 2 * depth(cutoff, system.density) * system.edge**2 * system.density
     return min(layers, system.n_atoms * (1 - 1 / n_partitions))
 
 
@@ -62,7 +74,8 @@ def box_halo(system: System, n_partitions: int, cutoff: float) -> float:
     faces = 2 * sum(math.prod(sides[j] for j in range(3) if j != k) for k in open_axes)
     edges = sum(4 * sides[3 - a - b] for i, a in enumerate(open_axes) for b in open_axes[i + 1 :])
     corners = 1.0 if len(open_axes) == 3 else 0.0
-    volume = faces * cutoff + edges * math.pi / 4 * cutoff**2 + corners * 4 / 3 * math.pi * cutoff**3
+    r = depth(cutoff, system.density)
+    volume = faces * r + edges * math.pi / 4 * r**2 + corners * 4 / 3 * math.pi * r**3
     return min(volume * system.density, system.n_atoms * (1 - 1 / n_partitions))
 
 
