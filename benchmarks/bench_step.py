@@ -41,6 +41,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "P=1, recompute": {"partitions": 1, "recompute": True},
     "P=4": {"partitions": 4, "recompute": False},
     "P=4, recompute": {"partitions": 4, "recompute": True},
+    "auto": {},
 }
 WARM_UP_ROUNDS = 2
 
@@ -92,7 +93,13 @@ def bench_size(
             memory[variant] = _apart("memory", family=family, size=size, variant=variant)
         print(f"{family} {size} {variant}: {memory.get(variant, 'not run')}", file=sys.stderr)
     seconds = _apart("seconds", family=family, size=size, variants=list(memory), repeats=repeats)
-    return {"n_atoms": size, "seconds": seconds, "memory_mb": memory, "not_run_expected_mb": not_run}
+    return {
+        "n_atoms": size,
+        "seconds": seconds,
+        "memory_mb": memory,
+        "not_run_expected_mb": not_run,
+        "chosen": _apart("chosen", family=family, size=size),
+    }
 
 
 def _scaled(smaller: list[dict[str, Any]], variant: str, size: int) -> float:
@@ -113,7 +120,9 @@ def _apart(kind: str, **arguments: Any) -> Any:
 def _measure(kind: str, **arguments: Any) -> Any:
     warnings.filterwarnings("ignore")
     with redirect_stdout(sys.stderr):  # model packages print
-        return {"memory": peak_memory, "seconds": seconds_per_step, "parity": parity}[kind](**arguments)
+        return {"memory": peak_memory, "seconds": seconds_per_step, "parity": parity, "chosen": chosen}[kind](
+            **arguments
+        )
 
 
 def peak_memory(family: str, size: int, variant: str) -> float:
@@ -137,6 +146,18 @@ def seconds_per_step(family: str, size: int, variants: list[str], repeats: int) 
     return {variant: round(statistics.median(taken[WARM_UP_ROUNDS:]), 3) for variant, taken in times.items()}
 
 
+def chosen(family: str, size: int) -> dict[str, Any]:
+    """What "auto" stands for, why, and the memory that the plan expects."""
+    plan = _calculator(MODELS[family](), "auto").plan(rattled_supercell(SUPERCELLS[size], seed=0))
+    expected = {device: round(memory.expected / 1e6, 1) for device, memory in plan.memory.items()}
+    return {
+        "partitions": plan.n_partitions,
+        "recompute": plan.recompute,
+        "why": plan.why,
+        "expected_mb": expected,
+    }
+
+
 def parity(family: str) -> list[dict[str, Any]]:
     """Differences to the original for both dtypes at P = 1 and 4, on a small supercell."""
     model = MODELS[family]()
@@ -158,6 +179,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     for size in results["sizes"]:
         cells = [_cell(size, variant) for variant in VARIANTS]
         lines.append(f"| {size['n_atoms']} | " + " | ".join(cells) + " |")
+    lines += ["", *_goals(results["sizes"])]
     lines += [
         "",
         "| dtype | P | max\\|F\\| (eV/Å) | \\|ΔE\\|/atom (eV) | max\\|ΔF\\| (eV/Å) | max\\|Δσ\\| (eV/Å^3) |",
@@ -169,9 +191,24 @@ def as_markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _goals(sizes: list[dict[str, Any]]) -> Iterator[str]:
+    """What "auto" is, and its time and memory beside the original's."""
+    for size in sizes:
+        if "chosen" not in size:
+            continue
+        now = size["chosen"]
+        line = f"auto, {size['n_atoms']} atoms: P={now['partitions']}{', recompute' * now['recompute']}"
+        if "original" in size["seconds"]:
+            ratios = [size[kind]["auto"] / size[kind]["original"] for kind in ("seconds", "memory_mb")]
+            line += ", {:.2f} × the original's time, {:.2f} × its memory".format(*ratios)
+        yield f"- {line}"
+
+
 def _cell(size: dict[str, Any], variant: str) -> str:
     if variant in size["seconds"]:
         return f"{size['seconds'][variant]:.2f} s, {size['memory_mb'][variant]:,.0f} MB"
+    if variant not in size["not_run_expected_mb"]:
+        return "not measured"
     return f"not run: would need about {size['not_run_expected_mb'][variant] / 1000:.0f} GB"
 
 

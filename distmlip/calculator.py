@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike
 
+from distmlip.automatic import Automatic
 from distmlip.cell import volume_of
+from distmlip.checks import check_results, check_structure
 from distmlip.devices import DeviceLike, resolve_devices
 from distmlip.driver import Sharing, Task
-from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
-from distmlip.evaluator import Evaluator, Settings
+from distmlip.errors import InvalidInputError
+from distmlip.evaluator import Evaluator
 from distmlip.models import adapter_for
 from distmlip.options import (
     METHODS,
@@ -27,11 +28,14 @@ from distmlip.options import (
     checked_dtype,
     checked_length,
     checked_partitions,
+    checked_steps,
     checked_weights,
 )
 from distmlip.plan import Plan
+from distmlip.profiling import Profile
 from distmlip.ranks import device_of_rank, ranks_of_this_run
-from distmlip.verification import Verification, compared
+from distmlip.settings import Settings
+from distmlip.verification import Verification, compare
 
 PER_ATOM_TENSORS = frozenset({"stresses", "virials"})
 
@@ -47,12 +51,14 @@ class DistCalculator(Calculator):
             changed; after changing its weights make a new calculator.
         devices: ``"auto"`` (every visible GPU, else the CPU), a device, or a list of devices.
         partitions: how many, from 1 to a million; more than devices or atoms is fine. ``"auto"``: one per
-            GPU; on a CPU as many as make partitions small enough for the caches.
+            GPU, more if they do not fit into its memory; on a CPU as many as make partitions small enough for
+            the caches. What the model needs is measured once and remembered (see :meth:`plan`).
         method: how to cut: ``"slab"`` (parallel slabs along one axis), ``"bisection"`` (recursive) or
             ``"auto"``.
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
         recompute: compute the inside of each stage again in the backward sweep instead of keeping it: much
-            less memory for about one more forward. ``"auto"`` is off.
+            less memory for up to one more forward. ``"auto"``: where the memory is needed, and on a CPU, with
+            partitions that are chosen too, also where it costs little.
         skin: Å; the neighbour list is kept until atoms can have come nearer by that. It changes no result.
         dtype: ``torch.float32`` or ``torch.float64`` (or their names); None: the model's own.
         ranks: ``"auto"``: the processes that torchrun started share the partitions, each with one device;
@@ -107,6 +113,7 @@ class DistCalculator(Calculator):
         with torch.inference_mode(False):  # a caller's would make tensors that know no gradients
             self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
+        self._automatic = Automatic(self._evaluator, recompute_is_open=recompute == "auto")
         self._sharing = Sharing(self, group, self._arguments)
         self.implemented_properties = list(self._adapter.implemented_properties)
         # What ASE writes into trajectories: plain values, never the model.
@@ -115,7 +122,7 @@ class DistCalculator(Calculator):
             devices=[str(device) for device in settings.devices.devices],
             partitions=settings.partitions or "auto",
             method=method,
-            recompute=settings.recompute,
+            recompute=recompute,
             skin=settings.skin,
             dtype=str(self._adapter.dtype).removeprefix("torch."),
         )
@@ -152,7 +159,7 @@ class DistCalculator(Calculator):
     def plan_shared(self, atoms: Atoms) -> Plan:
         """The plan for atoms that all ranks have; all of them call this."""
         self._check_atoms(atoms)
-        return self._evaluator.plan(atoms)
+        return self._automatic.plan(atoms)
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """ASE's way to one result; calculates if something has changed."""
@@ -171,12 +178,25 @@ class DistCalculator(Calculator):
         return changes
 
     def plan(self, atoms: Atoms | None = None) -> Plan:
-        """How these atoms (default: the last ones) are distributed. Evaluates nothing."""
-        target = atoms if atoms is not None else self.atoms
-        if target is None:
-            raise InvalidInputError("there are no atoms to plan for; call plan(atoms)")
+        """How these atoms (default: the last ones) are distributed and why, and the memory that takes.
+
+        Evaluates nothing, but measures the model on two small clusters if it has not been measured on this
+        device before.
+        """
+        target = self._given(atoms, "plan")
         with self._lock:
             return self.plan_shared(self._sharing.atoms(target, Task.PLAN))
+
+    def profile(self, atoms: Atoms | None = None, steps: int = 3) -> Profile:
+        """Where the time of a step goes for these atoms (default: the last ones), measured.
+
+        Evaluates them ``steps`` times after a few rounds to warm up. On GPUs every piece of work is waited
+        for, so that a step takes longer than otherwise.
+        """
+        target = self._given(atoms, "profile")
+        self._check_atoms(target)
+        with self._lock:
+            return self._automatic.profile(target, checked_steps(steps))
 
     def verify(self, atoms: Atoms) -> Verification:
         """Compare with the undivided original: the family's own calculator on a copy of the model.
@@ -186,7 +206,13 @@ class DistCalculator(Calculator):
         with self._lock:
             original = self._sharing.atoms(atoms, Task.EVALUATE, False).copy()
         ours = self.evaluate_shared(original, with_virials=False)
-        return compared(ours, original, self._adapter.reference())
+        original.calc = self._adapter.reference()
+        try:
+            forces = original.get_forces()
+        except Exception as error:
+            error.add_note("raised by the original calculator, which verify() compares with")
+            raise
+        return compare(ours, {**original.calc.results, "forces": forces})
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:
@@ -219,29 +245,22 @@ class DistCalculator(Calculator):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, self._arguments
 
+    def _given(self, atoms: Atoms | None, what_for: str) -> Atoms:
+        target = atoms if atoms is not None else self.atoms
+        if target is None:
+            raise InvalidInputError(f"there are no atoms to {what_for} for; call {what_for}(atoms)")
+        return target
+
     def _check_atoms(self, atoms: Atoms) -> None:
-        if len(atoms) == 0:
-            raise InvalidInputError("the structure has no atoms; at least 1 is needed")
-        finite = np.isfinite(atoms.positions).all(axis=1)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            raise InvalidInputError(
-                f"atom {first} is at {atoms.positions[first].tolist()} and {np.count_nonzero(~finite)} atoms "
-                "in all have positions that are not finite numbers; check the structure, or the time step"
-            )
-        unknown = sorted(set(np.unique(atoms.numbers).tolist()) - self._adapter.supported_numbers)
-        if unknown:
-            names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
-            known = " ".join(chemical_symbols[z] for z in sorted(self._adapter.supported_numbers))
-            raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
+        check_structure(atoms, self._adapter.supported_numbers)
         check_weights_fit(self._evaluator.settings.weights, len(atoms))
         self._adapter.system(atoms)  # raises if the model reads something that is not there
 
     def _results(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
         with self._lock:
-            evaluations = self._evaluator.evaluate(atoms, with_virials)
+            evaluations = self._automatic.evaluate(atoms, with_virials)
         results = self._adapter.results(atoms, evaluations)
-        _check_finite(results)
+        check_results(results)
         volume = volume_of(atoms)
         if volume > 0 and self._adapter.conservative:
             virial = np.mean([evaluation.virial for evaluation in evaluations], axis=0)
@@ -254,18 +273,6 @@ class DistCalculator(Calculator):
 
 def _rebuild(model: Any, options: dict[str, Any]) -> DistCalculator:
     return DistCalculator(model, **options)
-
-
-def _check_finite(results: dict[str, Any]) -> None:
-    energies, forces = results["energies"], results["forces"]
-    finite = np.isfinite(energies) & np.isfinite(forces).all(axis=1)
-    if not finite.all():
-        first = int(np.argmin(finite))
-        raise NonFiniteResultError(
-            f"the model gave energy {energies[first]} eV and force {forces[first].tolist()} eV/Å for atom "
-            f"{first}, and {np.count_nonzero(~finite)} atoms in all are not finite; check for atoms "
-            "that are very close, or use dtype='float64'"
-        )
 
 
 def _equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -36,5 +36,9 @@ class RankError(DistMLIPError, RuntimeError):
     """Another rank of the run failed or was lost: what all of them computed together cannot be finished."""
 
 
+class OutOfMemoryError(DistMLIPError, MemoryError):
+    """More memory was needed than there is, however the work was split."""
+
+
 class BuildMismatchError(DistMLIPError, ImportError):
     """The compiled core does not fit the torch that is installed."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -13,43 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from distmlip._native import core
-from distmlip.devices import Devices
 from distmlip.models.checks import checked
 from distmlip.models.interface import Adapter, BondGraph, Evaluation, LocalGraph, Stage
 from distmlip.plan import Plan
+from distmlip.profiling import StepCosts
 from distmlip.rank_results import of_all_ranks
-from distmlip.ranks import Ranks
+from distmlip.settings import Settings
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 T = TypeVar("T")
-
-ATOMS_PER_CPU_PARTITION = 128
-"""For ``partitions="auto"`` on a CPU: small partitions stay in the caches (measured, see the README)."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to distribute: the options of :class:`distmlip.DistCalculator`, checked."""
-
-    devices: Devices
-    partitions: int | None
-    """None: chosen from the number of atoms and devices."""
-    method: str
-    weights: NDArray[np.float64] | None
-    recompute: bool
-    skin: float
-    ranks: Ranks | None = None
-    """The processes that share the partitions; None: this one has all of them."""
-
-    def n_partitions(self, n_atoms: int) -> int:
-        if self.partitions is not None:
-            return self.partitions
-        n_workers = self.ranks.size if self.ranks else len(self.devices)
-        if not self.devices.on_cpu:
-            return n_workers
-        return max(n_workers, math.ceil(n_atoms / ATOMS_PER_CPU_PARTITION))
 
 
 class Evaluator:
@@ -75,11 +50,43 @@ class Evaluator:
             self._update(atoms)
             graphs = self._local_graphs(self.adapter.system(atoms))
             self.counters = {}
-            found = [self._sweep(index, graphs, with_virials) for index in range(len(self.adapter.models))]
+            sweeps = (self._sweep(model, graphs, with_virials) for model in range(len(self.adapter.models)))
+            found = [self._evaluation(sweep) for sweep in sweeps]
             if ranks is None:
                 return found
             total, self.counters = of_all_ranks(ranks, found, self._owned, self.counters)
             return total
+
+    @torch.inference_mode(False)
+    def measure(self, atoms: Atoms) -> StepCosts:
+        """What evaluating these atoms takes. On GPUs every piece of work is waited for."""
+        start = time.perf_counter()
+        self._update(atoms)
+        graphs = self._local_graphs(self.adapter.system(atoms))
+        for device in self.settings.devices.devices:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        graph = time.perf_counter() - start
+        stages, forces = [], 0.0
+        for model in range(len(self.adapter.models)):
+            sweep = self._sweep(model, graphs, with_virials=True, measured=True)
+            self._evaluation(sweep)
+            stages += sweep["costs"]
+            forces += sweep["forces_seconds"]
+        return StepCosts(time.perf_counter() - start, graph, forces, stages)
+
+    def redistribute(self, partitions: int, recompute: bool) -> None:
+        """From now on so many partitions; their inside is kept or computed again."""
+        if recompute != self.settings.recompute:
+            self._stages.clear()
+        self.settings = replace(self.settings, partitions=partitions, recompute=recompute)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the graph; the next call builds a new one."""
+        self._decomposition_is_complete = False
+        self._step = self._decomposition = None
+        self._local_numbers = []
 
     @torch.inference_mode(False)  # graph and replicas are kept for evaluate()
     def plan(self, atoms: Atoms) -> Plan:
@@ -224,6 +231,10 @@ class Evaluator:
             for p, (part, (n_owned, atoms, numbers, device)) in enumerate(zip(step.parts, rows, strict=True))
         ]
 
+    def stages(self) -> list[Stage]:
+        """Those of the first model."""
+        return self._stages_of(0, 0)
+
     def _stages_of(self, model: int, device: int) -> list[Stage]:
         if (model, device) not in self._stages:
             replica = self.adapter.replicate(model, self.settings.devices.devices[device])
@@ -234,10 +245,11 @@ class Evaluator:
             )
         return self._stages[model, device]
 
-    def _sweep(self, model: int, graphs: list[LocalGraph], with_virials: bool) -> Evaluation:
+    def _sweep(self, model: int, graphs: list[LocalGraph], with_virials: bool, measured: bool = False) -> Any:
+        """What the core gives: results, gradients' sums, counts, and if it was measured its costs."""
         stages = [self._stages_of(model, device) for device in self._device_of_partition]
         slots = [self.settings.devices.slots[device] for device in self._device_of_partition]
-        out = core.sweep(
+        sweep = core.sweep(
             self._step,
             stages,
             graphs,
@@ -246,15 +258,19 @@ class Evaluator:
             keep=not self.settings.recompute,
             backward=self.adapter.conservative,
             with_virials=with_virials,
+            measured=measured,
         )
-        self._count(stages[0], out["counts"])
+        self._count(stages[0], sweep["counts"])
+        return sweep
+
+    def _evaluation(self, sweep: Any) -> Evaluation:
         in_order = self._in_order if self.settings.ranks is None else _joined
         return Evaluation(
-            atoms={name: in_order(tensors) for name, tensors in out["results"].items()},
-            system={name: tensor.numpy() for name, tensor in out["system_results"].items()},
-            forces=out["forces"].numpy(),
-            virial=out["virial"].numpy(),
-            virials=None if out["virials"] is None else out["virials"].numpy(),
+            atoms={name: in_order(tensors) for name, tensors in sweep["results"].items()},
+            system={name: tensor.numpy() for name, tensor in sweep["system_results"].items()},
+            forces=sweep["forces"].numpy(),
+            virial=sweep["virial"].numpy(),
+            virials=None if sweep["virials"] is None else sweep["virials"].numpy(),
         )
 
     def _count(self, stages: list[Stage], counts: list[tuple[list[int], Mapping[str, int]]]) -> None:

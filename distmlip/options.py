@@ -34,6 +34,13 @@ def checked_partitions(partitions: int | str) -> int | None:
     return int(partitions)
 
 
+def checked_steps(steps: object) -> int:
+    """A number of steps: at least one."""
+    if not isinstance(steps, Integral) or isinstance(steps, bool) or int(steps) < 1:
+        raise InvalidInputError(f"steps={steps!r}; it must be a whole number of at least 1")
+    return int(steps)
+
+
 def checked_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     """``value``, if it is one of ``choices``."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one device."""
+
+    expected: int
+    """At the peak of a step."""
+    usable: int
+    """What is free now, less a margin."""
+    most_atoms: int
+    """About how many atoms of this kind of system would fit, with as many partitions as that takes."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,12 @@ class Plan:
     bytes_per_exchange: Mapping[str, list[int]]
     """Bytes that each partition receives, for every exchange of the forward sweep; the backward sweep
     sends as many back."""
+    why: str = ""
+    """Why there are so many partitions, and why their inside is kept or computed again."""
+    memory: Mapping[str, Memory] = field(default_factory=dict)
+    """Of each device, as expected; empty where no cost model was needed."""
+    seconds: tuple[float, float] | None = None
+    """Of the stages of one step, forward and backward, as expected from small probes."""
 
     @property
     def title(self) -> str:
@@ -43,13 +61,32 @@ class Plan:
         exchanges = self.bytes_per_exchange.values()
         return [sum(exchange[p] for exchange in exchanges) for p in range(self.n_partitions)]
 
+    def bytes_before(self, stage: str) -> list[int]:
+        """That each partition receives in the exchanges before a stage."""
+        of_stage = [n for name, n in self.bytes_per_exchange.items() if name.startswith(f"{stage}: ")]
+        return [sum(exchange[p] for exchange in of_stage) for p in range(self.n_partitions)]
+
     def __str__(self) -> str:
         header = ["partition", "owned", "halo", "edges", "bonds", "angles", "bytes in"]
         columns = [self.owned, self.halo, self.edges, self.bonds, self.angles, self.bytes_received]
         rows = [[str(p), *(f"{column[p]:,}" for column in columns)] for p in range(self.n_partitions)]
         rows.append(["sum", *(f"{sum(column):,}" for column in columns)])
-        widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-        lines = [
-            "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in [header, *rows]
-        ]
-        return "\n".join([self.title, *lines])
+        notes = [self.why] if self.why else []
+        for device, memory in self.memory.items():
+            notes.append(
+                f"{device}: {_gigabytes(memory.expected)} expected of {_gigabytes(memory.usable)} that may "
+                f"be used; about {memory.most_atoms:,} such atoms would fit"
+            )
+        if self.seconds is not None:
+            notes.append("stages expected to take {:.2g} s forward, {:.2g} s backward".format(*self.seconds))
+        return "\n".join([self.title, *notes, *aligned(header, rows)])
+
+
+def _gigabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.3g} GB"
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table for the terminal, every column to the right."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in [header, *rows]]

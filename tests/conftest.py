@@ -32,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cost_models_are_not_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DISTMLIP_CACHE", str(tmp_path_factory.mktemp("costs")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def default_dtype_is_unchanged() -> Iterator[None]:
     """Model packages like to change torch's default dtype; neither ours nor a test may leave it changed."""

@@ -133,3 +133,25 @@ def test_goals_say_what_was_missed_and_what_was_not_measured(benchmark) -> None:
     assert memory == ["0.60 GB", "**no** |"]
     assert against == ["22.0 × (0.1 s, 2.2 s)", "yes |"]
     assert gpu == ["compiled, not run", "– |"]
+
+
+@pytest.mark.parametrize("n_partitions", [2, 8])
+def test_formulas_of_halos_describe_real_cuts(benchmark, n_partitions: int) -> None:
+    counted = benchmark("bench_scaling").count_halos(benchmark("systems").water(6000), n_partitions, 5.0)
+    for method in ("slab", "bisection"):
+        assert counted[method] == pytest.approx(counted[f"{method}, formula"], rel=0.25)
+
+
+def test_communication_grows_as_it_is_said_to(benchmark) -> None:
+    model = benchmark("scaling_model")
+    family = model.Family("toy", 5.0, (64,), (), 0.0, 1e-5)
+    network = model.Network("wire", 1e9, 0.0)
+    system, larger = model.System(1e6, 0.1), model.System(8e6, 0.1)
+    # Slabs: the same halo for any number of them. Boxes: the same for the same work.
+    assert model.slab_halo(system, 4, 5.0) == model.slab_halo(system, 16, 5.0)
+    assert model.box_halo(system, 8, 5.0) == pytest.approx(model.box_halo(larger, 64, 5.0))
+    assert model.box_halo(system, 64, 5.0) < model.slab_halo(system, 64, 5.0)
+    assert model.box_halo(system, 2, 5.0) == model.slab_halo(system, 2, 5.0)
+    assert model.exchange_seconds(family, system, 1, "slab", network) == 0
+    halo = model.slab_halo(system, 4, 5.0)
+    assert model.exchange_bytes(family, system, 4, "slab") == pytest.approx(halo * (2 * 64 * 4 + 24))

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from support.toy import ToyAdapter, ToyModel, undivided
 
 from distmlip.devices import resolve_devices
-from distmlip.evaluator import Evaluator, Settings
+from distmlip.evaluator import Evaluator
 from distmlip.models.interface import EagerStage, Stage
+from distmlip.settings import Settings
 
 
 def evaluator(

@@ -20,8 +20,9 @@ from support.toy import ToyAdapter, ToyModel
 from distmlip import DistCalculator
 from distmlip._native import core
 from distmlip.devices import resolve_devices
-from distmlip.evaluator import Evaluator, Settings
+from distmlip.evaluator import Evaluator
 from distmlip.models.interface import EagerStage, Evaluation, Stage
+from distmlip.settings import Settings
 
 DTYPES = [torch.float32, torch.float64]
 

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -124,7 +125,7 @@ class PythonStages : public executor::StageRunner {
 
 py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list& graphs,
                    std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool backward,
-                   bool with_virials) {
+                   bool with_virials, bool measured) {
   executor::SweepRequest request;
   for (const auto& stage : stages[0]) {
     request.stages.push_back(spec_of(stage));
@@ -137,18 +138,26 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   }
   request.keep = keep;
   request.backward = backward;
+  request.measured = measured;
 
   PythonStages runner(stages, graphs);
   executor::SweepResult result;
   executor::Forces forces;
+  std::chrono::duration<double> forces_seconds{};
   {
     const py::gil_scoped_release no_gil;
     result = executor::sweep(request, runner);
+    const auto start = std::chrono::steady_clock::now();
     forces = step.forces(result.edge_gradients, with_virials);
+    forces_seconds = std::chrono::steady_clock::now() - start;
   }
   py::list counts;
   for (const auto& count : result.counts) {
     counts.append(py::make_tuple(count.partitions, count.received));
+  }
+  py::list costs;
+  for (const auto& stage : result.costs) {
+    costs.append(py::make_tuple(stage.forward, stage.backward, stage.exchange, stage.exchange_backward));
   }
   py::dict out;
   out["results"] = result.results;
@@ -157,6 +166,8 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   out["virial"] = forces.virial;
   out["virials"] = forces.virials;
   out["counts"] = counts;
+  out["costs"] = costs;
+  out["forces_seconds"] = forces_seconds.count();
   return out;
 }
 
@@ -172,6 +183,10 @@ void bind_executor(py::module_& module) {
       .def_readonly("bond_edge", &executor::LocalTensors::bond_edge)
       .def_readonly("angles", &executor::LocalTensors::angles)
       .def_readonly("cut", &executor::LocalTensors::cut);
+  py::class_<executor::Cost>(module, "Cost")
+      .def_readonly("seconds", &executor::Cost::seconds)
+      .def_readonly("bytes_left", &executor::Cost::bytes_left)
+      .def_readonly("bytes_peak", &executor::Cost::bytes_peak);
   py::class_<executor::Step>(module, "Step")
       .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
                        const std::vector<at::Device>& devices, at::ScalarType dtype, bool as_devices,
@@ -216,7 +231,8 @@ void bind_executor(py::module_& module) {
       .def_property_readonly("n_angles", &executor::Step::n_angles)
       .def_property_readonly("n_cut", &executor::Step::n_cut);
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
-             py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"));
+             py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"),
+             py::arg("measured") = false);
 }
 
 }  // namespace distmlip::bindings

@@ -32,6 +32,10 @@ class Sweep {
         pullbacks_(request.stages.size(), std::vector<Pullback>(n_partitions_)) {
     result_.edge_gradients.resize(n_partitions_);
     result_.counts.resize(request.stages.size());
+    if (request.measured) {
+      const std::vector<Cost> of_partitions(n_partitions_);
+      result_.costs.resize(request.stages.size(), {of_partitions, of_partitions, {}, {}});
+    }
   }
 
   SweepResult run() {
@@ -50,7 +54,8 @@ class Sweep {
 
  private:
   /// Runs `job` for every partition that owns atoms, on its device's worker, one after another on each.
-  void for_each_partition(const std::function<void(size_t)>& job) {
+  void for_each_partition(std::vector<Cost> StageCosts::* direction, size_t k,
+                          const std::function<void(size_t)>& job) {
     std::map<size_t, std::vector<size_t>> partitions_of;
     for (size_t p = 0; p < n_partitions_; ++p) {
       if (has_atoms(p)) {
@@ -61,9 +66,21 @@ class Sweep {
     std::vector<std::function<void()>> jobs;
     for (const auto& [slot, partitions] : partitions_of) {
       slots.push_back(slot);
-      jobs.push_back([&job, &partitions] { std::for_each(partitions.begin(), partitions.end(), job); });
+      jobs.push_back([this, direction, k, &job, &partitions] {
+        for (const size_t p : partitions) {
+          measured(cost_of(direction, k, p), {request_.boundary.atoms.sources[p]}, [&] { job(p); });
+        }
+      });
     }
     run_on_workers(slots, jobs);
+  }
+
+  /// Null unless the sweep is measured.
+  Cost* cost_of(std::vector<Cost> StageCosts::* direction, size_t k, size_t p) {
+    return request_.measured ? &(result_.costs[k].*direction)[p] : nullptr;
+  }
+  Cost* cost_of(Cost StageCosts::* direction, size_t k) {
+    return request_.measured ? &(result_.costs[k].*direction) : nullptr;
   }
 
   void forward(size_t k) {
@@ -76,10 +93,11 @@ class Sweep {
         }
       }
     }
-    exchange_forward(k, inputs);
+    measured(cost_of(&StageCosts::exchange, k), request_.boundary.atoms.sources,
+             [&] { exchange_forward(k, inputs); });
     std::vector<Tensors> outputs(n_partitions_);
     const bool last = k + 1 == request_.stages.size();
-    for_each_partition([&](size_t p) {
+    for_each_partition(&StageCosts::forward, k, [&](size_t p) {
       // The last stage goes back at once, so only one partition's is ever in memory.
       const bool keep = request_.backward && (request_.keep || last);
       StageOutput output = runner_.run(k, p, inputs[p], keep);
@@ -95,7 +113,7 @@ class Sweep {
     });
     for (size_t p = 0; p < n_partitions_; ++p) {
       if (has_atoms(p)) {
-        store(k, p, outputs[p]);
+        measured(cost_of(&StageCosts::forward, k, p), {}, [&] { store(k, p, outputs[p]); });
       }
     }
   }
@@ -158,7 +176,7 @@ class Sweep {
   void backward(size_t k) {
     const StageSpec& stage = request_.stages[k];
     if (k + 1 < request_.stages.size()) {
-      for_each_partition([&](size_t p) {
+      for_each_partition(&StageCosts::backward, k, [&](size_t p) {
         Tensors output_gradients;
         for (const auto& name : stage.writes) {
           if (auto found = gradients_[p].extract(name)) {
@@ -171,7 +189,8 @@ class Sweep {
         }
       });
     }
-    exchange_backward(stage.before);
+    measured(cost_of(&StageCosts::exchange_backward, k), request_.boundary.atoms.sources,
+             [&] { exchange_backward(stage.before); });
     for (size_t p = 0; p < n_partitions_; ++p) {
       for (auto& [name, gradient] : input_gradients_[p]) {
         auto& total = gradients_[p][name];
@@ -224,6 +243,11 @@ class Sweep {
 
 }  // namespace
 
-SweepResult sweep(const SweepRequest& request, StageRunner& runner) { return Sweep(request, runner).run(); }
+SweepResult sweep(const SweepRequest& request, StageRunner& runner) {
+  SweepResult result;
+  Cost whole;  // so that all that is measured is also seen to be freed
+  measured(request.measured ? &whole : nullptr, {}, [&] { result = Sweep(request, runner).run(); });
+  return result;
+}
 
 }  // namespace distmlip::executor

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "executor/boundary.h"
+#include "executor/measure.h"
 
 namespace distmlip::executor {
 
@@ -53,6 +54,7 @@ struct SweepRequest {
   Boundary boundary;          ///< stages never run on partitions without atoms
   bool keep = true;           ///< false: the inside of a stage is computed again in its backward
   bool backward = true;       ///< false: no gradients of the energy are wanted
+  bool measured = false;      ///< fills SweepResult::costs; waits for devices after every piece of work
 };
 
 struct StageCounts {
@@ -60,11 +62,18 @@ struct StageCounts {
   std::map<std::string, int64_t> received;  ///< rows that an exchange delivered before it, by tensor
 };
 
+/// What a stage took.
+struct StageCosts {
+  std::vector<Cost> forward, backward;  ///< of each partition
+  Cost exchange, exchange_backward;     ///< before the stage, of all partitions
+};
+
 struct SweepResult {
   std::map<std::string, exchange::PerPartition> results;  ///< undefined for partitions without atoms
   Tensors system_results;
   exchange::PerPartition edge_gradients;  ///< dE/dvector; undefined where zero
   std::vector<StageCounts> counts;
+  std::vector<StageCosts> costs;  ///< of each stage; empty unless they were asked for
 };
 
 SweepResult sweep(const SweepRequest& request, StageRunner& runner);

@@ -1,0 +1,52 @@
+"""What goes into a calculation and what comes out of it, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
+
+
+def check_structure(atoms: Atoms, supported_numbers: frozenset[int]) -> None:
+    """Raise if no calculation can be made for these atoms by a model that knows these elements.
+
+    Raises:
+        InvalidInputError: there are no atoms, or positions that are not finite.
+        UnsupportedElementError: the model does not know an element.
+    """
+    if len(atoms) == 0:
+        raise InvalidInputError("the structure has no atoms; at least 1 is needed")
+    finite = np.isfinite(atoms.positions).all(axis=1)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise InvalidInputError(
+            f"atom {first} is at {atoms.positions[first].tolist()} and {np.count_nonzero(~finite)} atoms "
+            "in all have positions that are not finite numbers; check the structure, or the time step"
+        )
+    unknown = sorted(set(np.unique(atoms.numbers).tolist()) - supported_numbers)
+    if unknown:
+        names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
+        known = " ".join(chemical_symbols[z] for z in sorted(supported_numbers))
+        raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
+
+
+def check_results(results: Mapping[str, Any]) -> None:
+    """Raise if an energy or a force is not a finite number.
+
+    Raises:
+        NonFiniteResultError: so it is.
+    """
+    energies, forces = results["energies"], results["forces"]
+    finite = np.isfinite(energies) & np.isfinite(forces).all(axis=1)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise NonFiniteResultError(
+            f"the model gave energy {energies[first]} eV and force {forces[first].tolist()} eV/Å for atom "
+            f"{first}, and {np.count_nonzero(~finite)} atoms in all are not finite; check for atoms "
+            "that are very close, or use dtype='float64'"
+        )

@@ -1,0 +1,128 @@
+"""What a model's stages need, by rows of the graph: bytes and seconds, fitted to what small systems took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+KINDS = ("partition", "owned", "halo", "edge", "angle")
+"""What costs are given for: a partition as such, owned atoms, halo atoms, directed edges, angles."""
+
+EDGE_BYTES = 52
+ANGLE_BYTES = 16
+"""Of the graph, in float32: indices, vector, gradient and bond of an edge, and candidates for the skin; the
+two edges of an angle."""
+
+Rows = NDArray[np.float64]
+"""(n_partitions, 5): how many of each of :data:`KINDS`."""
+
+
+def rows_of(owned: Sequence[int], halo: Sequence[int], edges: Sequence[int], angles: Sequence[int]) -> Rows:
+    """One row per partition."""
+    return np.column_stack([np.ones(len(owned)), owned, halo, edges, angles]).astype(np.float64)
+
+
+def fitted(rows: Rows, values: Sequence[float]) -> tuple[float, ...]:
+    """The cost of each kind that explains the values of partitions best, none of them below zero."""
+    from scipy.optimize import nnls  # takes long to import
+
+    scale = np.maximum(rows.max(axis=0), 1.0)
+    costs, _ = nnls(rows / scale, np.maximum(values, 0.0))
+    return tuple((costs / scale).tolist())
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One stage on one partition; every field has a number for each of :data:`KINDS`."""
+
+    name: str
+    exchanged: tuple[float, ...]
+    """Bytes of what the exchanges before the stage give it."""
+    held: tuple[float, ...]
+    """Bytes that stay until the stage's backward: what it was given and gives, and, unless it is computed
+    again, its inside."""
+    forward_peak: tuple[float, ...]
+    """Bytes, the most while it runs, what it was given left out."""
+    backward_peak: tuple[float, ...]
+    """Bytes, the most while its backward runs, beyond what was held already."""
+    forward_seconds: tuple[float, ...]
+    backward_seconds: tuple[float, ...]
+
+    @property
+    def peak(self) -> tuple[float, ...]:
+        """Of the direction that needs more, kind by kind."""
+        return tuple(map(max, self.forward_peak, self.backward_peak))
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """The stages of a model, with their inside kept and with it computed again in the backward sweep."""
+
+    kept: tuple[StageCost, ...]
+    recomputed: tuple[StageCost, ...]
+
+    def stages(self, recompute: bool) -> tuple[StageCost, ...]:
+        """Those of one way."""
+        return self.recomputed if recompute else self.kept
+
+    def peak_bytes(self, rows: Rows, recompute: bool) -> float:
+        """The most that these partitions need at a time on the device that they share."""
+        stages = self.stages(recompute)
+        level = float(rows @ (0, 0, 0, EDGE_BYTES, ANGLE_BYTES) @ np.ones(len(rows)))
+        peak = level
+        for k, stage in enumerate(stages):
+            exchanged, held = rows @ stage.exchanged, rows @ stage.held
+            own = rows @ stage.forward_peak - np.maximum(held - exchanged, 0)
+            peak = max(peak, level + max(exchanged.sum(), held.sum()) + own.max())
+            level += float(held.sum())
+            # Gradients of what the next stage was given have come back by then.
+            gradients = float(np.sum(rows @ stages[k + 1].exchanged)) if k + 1 < len(stages) else 0.0
+            peak = max(peak, level + gradients + float(np.max(rows @ stage.backward_peak)))
+        return float(peak)
+
+    def stage_bytes(self, rows: Rows, recompute: bool) -> float:
+        """The most that a stage needs for itself on one of these partitions."""
+        return max(float(np.max(rows @ stage.peak)) for stage in self.stages(recompute))
+
+    def recompute_share(self, rows: Rows) -> float:
+        """What computing the inside of stages again adds to a step, as a share of it. The last stage goes
+        back at once and is never computed again."""
+        *again, _ = (float(np.sum(rows @ stage.forward_seconds)) for stage in self.kept)
+        return sum(again) / max(sum(self.seconds(rows, recompute=False)), 1e-9)
+
+    def seconds(self, rows: Rows, recompute: bool) -> tuple[float, float]:
+        """Forward and backward, one partition after another."""
+        stages = self.stages(recompute)
+        return (
+            sum(float(np.sum(rows @ stage.forward_seconds)) for stage in stages),
+            sum(float(np.sum(rows @ stage.backward_seconds)) for stage in stages),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> CostModel:
+        """Of what :meth:`to_dict` gave.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is something else.
+        """
+        ways = [tuple(_stage_cost(stage) for stage in values[way]) for way in ("kept", "recomputed")]
+        if not all(ways):
+            raise ValueError("a cost model without stages")
+        return cls(*ways)
+
+
+def _stage_cost(values: dict[str, Any]) -> StageCost:
+    costs = {
+        name: tuple(float(number) for number in numbers) for name, numbers in values.items() if name != "name"
+    }
+    if any(len(numbers) != len(KINDS) or not np.all(np.isfinite(numbers)) for numbers in costs.values()):
+        raise ValueError(f"costs that are not {len(KINDS)} finite numbers")
+    return StageCost(name=str(values["name"]), **costs)
