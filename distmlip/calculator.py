@@ -11,18 +11,17 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike, NDArray
 
 from distmlip.cell import volume_of
 from distmlip.devices import DeviceLike, resolve_devices
-from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
+from distmlip.errors import InvalidInputError, NonFiniteResultError
 from distmlip.evaluator import Evaluator, Settings
+from distmlip.inputs import check_atoms
 from distmlip.models import adapter_for
 from distmlip.options import (
     METHODS,
-    check_weights_fit,
     checked_choice,
     checked_dtype,
     checked_length,
@@ -239,22 +238,7 @@ class DistCalculator(Calculator):
         return _rebuild, self._arguments
 
     def _check_atoms(self, atoms: Atoms) -> None:
-        if len(atoms) == 0:
-            raise InvalidInputError("the structure has no atoms; at least 1 is needed")
-        finite = np.isfinite(atoms.positions).all(axis=1)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            raise InvalidInputError(
-                f"atom {first} is at {atoms.positions[first].tolist()} and {np.count_nonzero(~finite)} atoms "
-                "in all have positions that are not finite numbers; check the structure, or the time step"
-            )
-        unknown = sorted(set(np.unique(atoms.numbers).tolist()) - self._adapter.supported_numbers)
-        if unknown:
-            names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
-            known = " ".join(chemical_symbols[z] for z in sorted(self._adapter.supported_numbers))
-            raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
-        check_weights_fit(self._evaluator.settings.weights, len(atoms))
-        self._adapter.system(atoms)  # raises if the model reads something that is not there
+        check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
 
     def _results(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Evaluator:
         self.adapter = adapter
         self.settings = settings
         self.counters: dict[str, dict[str, int]] = {}
-        self._stages: dict[tuple[int, int], list[Stage]] = {}
+        self._stages: dict[tuple[int, int], Sequence[Stage]] = {}
         self._decomposition: Any = None
         self._decomposition_is_complete = False
         self._step: Any = None
@@ -62,10 +62,24 @@ class Evaluator:
     @torch.inference_mode(False)  # a caller's would forbid the gradients that forces are
     def evaluate(self, atoms: Atoms, with_virials: bool = True) -> list[Evaluation]:
         """One sweep per model of the adapter, with each atom's virial or without. Fills :attr:`counters`."""
-        self._update(atoms)
-        graphs = self._local_graphs(self.adapter.system(atoms))
+        graphs = self.graphs(atoms)
         self.counters = {}
         return [self._sweep(index, graphs, with_virials) for index in range(len(self.adapter.models))]
+
+    def graphs(self, atoms: Atoms) -> list[LocalGraph]:
+        """The local graph of every partition. Brings :attr:`step` to these atoms."""
+        self._update(atoms)
+        return self._local_graphs(self.adapter.system(atoms))
+
+    @property
+    def step(self) -> Any:
+        """The core's graphs and exchange plans of the last atoms."""
+        return self._step
+
+    @property
+    def device_of_partition(self) -> list[int]:
+        """Index of each partition's device."""
+        return list(self._device_of_partition)
 
     @torch.inference_mode(False)  # graph and replicas are kept for evaluate()
     def plan(self, atoms: Atoms) -> Plan:
@@ -168,7 +182,7 @@ class Evaluator:
             for p, (part, (n_owned, atoms, numbers, device)) in enumerate(zip(step.parts, rows, strict=True))
         ]
 
-    def _stages_of(self, model: int, device: int) -> list[Stage]:
+    def _stages_of(self, model: int, device: int) -> Sequence[Stage]:
         if (model, device) not in self._stages:
             replica = self.adapter.replicate(model, self.settings.devices.devices[device])
             self._stages[model, device] = checked(
@@ -200,7 +214,7 @@ class Evaluator:
             virials=None if out["virials"] is None else out["virials"].numpy(),
         )
 
-    def _count(self, stages: list[Stage], counts: list[tuple[list[int], Mapping[str, int]]]) -> None:
+    def _count(self, stages: Sequence[Stage], counts: list[tuple[list[int], Mapping[str, int]]]) -> None:
         """``counts``: for each stage the partitions on which it ran, and what was exchanged before it."""
         step = self._step
         sizes = {"atoms": step.n_owned, "edges": step.n_edges, "bonds": step.n_bonds, "angles": step.n_angles}
