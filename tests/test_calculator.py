@@ -137,11 +137,11 @@ def test_rotated_cell_and_atoms(atoms: Atoms, model: torch.nn.Module) -> None:
 
 def test_weights_move_the_cut(atoms: Atoms, model: torch.nn.Module) -> None:
     heavy = np.where(atoms.get_scaled_positions()[:, 1] < 0.3, 30.0, 1.0)  # at one end of the longest axis
-    plain = DistCalculator(model, partitions=2).plan(atoms)
-    weighted = DistCalculator(model, partitions=2, weights=heavy).plan(atoms)
+    plain = DistCalculator(model, partitions=3).plan(atoms)
+    weighted = DistCalculator(model, partitions=3, weights=heavy).plan(atoms)
     assert plain.owned != weighted.owned
     np.testing.assert_allclose(
-        forces_of(atoms, model, partitions=2, weights=heavy),
+        forces_of(atoms, model, partitions=3, weights=heavy),
         forces_of(atoms, model, partitions=1),
         atol=1e-10,
     )

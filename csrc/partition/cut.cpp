@@ -149,8 +149,9 @@ PlaneCuts slabs(const System& system, const CutInput& atoms) {
 bool slabs_are_best(const System& system) {
   if (system.n_partitions * system.middle > most_slabs_per_ratio * system.longest) return false;
   const CutInput some = system.sample.view(system.input);
-  const double halo = slabs(system, some).estimated_halo();
-  return halo <= slab_preference * bisect(some, system.axes, system.n_partitions, -1).estimated_halo();
+  const PlaneCuts planes = bisect(some, system.axes, system.n_partitions, -1);
+  const bool are_slabs = planes.n_cuts[system.by_length[2]] == system.n_partitions - 1;
+  return are_slabs || slabs(system, some).estimated_halo() <= slab_preference * planes.estimated_halo();
 }
 
 }  // namespace

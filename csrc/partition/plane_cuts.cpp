@@ -62,6 +62,7 @@ class Cutter {
     Scratch scratch;
     count_layers(all, axis, scratch.layers);
     double& touched = result_.touched[axis];
+    result_.n_cuts[axis] = n_partitions_ - 1;
     for (int32_t k = 1; k < n_partitions_; ++k) {
       touched += add_cut(scratch, k * mean_, (most_imbalance - 1) / 2 * mean_);
     }
@@ -84,7 +85,10 @@ class Cutter {
       parallel_for(static_cast<int64_t>(pieces.size()), n_threads, [&](int64_t k, int thread) {
         halves[k] = cut_in_two(pieces[k], scratch[thread], touched[k]);
       });
-      for (const auto& [axis, count] : touched) result_.touched[axis] += count;
+      for (const auto& [axis, count] : touched) {
+        result_.touched[axis] += count;
+        ++result_.n_cuts[axis];
+      }
       pieces.clear();
       for (const auto& both : halves) {
         for (const Piece& half : both) {

@@ -16,6 +16,7 @@ constexpr double most_imbalance = 1.025;
 struct PlaneCuts {
   Buffer<int32_t> owner;            // (n_atoms)
   std::array<double, 3> touched{};  // atoms that touch a cut across each axis, summed over cuts
+  std::array<int32_t, 3> n_cuts{};  // along each axis
 
   /// Rows of all halos together, nearly: an atom in reach of two or three planes is read across their edges
   /// and corners, too (Steiner's formula for the volume around a cuboid).
