@@ -1,6 +1,6 @@
-"""One training step of DistModel beside the undivided model's: seconds, peak memory, gradients.
+"""One training step of DistModel beside the undivided model's: CPU seconds, peak memory, gradients.
 
-    python benchmarks/bench_training.py --families chgnet mace --size 128        about ten minutes on 2 cores
+    OMP_NUM_THREADS=1 python benchmarks/bench_training.py --families chgnet mace        about ten minutes
 
 A step is a prediction, a loss of energy, forces and stress, and its backward into the parameters, in float32.
 The undivided model is given its graph; DistModel makes it in every step. Each variant runs in a process of
@@ -94,12 +94,12 @@ def _measure(family: str, size: int, variant: str, repeats: int) -> dict[str, fl
 
 
 def _step(model: torch.nn.Module, predict: Predict) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     model.zero_grad()
     energy, forces, stress = predict()
     assert stress is not None
     (energy.square() / len(forces) ** 2 + forces.square().mean() + 100 * stress.square().mean()).backward()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def _chgnet(model: Any, atoms: Atoms) -> Predict:

@@ -57,7 +57,7 @@ class DistModel(nn.Module):
 
     Args:
         model: a model object, or the family's own ASE calculator with one model.
-        partitions: how many; ``"auto"``: one per device.
+        partitions: how many; ``"auto"``: as :class:`distmlip.DistCalculator` chooses.
         devices: a device or a list of devices; None: where the model's parameters are. On others the
             parameters are copied in every call, differentiably.
         dtype: ``torch.float32`` or ``torch.float64`` (or their names), likewise; None: the model's own.
@@ -99,7 +99,7 @@ class DistModel(nn.Module):
         chosen = resolve_devices(_device_of(self.model) if devices is None else devices)
         settings = Settings(
             devices=chosen,
-            partitions=checked_partitions(partitions) or len(chosen),
+            partitions=checked_partitions(partitions),
             method=checked_choice("method", method, METHODS),
             weights=checked_weights(weights),
             recompute=False,
