@@ -91,7 +91,7 @@ class Automatic:
         plan = replace(evaluator.plan(atoms), why=self._choice.why)
         devices = evaluator.settings.devices
         of_partition = devices.of_partitions(plan.n_partitions)
-        stages = evaluator.stages() * len(evaluator.adapter.models)
+        stages = [*evaluator.stages()] * len(evaluator.adapter.models)
         return profile_of(
             plan,
             devices=[str(devices.devices[d]) for d in of_partition],

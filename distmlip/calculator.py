@@ -15,15 +15,14 @@ from numpy.typing import ArrayLike
 
 from distmlip.automatic import Automatic
 from distmlip.cell import volume_of
-from distmlip.checks import check_results, check_structure
 from distmlip.devices import DeviceLike, resolve_devices
 from distmlip.driver import Sharing, Task
 from distmlip.errors import InvalidInputError
 from distmlip.evaluator import Evaluator
+from distmlip.inputs import check_atoms, check_results
 from distmlip.models import adapter_for
 from distmlip.options import (
     METHODS,
-    check_weights_fit,
     checked_choice,
     checked_dtype,
     checked_length,
@@ -252,9 +251,7 @@ class DistCalculator(Calculator):
         return target
 
     def _check_atoms(self, atoms: Atoms) -> None:
-        check_structure(atoms, self._adapter.supported_numbers)
-        check_weights_fit(self._evaluator.settings.weights, len(atoms))
-        self._adapter.system(atoms)  # raises if the model reads something that is not there
+        check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
 
     def _results(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
         with self._lock:

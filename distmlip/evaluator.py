@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +18,7 @@ from distmlip.models.checks import checked
 from distmlip.models.interface import Adapter, BondGraph, Evaluation, LocalGraph, Stage
 from distmlip.plan import Plan
 from distmlip.profiling import StepCosts
-from distmlip.rank_results import of_all_ranks
+from distmlip.rank_results import joined, of_all_ranks
 from distmlip.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Evaluator:
         self.adapter = adapter
         self.settings = settings
         self.counters: dict[str, dict[str, int]] = {}
-        self._stages: dict[tuple[int, int], list[Stage]] = {}
+        self._stages: dict[tuple[int, int], Sequence[Stage]] = {}
         self._decomposition: Any = None
         self._decomposition_is_complete = False
         self._step: Any = None
@@ -47,8 +47,7 @@ class Evaluator:
         """One sweep per model of the adapter, with each atom's virial or without. Fills :attr:`counters`."""
         ranks = self.settings.ranks
         with self._together("an evaluation"):
-            self._update(atoms)
-            graphs = self._local_graphs(self.adapter.system(atoms))
+            graphs = self.graphs(atoms)
             self.counters = {}
             sweeps = (self._sweep(model, graphs, with_virials) for model in range(len(self.adapter.models)))
             found = [self._evaluation(sweep) for sweep in sweeps]
@@ -61,8 +60,7 @@ class Evaluator:
     def measure(self, atoms: Atoms) -> StepCosts:
         """What evaluating these atoms takes. On GPUs every piece of work is waited for."""
         start = time.perf_counter()
-        self._update(atoms)
-        graphs = self._local_graphs(self.adapter.system(atoms))
+        graphs = self.graphs(atoms)
         for device in self.settings.devices.devices:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
@@ -87,6 +85,21 @@ class Evaluator:
         self._decomposition_is_complete = False
         self._step = self._decomposition = None
         self._local_numbers = []
+
+    def graphs(self, atoms: Atoms) -> list[LocalGraph]:
+        """The local graph of every partition. Brings :attr:`step` to these atoms."""
+        self._update(atoms)
+        return self._local_graphs(self.adapter.system(atoms))
+
+    @property
+    def step(self) -> Any:
+        """The core's graphs and exchange plans of the last atoms."""
+        return self._step
+
+    @property
+    def device_of_partition(self) -> list[int]:
+        """Index of each partition's device."""
+        return list(self._device_of_partition)
 
     @torch.inference_mode(False)  # graph and replicas are kept for evaluate()
     def plan(self, atoms: Atoms) -> Plan:
@@ -231,11 +244,11 @@ class Evaluator:
             for p, (part, (n_owned, atoms, numbers, device)) in enumerate(zip(step.parts, rows, strict=True))
         ]
 
-    def stages(self) -> list[Stage]:
+    def stages(self) -> Sequence[Stage]:
         """Those of the first model."""
         return self._stages_of(0, 0)
 
-    def _stages_of(self, model: int, device: int) -> list[Stage]:
+    def _stages_of(self, model: int, device: int) -> Sequence[Stage]:
         if (model, device) not in self._stages:
             replica = self.adapter.replicate(model, self.settings.devices.devices[device])
             self._stages[model, device] = checked(
@@ -264,16 +277,16 @@ class Evaluator:
         return sweep
 
     def _evaluation(self, sweep: Any) -> Evaluation:
-        in_order = self._in_order if self.settings.ranks is None else _joined
+        order = self._owned if self.settings.ranks is None else None
         return Evaluation(
-            atoms={name: in_order(tensors) for name, tensors in sweep["results"].items()},
+            atoms={name: joined(tensors, order) for name, tensors in sweep["results"].items()},
             system={name: tensor.numpy() for name, tensor in sweep["system_results"].items()},
             forces=sweep["forces"].numpy(),
             virial=sweep["virial"].numpy(),
             virials=None if sweep["virials"] is None else sweep["virials"].numpy(),
         )
 
-    def _count(self, stages: list[Stage], counts: list[tuple[list[int], Mapping[str, int]]]) -> None:
+    def _count(self, stages: Sequence[Stage], counts: list[tuple[list[int], Mapping[str, int]]]) -> None:
         """``counts``: for each stage the partitions on which it ran, and what was exchanged before it."""
         step = self._step
         sizes = {"atoms": step.n_owned, "edges": step.n_edges, "bonds": step.n_bonds, "angles": step.n_angles}
@@ -285,16 +298,3 @@ class Evaluator:
             rows = self.counters.setdefault(stage.name, {})
             for name, n_rows in (computed | exchanged).items():
                 rows[name] = rows.get(name, 0) + n_rows
-
-    def _in_order(self, tensors: list[torch.Tensor | None]) -> NDArray[Any]:
-        """One row per atom of the user's structure, from the owned rows of every partition."""
-        rows = _joined(tensors)
-        result = np.empty_like(rows)
-        result[self._owned] = rows
-        return result
-
-
-def _joined(tensors: list[torch.Tensor | None]) -> NDArray[np.float64]:
-    """The rows of all partitions that have any, one after another."""
-    parts = [tensor.to("cpu", torch.float64) for tensor in tensors if tensor is not None]
-    return np.asarray(torch.cat(parts).numpy())

@@ -171,6 +171,11 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   return out;
 }
 
+/// A plan as the operators of exchange/ops.cpp take it.
+py::tuple plan_members(const exchange::RowPlan& plan) {
+  return py::make_tuple(plan.sources, plan.pools, plan.imports);
+}
+
 }  // namespace
 
 void bind_executor(py::module_& module) {
@@ -229,7 +234,11 @@ void bind_executor(py::module_& module) {
       .def_property_readonly("n_edges", &executor::Step::n_edges)
       .def_property_readonly("n_bonds", &executor::Step::n_bonds)
       .def_property_readonly("n_angles", &executor::Step::n_angles)
-      .def_property_readonly("n_cut", &executor::Step::n_cut);
+      .def_property_readonly("n_cut", &executor::Step::n_cut)
+      .def_property_readonly("atom_plan",
+                             [](const executor::Step& step) { return plan_members(step.atoms()); })
+      .def_property_readonly("bond_plan",
+                             [](const executor::Step& step) { return plan_members(step.bonds()); });
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
              py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"),
              py::arg("measured") = false);

@@ -32,6 +32,11 @@ class CheckedStage:
 
     def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
         outputs, pullback = self.stage.run(graph, inputs, keep)
+        self.check(graph, outputs)
+        return outputs, pullback
+
+    def check(self, graph: LocalGraph, outputs: Tensors) -> None:
+        """Raise InvalidInputError if these are not what the stage says that it gives."""
         for name in (*self.writes, *self.results, *self.system_results):
             if not isinstance(outputs.get(name), Tensor):
                 raise InvalidInputError(
@@ -42,7 +47,6 @@ class CheckedStage:
         for name in self.results:
             width = () if name == "energy" else tuple(outputs[name].shape[1:])
             self._require_shape(outputs, name, (graph.n_owned,), width)
-        return outputs, pullback
 
     def _require_shape(
         self, outputs: Tensors, name: str, rows: tuple[int, ...], width: tuple[int, ...]
@@ -54,7 +58,7 @@ class CheckedStage:
             )
 
 
-def checked(stages: Sequence[Stage], *, has_bonds: bool, conservative: bool) -> list[Stage]:
+def checked(stages: Sequence[Stage], *, has_bonds: bool, conservative: bool) -> list[CheckedStage]:
     """The stages, each of which will check what it returns.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -111,7 +111,7 @@ class CHGNetAdapter(Adapter):
         (evaluation,) = evaluations
         self._check_isolated_atoms(int(evaluation.system["isolated_atoms"]))
         model = self.models[0]
-        reference = _reference_energies(model, atoms.numbers)
+        reference = _reference_energies(model, atoms.numbers).detach().cpu().numpy()
         energy = float(
             evaluation.atoms["energy"].sum() + _reference_scale(model, len(atoms)) * reference.sum()
         )
@@ -125,6 +125,14 @@ class CHGNetAdapter(Adapter):
         if "magmoms" in evaluation.atoms:
             results["magmoms"] = evaluation.atoms["magmoms"]
         return results
+
+    def total_energy(self, atoms: Atoms, sums: Mapping[str, Tensor]) -> Tensor:
+        """See :class:`Adapter`."""
+        self._check_isolated_atoms(int(sums["isolated_atoms"]))
+        references = _reference_energies(self.models[0], atoms.numbers).sum()
+        return sums["energy"] + _reference_scale(self.models[0], len(atoms)) * references.to(
+            sums["energy"].device
+        )
 
     def reference(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`; it gives ``energies`` too, and its stress is 3 x 3 as ever."""
@@ -161,13 +169,12 @@ def _refuse_unsupported(model: CHGNet) -> None:
         )
 
 
-def _reference_energies(model: CHGNet, numbers: np.ndarray) -> np.ndarray:
+def _reference_energies(model: CHGNet, numbers: np.ndarray) -> Tensor:
     """(n_atoms,) float64: each atom's share of the composition model, in eV."""
     if model.composition_model is None:
-        return np.zeros(len(numbers))
-    weights: np.ndarray = model.composition_model.fc.weight.detach().to("cpu", torch.float64)[0].numpy()
-    energies: np.ndarray = weights[numbers - 1]
-    return energies
+        return torch.zeros(len(numbers), dtype=torch.float64)
+    weights: Tensor = model.composition_model.fc.weight[0].double()
+    return weights[torch.from_numpy(numbers - 1).to(weights.device)]
 
 
 def _reference_scale(model: CHGNet, n_atoms: int) -> float:

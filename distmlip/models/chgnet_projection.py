@@ -50,20 +50,28 @@ def _replace_first_layers(mlp: GatedMLP) -> None:
 class _Projection(nn.Module):
     """The first linear layers of core and gate, before gathering."""
 
-    weight: Tensor
-    bias: Tensor | None
-
     def __init__(self, core: nn.Linear, gate: nn.Linear) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.cat([core.weight, gate.weight]))
-        self.register_buffer("bias", torch.cat([core.bias, gate.bias]) if core.bias is not None else None)
+        self.core, self.gate = core, gate
+        self._joined: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def _join(self, name: str) -> Tensor | None:
+        """Both layers' parameters of this name in one tensor, made again only when they are other tensors."""
+        core, gate = getattr(self.core, name), getattr(self.gate, name)
+        if core is None:
+            return None
+        known = self._joined.get(name)
+        if known is None or known[0] is not core or known[1] is not gate:
+            known = self._joined[name] = core, gate, torch.cat([core, gate])
+        return known[2]
 
     def forward(self, *parts: Part) -> tuple[Tensor, ...]:
-        total: Tensor | None = self.bias
+        weight, total = self._join("weight"), self._join("bias")
+        assert weight is not None
         begin = 0
         for rows, index in parts:
             end = begin + rows.shape[1]
-            projected = functional.linear(rows, self.weight[:, begin:end])
+            projected = functional.linear(rows, weight[:, begin:end])
             gathered = projected if index is None else projected.index_select(0, index)
             total = gathered if total is None else gathered.add_(total)
             begin = end

@@ -61,6 +61,10 @@ class FAIRChemAdapter(Adapter):
     """One eSEN or UMA model and one of its tasks; see :func:`adapt`."""
 
     family: ClassVar[str] = "fairchem"
+    untrainable = (
+        "what it embeds of the whole system and the mixtures of its experts are computed from its parameters "
+        "outside of the stages"
+    )
 
     def __init__(self, potential: Potential, dtype: torch.dtype | None) -> None:
         model = potential.model

@@ -91,6 +91,8 @@ class Adapter(ABC):
     conservative: bool = True
     """Whether forces are the gradient of the energy. If not, there is no backward sweep and no stress from
     virials: :meth:`results` takes forces (and stress, if the model has one) from outputs of the stages."""
+    untrainable: str | None = None
+    """Why :class:`distmlip.DistModel` cannot train such models, as a part of a sentence; None: it can."""
     supported_numbers: frozenset[int]
     """Atomic numbers that the model knows."""
     implemented_properties: Sequence[str] = PROPERTIES
@@ -119,6 +121,14 @@ class Adapter(ABC):
         energies = evaluation.atoms["energy"]
         energy = float(energies.sum())
         return {"energy": energy, "free_energy": energy, "energies": energies, "forces": evaluation.forces}
+
+    def total_energy(self, atoms: Atoms, sums: Mapping[str, Tensor]) -> Tensor:  # noqa: ARG002
+        """The energy of :meth:`results` in eV: a float64 scalar that can be differentiated, for training.
+
+        ``sums`` are the stages' ``results`` summed over all atoms, and their ``system_results`` summed over
+        partitions. This one fits the :meth:`results` above.
+        """
+        return sums["energy"]
 
     @abstractmethod
     def reference(self, dtype: torch.dtype | None = None) -> Calculator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -131,6 +131,11 @@ class MACEAdapter(Adapter):
                 stresses = [-evaluation.virial / volume for evaluation in evaluations]
                 results |= _committee_results("stress", np.array(stresses))
         return results
+
+    def total_energy(self, atoms: Atoms, sums: Mapping[str, Tensor]) -> Tensor:  # noqa: ARG002
+        """See :class:`Adapter`; that of the only model."""
+        read_out = [sums[name] for name in ("reference_energy", "embedding_energy") if name in sums]
+        return sums["energy"] + torch.stack(read_out).sum() * self._options.energy_units_to_eV
 
     def reference(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`."""

@@ -121,6 +121,10 @@ class MatglAdapter(Adapter):
         }
         return results | {name: evaluation.atoms[name] for name in self._architecture.site_properties}
 
+    def total_energy(self, atoms: Atoms, sums: Mapping[str, Tensor]) -> Tensor:
+        """See :class:`Adapter`; mean and reference energies are no parameters."""
+        return sums["energy"] + float(self._reference_energies[atoms.numbers].sum() + self._mean)
+
     def reference(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`; its stress is in eV/Å^3."""
         device = next(self.models[0].parameters()).device

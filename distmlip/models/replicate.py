@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -24,11 +24,12 @@ def replicate(
     Parameters and buffers share storage with the original where device and dtype agree already; the original
     keeps its dtype, device, mode and ``requires_grad``. Tensors inside TorchScript submodules are copied
     (they copy themselves); TorchScript functions, which have no state, are shared. ``stand_ins`` are what the
-    copy has in place of objects of the original, by their id.
+    copy has in place of objects of the original, by their id. The ``original`` of a copied parameter is the
+    user's own.
     """
     parameters, buffers = list(module.parameters()), list(module.buffers())
     aliases: dict[int, object] = {
-        **{id(parameter): nn.Parameter(parameter.detach(), requires_grad=False) for parameter in parameters},
+        **{id(parameter): _twin(parameter) for parameter in parameters},
         **{id(buffer): buffer.detach() for buffer in buffers},
         **{id(function): function for function in _script_functions(module)},
         **stand_ins,
@@ -36,6 +37,12 @@ def replicate(
     replica = copy.deepcopy(module, aliases)
     # Module.to swaps each parameter's data, so an alias leaves the original's storage when it is converted.
     return replica.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+def _twin(parameter: nn.Parameter) -> nn.Parameter:
+    twin: Any = nn.Parameter(parameter.detach(), requires_grad=False)
+    twin.original = parameter
+    return cast(nn.Parameter, twin)
 
 
 def _script_functions(module: nn.Module) -> list[object]:

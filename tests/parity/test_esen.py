@@ -38,8 +38,8 @@ from support.parity import assert_parity
 from support.structures import STRUCTURES, Structure, oxide, oxide_cell, quartz, rattled
 from support.torch_globals import torch_globals
 
-from distmlip import DistCalculator
-from distmlip.errors import InvalidInputError
+from distmlip import DistCalculator, DistModel
+from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.esen import FAIRChemAdapter, adapt
 
 OMAT = {"task_name": "omat"}
@@ -344,6 +344,12 @@ def test_experts_are_merged_once_for_all_partitions_and_steps() -> None:
         atoms.numbers[0] = 29
     assert weights
     assert set(n_written) == {1}
+
+
+def test_training_is_refused() -> None:
+    """Its embedding of the system is computed outside of the stages: gradients would not reach it."""
+    with pytest.raises(UnsupportedModelError, match=r"fairchem model cannot be trained .*outside"):
+        DistModel(narrow("uma"), **OMAT)
 
 
 def test_replicas_have_no_experts() -> None:

@@ -22,6 +22,7 @@ from support.contract import DTYPES, PARTITIONS, ModelContract, assert_nothing_i
 from support.parity import EXACT
 from support.sevennet_models import NARROW, OPTIONS, PLAIN, PUBLISHED, build_narrow, narrow, published
 from support.structures import STRUCTURES, Structure, oxide_cell, periodic, rattled
+from support.undivided import training_difference
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
@@ -282,6 +283,13 @@ def test_model_without_its_convolution() -> None:
     model.delete_module_by_key("0_convolution")
     with pytest.raises(UnsupportedModelError, match="convolution"):
         DistCalculator(model)
+
+
+@pytest.mark.parametrize("kind", [PLAIN, pytest.param("multi_modal", marks=pytest.mark.slow)])
+def test_training(kind: str) -> None:
+    """Parameter gradients of a loss of energy, forces and stress are the undivided model's."""
+    model = copy.deepcopy(narrow(kind)).double()
+    assert training_difference(model, small_oxide(), partitions=3, **OPTIONS.get(kind, {})) <= 1e-9
 
 
 def test_accelerated_models() -> None:

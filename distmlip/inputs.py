@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 
 from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
+from distmlip.models.interface import Adapter
+from distmlip.options import check_weights_fit
 
 
-def check_structure(atoms: Atoms, supported_numbers: frozenset[int]) -> None:
-    """Raise if no calculation can be made for these atoms by a model that knows these elements.
+def check_atoms(atoms: Atoms, adapter: Adapter, weights: NDArray[np.float64] | None) -> None:
+    """Raise InvalidInputError (of an unknown element: UnsupportedElementError) if it cannot be calculated.
 
-    Raises:
-        InvalidInputError: there are no atoms, or positions that are not finite.
-        UnsupportedElementError: the model does not know an element.
+    ``weights``: those of the atoms in the cut, or None.
     """
     if len(atoms) == 0:
         raise InvalidInputError("the structure has no atoms; at least 1 is needed")
@@ -28,11 +29,13 @@ def check_structure(atoms: Atoms, supported_numbers: frozenset[int]) -> None:
             f"atom {first} is at {atoms.positions[first].tolist()} and {np.count_nonzero(~finite)} atoms "
             "in all have positions that are not finite numbers; check the structure, or the time step"
         )
-    unknown = sorted(set(np.unique(atoms.numbers).tolist()) - supported_numbers)
+    unknown = sorted(set(np.unique(atoms.numbers).tolist()) - adapter.supported_numbers)
     if unknown:
         names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
-        known = " ".join(chemical_symbols[z] for z in sorted(supported_numbers))
+        known = " ".join(chemical_symbols[z] for z in sorted(adapter.supported_numbers))
         raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
+    check_weights_fit(weights, len(atoms))
+    adapter.system(atoms)  # raises if the model reads something that is not there
 
 
 def check_results(results: Mapping[str, Any]) -> None:
