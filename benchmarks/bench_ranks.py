@@ -104,6 +104,7 @@ def run(n_ranks: int, family: str, size: int, steps: int) -> Facts:
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(n_ranks),

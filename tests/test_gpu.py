@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from support.launching import run_ranks, succeeded
+from support.launching import PASSED, run_ranks, succeeded
 from support.toy import ToyAdapter, ToyModel, undivided
 
 from distmlip import DistCalculator
@@ -67,4 +67,4 @@ def test_a_gpu_that_is_full_can_be_used_afterwards() -> None:
 
 
 def test_one_rank_with_nccl() -> None:
-    assert "passed" in succeeded(run_ranks(1, "nccl.py"))
+    assert PASSED in succeeded(run_ranks(1, "nccl.py"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
-from support.launching import LIMIT, SCRIPTS, TESTS, run_ranks, succeeded
+from support.launching import LIMIT, PASSED, SCRIPTS, python_path, run_ranks, succeeded
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
@@ -64,7 +64,7 @@ def test_partitions_that_are_not_there(here: tuple[int, int]) -> None:
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 4])
 def test_results_are_those_of_the_undivided_model(n_ranks: int) -> None:
     output = succeeded(run_ranks(n_ranks, "toy_parity.py"))
-    assert output.count("passed") == n_ranks
+    assert output.count(PASSED) == n_ranks
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_results_are_those_of_the_undivided_model(n_ranks: int) -> None:
 )
 def test_families(family: str, n_ranks: int, n_partitions: int) -> None:
     output = succeeded(run_ranks(n_ranks, "families.py", family, str(n_partitions)))
-    assert output.count("passed") == n_ranks
+    assert output.count(PASSED) == n_ranks
 
 
 # --- scripts ------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_an_unchanged_script_runs_on_rank_0(energies: np.ndarray, tmp_path: Path
     command = [sys.executable, "-m", "distmlip", "run", "-n", "3", str(SCRIPTS / "dynamics.py"), str(file)]
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": python_path(),
     }
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
@@ -119,7 +119,7 @@ def test_torchrun(tmp_path: Path, energies: np.ndarray) -> None:
     command += ["-m", "distmlip", "run", str(SCRIPTS / "dynamics.py"), str(file)]
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": python_path(),
     }
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
@@ -153,7 +153,7 @@ def two_machines() -> Iterator[tuple[str, str]]:
 def test_two_machines(two_machines: tuple[str, str]) -> None:
     environment = {"MASTER_ADDR": "10.91.0.1", "GLOO_SOCKET_IFNAME": "cable"}
     ended = run_ranks(2, "toy_parity.py", environment=environment, machines=two_machines)
-    assert succeeded(ended).count("passed") == 2
+    assert succeeded(ended).count(PASSED) == 2
 
 
 # --- trouble ------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_a_lost_rank_ends_the_run_on_every_rank(trouble: str, message: str) -> N
 def test_a_slow_rank_is_not_lost() -> None:
     environment = {"DISTMLIP_RANK_TIMEOUT": str(RANK_TIMEOUT), "TROUBLE": "slow"}
     output = succeeded(run_ranks(2, "trouble.py", environment=environment))
-    assert output.count("passed") == 2
+    assert output.count(PASSED) == 2
 
 
 def test_the_launcher_names_the_lost_rank() -> None:
@@ -199,7 +199,7 @@ def test_the_launcher_names_the_lost_rank() -> None:
         **os.environ,
         "TROUBLE": "killed",
         "DISTMLIP_RANK_TIMEOUT": str(RANK_TIMEOUT),
-        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": python_path(),
     }
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
@@ -210,4 +210,4 @@ def test_the_launcher_names_the_lost_rank() -> None:
 
 def test_fewer_partitions_than_ranks_are_refused() -> None:
     ended = run_ranks(2, "refused.py")
-    assert succeeded(ended).count("passed") == 2
+    assert succeeded(ended).count(PASSED) == 2

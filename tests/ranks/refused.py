@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ase.build import bulk
+from support.launching import PASSED
 from support.toy import ToyAdapter, ToyModel
 
 from distmlip import DistCalculator
@@ -23,4 +24,4 @@ assert calculator.get_property("energy", atoms) != 0
 
 with pytest.raises(InvalidInputError, match="one device"):
     DistCalculator(ToyAdapter([ToyModel()]), partitions=2, devices=["cpu", "cpu"])
-print("passed")
+print(PASSED, flush=True)

@@ -18,6 +18,15 @@ LIMIT = 180.0
 """Seconds: far more than any of them takes, so that a deadlock is a failure and not a hanging test."""
 
 
+PASSED = "== passed =="
+"""What a rank prints at the end of a script that checks results."""
+
+
+def python_path() -> str:
+    """For scripts that import the tests' support. An empty entry would be the folder that pytest runs in."""
+    return os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a rank has ended."""
@@ -39,7 +48,7 @@ def run_ranks(
     common = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": python_path(),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(n_ranks),
