@@ -160,6 +160,11 @@ class DistCalculator(Calculator):
         self._check_atoms(atoms)
         return self._automatic.plan(atoms)
 
+    def profile_shared(self, atoms: Atoms, steps: int) -> Profile:
+        """The profile for atoms that all ranks have; all of them call this."""
+        self._check_atoms(atoms)
+        return self._automatic.profile(atoms, steps)
+
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """ASE's way to one result; calculates if something has changed."""
         with self._lock:
@@ -192,10 +197,9 @@ class DistCalculator(Calculator):
         Evaluates them ``steps`` times after a few rounds to warm up. On GPUs every piece of work is waited
         for, so that a step takes longer than otherwise.
         """
-        target = self._given(atoms, "profile")
-        self._check_atoms(target)
+        target, steps = self._given(atoms, "profile"), checked_steps(steps)
         with self._lock:
-            return self._automatic.profile(target, checked_steps(steps))
+            return self.profile_shared(self._sharing.atoms(target, Task.PROFILE, steps), steps)
 
     def verify(self, atoms: Atoms) -> Verification:
         """Compare with the undivided original: the family's own calculator on a copy of the model.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from distmlip.costs import CostModel, Rows
 from distmlip.memory import USABLE, available_bytes
@@ -93,13 +95,25 @@ class Chooser:
         return ", ".join([*remedies, "more devices"])
 
     def memory(self, costs: CostModel, rows: Rows, recompute: bool) -> dict[str, Memory]:
-        """Of each device, by name."""
-        devices = self.given.devices
-        names = np.array([str(devices.devices[d]) for d in devices.of_partitions(len(rows))])
+        """Of each device of this process, by name."""
+        devices, here = self.given.devices, self.rows_here(rows)
+        names = np.array([str(devices.devices[d]) for d in devices.of_partitions(len(here))])
         return {
-            str(device): _memory(costs, rows[names == str(device)], recompute, available_bytes(device))
+            str(device): _memory(costs, here[names == str(device)], recompute, self._available(device))
             for device in dict.fromkeys(devices.devices)
         }
+
+    def rows_here(self, rows: Rows) -> Rows:
+        """Those of the partitions of this process."""
+        ranks = self.given.ranks
+        if ranks is None:
+            return rows
+        first = ranks.first_partitions(len(rows))
+        return rows[first[ranks.rank] : first[ranks.rank + 1]]
+
+    def _available(self, device: torch.device) -> int:
+        available, ranks = available_bytes(device), self.given.ranks
+        return available // ranks.on_this_machine if ranks and device.type == "cpu" else available
 
     def _reason(self) -> str:
         if not self.partitions_are_open:
@@ -147,6 +161,13 @@ class Chooser:
     def _fits(self, costs: CostModel, rows: Rows, recompute: bool) -> bool:
         memory = self.memory(costs, rows, recompute).values()
         return all(device.expected <= device.usable for device in memory)
+
+
+def what_suits_all(choices: Sequence[Choice]) -> Choice:
+    """Of several ranks: the most partitions, and recompute if one of them needs it."""
+    most = max(choices, key=lambda choice: choice.partitions)
+    needy = max(choices, key=lambda choice: choice.recompute)
+    return Choice(most.partitions, needy.recompute, most.why_partitions, needy.why_recompute)
 
 
 def split(rows: Rows, factor: float) -> Rows:

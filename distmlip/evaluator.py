@@ -18,7 +18,7 @@ from distmlip.models.checks import checked
 from distmlip.models.interface import Adapter, BondGraph, Evaluation, LocalGraph, Stage
 from distmlip.plan import Plan
 from distmlip.profiling import StepCosts
-from distmlip.rank_results import joined, of_all_ranks
+from distmlip.rank_results import costs_of_all_ranks, joined, of_all_ranks
 from distmlip.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,19 +59,19 @@ class Evaluator:
     @torch.inference_mode(False)
     def measure(self, atoms: Atoms) -> StepCosts:
         """What evaluating these atoms takes. On GPUs every piece of work is waited for."""
-        start = time.perf_counter()
-        graphs = self.graphs(atoms)
-        for device in self.settings.devices.devices:
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-        graph = time.perf_counter() - start
-        stages, forces = [], 0.0
-        for model in range(len(self.adapter.models)):
-            sweep = self._sweep(model, graphs, with_virials=True, measured=True)
-            self._evaluation(sweep)
-            stages += sweep["costs"]
-            forces += sweep["forces_seconds"]
-        return StepCosts(time.perf_counter() - start, graph, forces, stages)
+        ranks = self.settings.ranks
+        with self._together("a profile"):
+            start = time.perf_counter()
+            graphs = self.graphs(atoms)
+            self.settings.devices.synchronize()
+            graph, stages, forces = time.perf_counter() - start, [], 0.0
+            for model in range(len(self.adapter.models)):
+                sweep = self._sweep(model, graphs, with_virials=True, measured=True)
+                self._evaluation(sweep)
+                stages += sweep["costs"]
+                forces += sweep["forces_seconds"]
+            mine = StepCosts(time.perf_counter() - start, graph, forces, stages)
+            return costs_of_all_ranks(ranks, mine, len(self._device_of_partition)) if ranks else mine
 
     def redistribute(self, partitions: int, recompute: bool) -> None:
         """From now on so many partitions; their inside is kept or computed again."""

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from distmlip._native import core
@@ -54,6 +55,8 @@ class Ranks:
     heartbeat: Heartbeat
     device: torch.device
     """Where tensors are that go to other ranks."""
+    on_this_machine: int
+    """How many ranks share its memory."""
 
     @property
     def rank(self) -> int:
@@ -92,19 +95,17 @@ class Ranks:
 
     def sum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum over ranks, the same to the last bit on each."""
-        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device, copy=True)
-        self.core.all_sum(tensor)
-        return np.asarray(tensor.cpu().numpy())
+        return np.asarray(self.total(torch.from_numpy(np.ascontiguousarray(array))).numpy())
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The same of a tensor, on its device."""
+        total = tensor.detach().contiguous().to(self.device, copy=True)
+        self.core.all_sum(total)
+        return total.to(tensor.device)
 
     def gather(self, value: Any) -> list[Any]:
         """What every rank has given, by rank."""
-        sent = torch.frombuffer(bytearray(cloudpickle.dumps(value)), dtype=torch.uint8).to(self.device)
-        received, counts = self.core.all_to_all(sent.repeat(self.size), [len(sent)] * self.size)
-        data, begin, values = received.cpu().numpy(), 0, []
-        for count in counts:
-            values.append(pickle.loads(data[begin : begin + count].tobytes()))
-            begin += count
-        return values
+        return _gather(self.core, self.device, value)
 
     @contextmanager
     def together(self, what: str) -> Iterator[None]:
@@ -199,7 +200,9 @@ def _make_ranks() -> Ranks:
     host, port = _broadcast(native, device, (host, store.port if store else None))
     heartbeat = Heartbeat(native, (host, port, store), timeout=rank_timeout())
     atexit.register(heartbeat.stop)
-    return Ranks(native, heartbeat, device)
+    machine = socket.gethostname()
+    on_this_machine = _gather(native, device, machine).count(machine)
+    return Ranks(native, heartbeat, device, on_this_machine)
 
 
 def _broadcast(native: Any, device: torch.device, value: Any) -> Any:
@@ -212,6 +215,16 @@ def _broadcast(native: Any, device: torch.device, value: Any) -> Any:
         buffer = torch.empty(int(size), dtype=torch.uint8, device=device)
     native.broadcast(buffer)
     return value if native.rank == 0 else pickle.loads(buffer.cpu().numpy().tobytes())
+
+
+def _gather(native: Any, device: torch.device, value: Any) -> list[Any]:
+    sent = torch.frombuffer(bytearray(cloudpickle.dumps(value)), dtype=torch.uint8).to(device)
+    received, counts = native.all_to_all(sent.repeat(native.size), [len(sent)] * native.size)
+    data, begin, values = received.cpu().numpy(), 0, []
+    for count in counts:
+        values.append(pickle.loads(data[begin : begin + count].tobytes()))
+        begin += count
+    return values
 
 
 def rank_timeout() -> float:

@@ -75,6 +75,18 @@ def test_families(family: str, n_ranks: int, n_partitions: int) -> None:
     assert output.count(PASSED) == n_ranks
 
 
+@pytest.mark.parametrize("n_ranks", [2, 3])
+def test_choices_are_the_same_on_all_ranks(n_ranks: int) -> None:
+    assert succeeded(run_ranks(n_ranks, "choices.py")).count(PASSED) == n_ranks
+
+
+@pytest.mark.parametrize(
+    ("family", "n_ranks"), [("toy", 2), ("toy", 3), ("chgnet", 2), ("mace", 2), ("matgl_chgnet", 2)]
+)
+def test_gradients_of_parameters_are_those_of_the_undivided_model(family: str, n_ranks: int) -> None:
+    assert succeeded(run_ranks(n_ranks, "training.py", family)).count(PASSED) == n_ranks
+
+
 # --- scripts ------------------------------------------------------------------------------------------------
 
 

@@ -54,13 +54,16 @@ ExchangeSpec::Kind kind_of(const std::string& name) {
   return found->second;
 }
 
+ExchangeSpec spec_of_exchange(const py::handle& exchange) {
+  return {kind_of(exchange.attr("kind").cast<std::string>()), exchange.attr("name").cast<std::string>(),
+          exchange.attr("width").cast<std::vector<int64_t>>()};
+}
+
 StageSpec spec_of(const py::handle& stage) {
   StageSpec spec;
   spec.name = stage.attr("name").cast<std::string>();
   for (const auto& exchange : stage.attr("before")) {
-    spec.before.push_back({kind_of(exchange.attr("kind").cast<std::string>()),
-                           exchange.attr("name").cast<std::string>(),
-                           exchange.attr("width").cast<std::vector<int64_t>>()});
+    spec.before.push_back(spec_of_exchange(exchange));
   }
   spec.reads = stage.attr("reads").cast<std::vector<std::string>>();
   spec.writes = stage.attr("writes").cast<std::vector<std::string>>();
@@ -123,6 +126,33 @@ class PythonStages : public executor::StageRunner {
   py::list stages_, graphs_;
 };
 
+executor::Boundary boundary_of(const executor::Step& step, at::ScalarType dtype) {
+  executor::Boundary boundary{step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(),
+                              step.cut(),     dtype,          nullptr,      step.n_here()};
+  if (step.others() != nullptr) {
+    boundary.ranks = &step.others()->ranks;
+  }
+  return boundary;
+}
+
+/// `tensors[k]`: of every partition, what exchange k is given.
+std::vector<exchange::PerPartition> cross(executor::Step& step, const py::iterable& exchanges,
+                                          std::vector<exchange::PerPartition> tensors, bool adjoint) {
+  std::vector<executor::Boundary::Crossing> all;
+  for (const auto& exchange : exchanges) {
+    all.push_back({spec_of_exchange(exchange), std::move(tensors.at(all.size()))});
+  }
+  const py::gil_scoped_release no_gil;
+  const at::NoGradGuard gradients_are_the_callers;
+  const executor::Boundary boundary = boundary_of(step, at::kDouble);
+  adjoint ? boundary.backward(all) : boundary.forward(all);
+  std::vector<exchange::PerPartition> crossed;
+  for (auto& crossing : all) {
+    crossed.push_back(std::move(crossing.tensors));
+  }
+  return crossed;
+}
+
 py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list& graphs,
                    std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool backward,
                    bool with_virials, bool measured) {
@@ -131,11 +161,7 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
     request.stages.push_back(spec_of(stage));
   }
   request.slots = std::move(slots);
-  request.boundary = {step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(),
-                      step.cut(),     dtype,          nullptr,      step.n_here()};
-  if (step.others() != nullptr) {
-    request.boundary.ranks = &step.others()->ranks;
-  }
+  request.boundary = boundary_of(step, dtype);
   request.keep = keep;
   request.backward = backward;
   request.measured = measured;
@@ -191,7 +217,15 @@ void bind_executor(py::module_& module) {
   py::class_<executor::Cost>(module, "Cost")
       .def_readonly("seconds", &executor::Cost::seconds)
       .def_readonly("bytes_left", &executor::Cost::bytes_left)
-      .def_readonly("bytes_peak", &executor::Cost::bytes_peak);
+      .def_readonly("bytes_peak", &executor::Cost::bytes_peak)
+      .def(py::pickle(
+          [](const executor::Cost& cost) {
+            return py::make_tuple(cost.seconds, cost.bytes_left, cost.bytes_peak);
+          },
+          [](const py::tuple& state) {
+            return executor::Cost{state[0].cast<double>(), state[1].cast<int64_t>(),
+                                  state[2].cast<int64_t>()};
+          }));
   py::class_<executor::Step>(module, "Step")
       .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
                        const std::vector<at::Device>& devices, at::ScalarType dtype, bool as_devices,
@@ -239,6 +273,10 @@ void bind_executor(py::module_& module) {
                              [](const executor::Step& step) { return plan_members(step.atoms()); })
       .def_property_readonly("bond_plan",
                              [](const executor::Step& step) { return plan_members(step.bonds()); });
+  module.def(
+      "cross", &cross, py::arg("step"), py::arg("exchanges"), py::arg("tensors"), py::arg("adjoint"),
+      "What the exchanges of a stage, or their adjoints, make of tensors[exchange][partition]; all ranks "
+      "call it together.");
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
              py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"),
              py::arg("measured") = false);
