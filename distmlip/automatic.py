@@ -66,7 +66,7 @@ class Automatic:
         if costs is None:
             return plan
         rows = _rows(plan)
-        memory = self._chooser.memory(costs, rows, plan.recompute)
+        memory = self._chooser.memory(costs, rows, plan.recompute, plan.spill)
         seconds = costs.seconds(self._chooser.rows_here(rows), plan.recompute)
         if self._ranks is not None:
             everyone = self._ranks.gather((memory, seconds))
@@ -172,8 +172,8 @@ class Automatic:
 
     def _take(self, choice: Choice) -> None:
         settings = self.evaluator.settings
-        if (settings.partitions, settings.recompute) != (choice.partitions, choice.recompute):
-            self.evaluator.redistribute(choice.partitions, choice.recompute)
+        if (settings.partitions, settings.recompute, settings.spill) != choice.how:
+            self.evaluator.redistribute(*choice.how)
         self._choice = choice
 
     def _cost_model(self, atoms: Atoms, least: int) -> CostModel | None:

@@ -57,7 +57,8 @@ class DistCalculator(Calculator):
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
         recompute: compute the inside of each stage again in the backward sweep instead of keeping it: much
             less memory for up to one more forward. ``"auto"``: where the memory is needed, and on a CPU, with
-            partitions that are chosen too, also where it costs little.
+            partitions that are chosen too, also where it costs little. ``"host"``: as True, and what stages
+            on a GPU were given waits in host memory (slower; for the largest systems).
         skin: Å; the neighbour list is kept until atoms can have come nearer by that. It changes no result.
         dtype: ``torch.float32`` or ``torch.float64`` (or their names); None: the model's own.
         ranks: ``"auto"``: the processes that torchrun started share the partitions, each with one device;
@@ -105,8 +106,9 @@ class DistCalculator(Calculator):
             partitions=checked_partitions(partitions),
             method=checked_choice("method", method, METHODS),
             weights=checked_weights(weights),
-            recompute=checked_choice("recompute", recompute, (True, False, "auto")) is True,
+            recompute=checked_choice("recompute", recompute, (True, False, "host", "auto")) in (True, "host"),
             skin=checked_length("skin", skin),
+            spill=recompute == "host",
             ranks=group,
         )
         with torch.inference_mode(False):  # a caller's would make tensors that know no gradients

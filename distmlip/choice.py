@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class Choice:
     recompute: bool
     why_partitions: str = ""
     why_recompute: str = ""
+    spill: bool = False
+    """Of what stages of a GPU were given, to host memory."""
 
     @property
     def why(self) -> str:
@@ -42,11 +44,17 @@ class Choice:
 
     def __str__(self) -> str:
         partitions = "1 partition" if self.partitions == 1 else f"{self.partitions} partitions"
-        return f"{partitions}, recompute {'on' if self.recompute else 'off'}"
+        recompute = "off" if not self.recompute else "from host memory" if self.spill else "on"
+        return f"{partitions}, recompute {recompute}"
 
     def same_as(self, other: Choice) -> bool:
         """Whatever the reasons."""
-        return (self.partitions, self.recompute) == (other.partitions, other.recompute)
+        return self.how == other.how
+
+    @property
+    def how(self) -> tuple[int, bool, bool]:
+        """Without the reasons."""
+        return self.partitions, self.recompute, self.spill
 
 
 @dataclass(frozen=True)
@@ -64,27 +72,30 @@ class Chooser:
 
     def first(self, n_atoms: int) -> Choice:
         """Without a cost model."""
-        return Choice(self.given.n_partitions(n_atoms), self.given.recompute, self._reason())
+        given = self.given
+        return Choice(given.n_partitions(n_atoms), given.recompute, self._reason(), spill=given.spill)
 
     def better(self, now: Choice, costs: CostModel, rows: Rows) -> Choice:
         """For a system that ``now`` is cut into partitions with these rows; ``now`` if nothing is better."""
-        recompute, why = self._recompute(costs, rows)
+        recompute, spill, why = self._recompute(costs, rows)
         partitions, reason = now.partitions, now.why_partitions
         if self.partitions_are_open:
             if self.given.devices.on_cpu:
                 partitions, reason = self._small_enough(now, costs, rows, recompute)
             if recompute:
-                partitions, reason = self._that_fit(partitions, reason, now, costs, rows)
-        return Choice(partitions, recompute, reason, why)
+                partitions, reason = self._that_fit(partitions, reason, now, costs, rows, spill)
+        return Choice(partitions, recompute, reason, why, spill)
 
     def after_shortage(self, now: Choice, n_atoms: int) -> Choice | None:
         """What to try when memory ran out; None if nothing is left that may be changed."""
         why = f"memory ran out with {now}"
         if self.recompute_is_open and not now.recompute:
             return Choice(now.partitions, recompute=True, why_recompute=why)
+        if self.recompute_is_open and not (now.spill or self.given.devices.on_cpu):
+            return Choice(now.partitions, recompute=True, why_recompute=why, spill=True)
         most = min(MOST_PARTITIONS, n_atoms)
         if self.partitions_are_open and now.partitions < most:
-            return Choice(min(2 * now.partitions, most), now.recompute, why)
+            return Choice(min(2 * now.partitions, most), now.recompute, why, spill=now.spill)
         return None
 
     def remedies(self, now: Choice) -> str:
@@ -92,14 +103,16 @@ class Chooser:
         remedies = [] if self.partitions_are_open else ["more partitions, or partitions='auto'"]
         if not now.recompute:
             remedies.append("recompute=True")
+        if not (now.spill or self.given.devices.on_cpu):
+            remedies.append("recompute='host'")
         return ", ".join([*remedies, "more devices"])
 
-    def memory(self, costs: CostModel, rows: Rows, recompute: bool) -> dict[str, Memory]:
+    def memory(self, costs: CostModel, rows: Rows, recompute: bool, spill: bool = False) -> dict[str, Memory]:
         """Of each device of this process, by name."""
         devices, here = self.given.devices, self.rows_here(rows)
         names = np.array([str(devices.devices[d]) for d in devices.of_partitions(len(here))])
         return {
-            str(device): _memory(costs, here[names == str(device)], recompute, self._available(device))
+            str(device): _memory(costs, here[names == str(device)], recompute, spill, self._available(device))
             for device in dict.fromkeys(devices.devices)
         }
 
@@ -122,17 +135,22 @@ class Chooser:
             return f"at most {ATOMS_PER_CPU_PARTITION} atoms per partition, for the caches of a CPU"
         return "one partition per device"
 
-    def _recompute(self, costs: CostModel, rows: Rows) -> tuple[bool, str]:
+    def _recompute(self, costs: CostModel, rows: Rows) -> tuple[bool, bool, str]:
+        """Recompute, spill, and why."""
         if not self.recompute_is_open:
-            return self.given.recompute, "recompute as asked for"
+            return self.given.recompute, self.given.spill, "recompute as asked for"
         if not self.conservative:
-            return False, "no recompute: nothing goes backward"
+            return False, False, "no recompute: nothing goes backward"
         if not self._fits(costs, rows, recompute=False):
-            return True, "recompute because what stages keep does not fit into memory"
+            why = "recompute because what stages keep does not fit into memory"
+            smallest = _finest(rows) if self.partitions_are_open else rows
+            if self.given.devices.on_cpu or self._fits(costs, smallest, recompute=True):
+                return True, False, why
+            return True, True, f"{why}, nor what they are given, which waits in host memory"
         share = costs.recompute_share(rows)
         if self.partitions_are_open and self.given.devices.on_cpu and share <= CHEAP_RECOMPUTE:
-            return True, f"recompute because it costs only {share:.0%} of a step"
-        return False, f"no recompute: everything fits, and it would cost {share:.0%} of a step"
+            return True, False, f"recompute because it costs only {share:.0%} of a step"
+        return False, False, f"no recompute: everything fits, and it would cost {share:.0%} of a step"
 
     def _small_enough(self, now: Choice, costs: CostModel, rows: Rows, recompute: bool) -> tuple[int, str]:
         """Partitions whose stages stay within what is fast on a CPU."""
@@ -147,27 +165,27 @@ class Chooser:
         )
 
     def _that_fit(
-        self, partitions: int, reason: str, now: Choice, costs: CostModel, rows: Rows
+        self, partitions: int, reason: str, now: Choice, costs: CostModel, rows: Rows, spill: bool
     ) -> tuple[int, str]:
         """As many partitions, or as many more as make everything fit."""
         most = max(partitions, min(int(rows[:, 1].sum()) // FEWEST_ATOMS, MOST_PARTITIONS))
         fitting = partitions
-        while not self._fits(costs, split(rows, fitting / now.partitions), recompute=True):
+        while not self._fits(costs, split(rows, fitting / now.partitions), recompute=True, spill=spill):
             if fitting >= most:
                 return fitting, "fewer partitions do not fit into memory, and these may not"
             fitting = min(2 * fitting, most)
         return (partitions, reason) if fitting == partitions else (fitting, "fewer do not fit into memory")
 
-    def _fits(self, costs: CostModel, rows: Rows, recompute: bool) -> bool:
-        memory = self.memory(costs, rows, recompute).values()
+    def _fits(self, costs: CostModel, rows: Rows, recompute: bool, spill: bool = False) -> bool:
+        memory = self.memory(costs, rows, recompute, spill).values()
         return all(device.expected <= device.usable for device in memory)
 
 
 def what_suits_all(choices: Sequence[Choice]) -> Choice:
-    """Of several ranks: the most partitions, and recompute if one of them needs it."""
+    """Of several ranks: the most partitions, and recompute and spill if one of them needs it."""
     most = max(choices, key=lambda choice: choice.partitions)
-    needy = max(choices, key=lambda choice: choice.recompute)
-    return Choice(most.partitions, needy.recompute, most.why_partitions, needy.why_recompute)
+    needy = max(choices, key=lambda choice: (choice.recompute, choice.spill))
+    return replace(needy, partitions=most.partitions, why_partitions=most.why_partitions)
 
 
 def split(rows: Rows, factor: float) -> Rows:
@@ -179,11 +197,15 @@ def split(rows: Rows, factor: float) -> Rows:
     return parts
 
 
-def _memory(costs: CostModel, rows: Rows, recompute: bool, available: int) -> Memory:
+def _finest(rows: Rows) -> Rows:
+    """The same atoms in partitions of the fewest atoms."""
+    return split(rows, rows[:, 1].max() / FEWEST_ATOMS)
+
+
+def _memory(costs: CostModel, rows: Rows, recompute: bool, spill: bool, available: int) -> Memory:
     usable = int(USABLE * available)
     if len(rows) == 0:
         return Memory(0, usable, 0)
     atoms = max(rows[:, 1].sum(), 1.0)
-    finest = split(rows, rows[:, 1].max() / FEWEST_ATOMS)
-    per_atom = max(costs.peak_bytes(finest, recompute=True), 1.0) / atoms
-    return Memory(int(costs.peak_bytes(rows, recompute)), usable, int(usable / per_atom))
+    per_atom = max(costs.peak_bytes(_finest(rows), recompute=True, spill=spill), 1.0) / atoms
+    return Memory(int(costs.peak_bytes(rows, recompute, spill)), usable, int(usable / per_atom))

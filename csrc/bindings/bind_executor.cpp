@@ -80,17 +80,15 @@ class PythonStages : public executor::StageRunner {
 
   StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool keep) override {
     const py::gil_scoped_acquire gil;
-    const py::object python_stage = py::list(stages_[partition])[stage];
-    const py::object graph = graphs_[partition];
     try {
-      const py::tuple output = python_stage.attr("run")(graph, to_dict(inputs), keep);
-      auto pullback = shared(output[1]);
+      const py::tuple output =
+          stage_of(stage, partition).attr("run")(graph_of(partition), to_dict(inputs), keep);
       return {output[0].cast<Tensors>(),
-              [pullback, python_stage = shared(python_stage), partition](const Tensors& output_gradients) {
-                return pull_back(*pullback, *python_stage, partition, output_gradients);
+              [this, pullback = shared(output[1]), stage, partition](const Tensors& output_gradients) {
+                return pull_back(*pullback, stage, partition, output_gradients);
               }};
     } catch (py::error_already_set& error) {
-      add_note(error, python_stage, partition, "forward");
+      explain(error, stage, partition, "forward");
       throw;
     }
   }
@@ -102,28 +100,44 @@ class PythonStages : public executor::StageRunner {
     }
   }
 
+  /// Workers may fail together, but only one error can be raised: it also tells of the others.
+  void add_others(const py::error_already_set& raised) const {
+    for (const auto& [error, where] : failures_) {
+      if (!error.is(raised.value())) {
+        const auto type = py::type::of(error).attr("__name__");
+        raised.value().attr("add_note")(py::str("and {}: {}: {}").format(where, type, error));
+      }
+    }
+  }
+
  private:
-  static Gradients pull_back(const py::object& pullback, const py::object& stage, size_t partition,
-                             const Tensors& output_gradients) {
+  py::object stage_of(size_t stage, size_t partition) const { return py::list(stages_[partition])[stage]; }
+  py::object graph_of(size_t partition) const { return graphs_[partition]; }
+
+  Gradients pull_back(const py::object& pullback, size_t stage, size_t partition,
+                      const Tensors& output_gradients) {
     const py::gil_scoped_acquire gil;
     try {
       const py::tuple gradients = pullback(to_dict(output_gradients));
       const auto vectors = gradients[1].cast<std::optional<at::Tensor>>();
       return {gradients[0].cast<Tensors>(), vectors.value_or(at::Tensor())};
     } catch (py::error_already_set& error) {
-      add_note(error, stage, partition, "backward");
+      explain(error, stage, partition, "backward");
       throw;
     }
   }
 
-  static void add_note(const py::error_already_set& error, const py::object& stage, size_t partition,
-                       const char* direction) {
-    const auto note =
-        py::str("in the {} of stage '{}' on partition {}").format(direction, stage.attr("name"), partition);
-    error.value().attr("add_note")(note);
+  void explain(const py::error_already_set& error, size_t stage, size_t partition, const char* direction) {
+    const py::object name = stage_of(stage, partition).attr("name");
+    const py::object device = graph_of(partition).attr("atoms").attr("device");
+    const py::str where =
+        py::str("in the {} of stage '{}' on partition {} ({})").format(direction, name, partition, device);
+    error.value().attr("add_note")(where);
+    failures_.emplace_back(error.value(), where);
   }
 
   py::list stages_, graphs_;
+  std::vector<std::pair<py::object, py::str>> failures_;  // guarded by the GIL
 };
 
 executor::Boundary boundary_of(const executor::Step& step, at::ScalarType dtype) {
@@ -154,7 +168,7 @@ std::vector<exchange::PerPartition> cross(executor::Step& step, const py::iterab
 }
 
 py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list& graphs,
-                   std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool backward,
+                   std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool spill, bool backward,
                    bool with_virials, bool measured) {
   executor::SweepRequest request;
   for (const auto& stage : stages[0]) {
@@ -163,6 +177,7 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   request.slots = std::move(slots);
   request.boundary = boundary_of(step, dtype);
   request.keep = keep;
+  request.spill = spill;
   request.backward = backward;
   request.measured = measured;
 
@@ -170,12 +185,15 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   executor::SweepResult result;
   executor::Forces forces;
   std::chrono::duration<double> forces_seconds{};
-  {
+  try {
     const py::gil_scoped_release no_gil;
     result = executor::sweep(request, runner);
     const auto start = std::chrono::steady_clock::now();
     forces = step.forces(result.edge_gradients, with_virials);
     forces_seconds = std::chrono::steady_clock::now() - start;
+  } catch (const py::error_already_set& error) {
+    runner.add_others(error);
+    throw;
   }
   py::list counts;
   for (const auto& count : result.counts) {
@@ -278,8 +296,8 @@ void bind_executor(py::module_& module) {
       "What the exchanges of a stage, or their adjoints, make of tensors[exchange][partition]; all ranks "
       "call it together.");
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
-             py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"),
-             py::arg("measured") = false);
+             py::arg("dtype"), py::arg("keep"), py::arg("spill"), py::arg("backward"),
+             py::arg("with_virials"), py::arg("measured") = false);
 }
 
 }  // namespace distmlip::bindings
