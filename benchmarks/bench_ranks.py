@@ -32,9 +32,11 @@ from tables import table
 from distmlip import DistCalculator
 from distmlip.demo import rattled_supercell
 from distmlip.launch import free_port
+from distmlip.settings import ATOMS_PER_CPU_PARTITION
 
 OUTPUT = RESULTS / "ranks.json"
 SUPERCELLS = {128: (2, 2, 4), 504: (3, 3, 7), 2000: (5, 5, 10), 4000: (10, 5, 10)}
+MOST_RANKS = 4
 MARK = "measured: "
 MIB = 2.0**20
 
@@ -46,7 +48,7 @@ def main() -> None:
     )
     parser.add_argument("--families", nargs="+", choices=list(MODELS), default=["chgnet"])
     parser.add_argument("--sizes", nargs="+", type=int, choices=list(SUPERCELLS), default=[4000])
-    parser.add_argument("--ranks", nargs="+", type=int, default=[1, 2, 4])
+    parser.add_argument("--ranks", nargs="+", type=int, choices=range(1, MOST_RANKS + 1), default=[1, 2, 4])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=2, help="measured steps of a round")
     parser.add_argument("--output", type=Path, default=OUTPUT)
@@ -75,7 +77,9 @@ def measure(family: str, size: int, steps: int) -> None:
     with redirect_stdout(sys.stderr):
         model = MODELS[family]()
         atoms = rattled_supercell(SUPERCELLS[size], seed=0)
-        calculator = DistCalculator(model, devices="cpu")
+        # The same work, however many ranks share it.
+        partitions = max(MOST_RANKS, size // ATOMS_PER_CPU_PARTITION)
+        calculator = DistCalculator(model, devices="cpu", partitions=partitions, recompute=False)
     rng = np.random.default_rng(0)
     with peak_rss() as growth:
         seconds = []

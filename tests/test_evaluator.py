@@ -124,7 +124,6 @@ def test_skin_and_history_change_nothing() -> None:
     np.testing.assert_allclose(reused.forces, fresh.forces, atol=1e-11)
 
 
-@pytest.mark.parametrize("n_partitions", [1, 3, 50])
 @pytest.mark.parametrize("n_partitions", [1, 4])
 def test_what_waits_in_host_memory_changes_nothing(n_partitions: int) -> None:
     atoms, adapter = copper(), ToyAdapter([ToyModel()])
@@ -137,6 +136,7 @@ def test_what_waits_in_host_memory_changes_nothing(n_partitions: int) -> None:
         np.testing.assert_equal(spilled, kept)
 
 
+@pytest.mark.parametrize("n_partitions", [1, 3, 50])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_counters_equal_the_plan_and_do_not_depend_on_partitions(n_partitions: int, recompute: bool) -> None:
     atoms = copper()

@@ -1,4 +1,4 @@
-// Python stages for the executor: the only place where the sweep and the GIL meet.
+// The executor: steps, sweeps, and exchanges by themselves.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "bindings/bindings.h"
+#include "bindings/python_stages.h"
 #include "executor/plans.h"
 #include "executor/step.h"
 #include "executor/sweep.h"
@@ -21,26 +22,7 @@ namespace distmlip::bindings {
 namespace {
 
 using executor::ExchangeSpec;
-using executor::Gradients;
-using executor::StageOutput;
 using executor::StageSpec;
-using executor::Tensors;
-
-py::dict to_dict(const Tensors& tensors) {
-  py::dict dict;
-  for (const auto& [name, tensor] : tensors) {
-    dict[py::str(name)] = tensor;
-  }
-  return dict;
-}
-
-/// A Python object that may be dropped by a thread that does not hold the GIL.
-std::shared_ptr<py::object> shared(py::object object) {
-  return {new py::object(std::move(object)), [](py::object* held) {
-            const py::gil_scoped_acquire gil;
-            delete held;
-          }};
-}
 
 ExchangeSpec::Kind kind_of(const std::string& name) {
   static const std::map<std::string, ExchangeSpec::Kind> kinds{{"halo", ExchangeSpec::Kind::halo},
@@ -71,74 +53,6 @@ StageSpec spec_of(const py::handle& stage) {
   spec.system_results = stage.attr("system_results").cast<std::vector<std::string>>();
   return spec;
 }
-
-/// Adapts the Python protocol `Stage` (distmlip/models/interface.py) to the executor.
-class PythonStages : public executor::StageRunner {
- public:
-  /// `stages[p]` and `graphs[p]`: the stages and the local graph of partition p.
-  PythonStages(py::list stages, py::list graphs) : stages_(std::move(stages)), graphs_(std::move(graphs)) {}
-
-  StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool keep) override {
-    const py::gil_scoped_acquire gil;
-    try {
-      const py::tuple output =
-          stage_of(stage, partition).attr("run")(graph_of(partition), to_dict(inputs), keep);
-      return {output[0].cast<Tensors>(),
-              [this, pullback = shared(output[1]), stage, partition](const Tensors& output_gradients) {
-                return pull_back(*pullback, stage, partition, output_gradients);
-              }};
-    } catch (py::error_already_set& error) {
-      explain(error, stage, partition, "forward");
-      throw;
-    }
-  }
-
-  void check_interrupt() override {
-    const py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) {
-      throw py::error_already_set();
-    }
-  }
-
-  /// Workers may fail together, but only one error can be raised: it also tells of the others.
-  void add_others(const py::error_already_set& raised) const {
-    for (const auto& [error, where] : failures_) {
-      if (!error.is(raised.value())) {
-        const auto type = py::type::of(error).attr("__name__");
-        raised.value().attr("add_note")(py::str("and {}: {}: {}").format(where, type, error));
-      }
-    }
-  }
-
- private:
-  py::object stage_of(size_t stage, size_t partition) const { return py::list(stages_[partition])[stage]; }
-  py::object graph_of(size_t partition) const { return graphs_[partition]; }
-
-  Gradients pull_back(const py::object& pullback, size_t stage, size_t partition,
-                      const Tensors& output_gradients) {
-    const py::gil_scoped_acquire gil;
-    try {
-      const py::tuple gradients = pullback(to_dict(output_gradients));
-      const auto vectors = gradients[1].cast<std::optional<at::Tensor>>();
-      return {gradients[0].cast<Tensors>(), vectors.value_or(at::Tensor())};
-    } catch (py::error_already_set& error) {
-      explain(error, stage, partition, "backward");
-      throw;
-    }
-  }
-
-  void explain(const py::error_already_set& error, size_t stage, size_t partition, const char* direction) {
-    const py::object name = stage_of(stage, partition).attr("name");
-    const py::object device = graph_of(partition).attr("atoms").attr("device");
-    const py::str where =
-        py::str("in the {} of stage '{}' on partition {} ({})").format(direction, name, partition, device);
-    error.value().attr("add_note")(where);
-    failures_.emplace_back(error.value(), where);
-  }
-
-  py::list stages_, graphs_;
-  std::vector<std::pair<py::object, py::str>> failures_;  // guarded by the GIL
-};
 
 executor::Boundary boundary_of(const executor::Step& step, at::ScalarType dtype) {
   executor::Boundary boundary{step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(),
