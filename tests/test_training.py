@@ -21,7 +21,7 @@ from support.undivided import (
 )
 from torch import nn
 
-from distmlip import DistCalculator, DistModel
+from distmlip import DistCalculator, DistModel, training
 from distmlip.errors import InvalidInputError, UnsupportedElementError, UnsupportedModelError
 from distmlip.models.interface import EagerStage
 
@@ -300,6 +300,14 @@ class TestRefusals:
             distributed(small())
         model.eval()
         assert torch.isfinite(distributed(small()).energy)
+
+    def test_driver_mode(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """There the other ranks would wait for a backward that nobody asks them for."""
+        monkeypatch.setattr(training, "ranks_of_this_run", object)
+        monkeypatch.setattr(training.Driver, "active", object())
+        with pytest.raises(InvalidInputError, match="start it with torchrun"):
+            DistModel(chgnet())
+        assert torch.isfinite(DistModel(chgnet(), ranks=False)(small()).energy)
 
     def test_structures(self) -> None:
         distributed = DistModel(chgnet(), on_isolated_atoms="error")
