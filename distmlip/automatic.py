@@ -153,6 +153,8 @@ class Automatic:
         """Once for a number of atoms: while they move, the choice stays."""
         if self._n_atoms == len(atoms):
             return
+        if self._ranks is not None:
+            self._ranks.require_same_devices(self.evaluator.settings.devices.devices[0])
         self._take(self._chooser.first(len(atoms)))
         given = not self._chooser.partitions_are_open
         devices = self._chooser.given.devices

@@ -22,6 +22,8 @@ FEWEST_ATOMS = 16
 """Per partition, unless memory runs out: halos and calls would cost more than smaller ones give."""
 CHEAP_RECOMPUTE = 0.2
 """Of a step on a CPU: what computing stages again may cost where memory does not force it."""
+PAGE_LOCKED = 2.0
+"""By how much torch may round up what it asks for in page-locked host memory."""
 TOLERANCE = 1.25
 """By how much the bytes of a stage may exceed the limit: partitions that are halved again and again have ever
 larger halos."""
@@ -126,7 +128,9 @@ class Chooser:
 
     def _available(self, device: torch.device) -> int:
         available, ranks = available_bytes(device), self.given.ranks
-        return available // ranks.on_this_machine if ranks and device.type == "cpu" else available
+        if ranks is None:
+            return available
+        return available // (ranks.on_this_machine if device.type == "cpu" else ranks.on_this_device)
 
     def _reason(self) -> str:
         if not self.partitions_are_open:
@@ -144,7 +148,12 @@ class Chooser:
         if not self._fits(costs, rows, recompute=False):
             why = "recompute because what stages keep does not fit into memory"
             smallest = _finest(rows) if self.partitions_are_open else rows
-            if self.given.devices.on_cpu or self._fits(costs, smallest, recompute=True):
+            waiting = costs.held_bytes(self.rows_here(rows))
+            if (
+                self.given.devices.on_cpu
+                or self._fits(costs, smallest, recompute=True)
+                or PAGE_LOCKED * waiting > USABLE * self._available(torch.device("cpu"))
+            ):
                 return True, False, why
             return True, True, f"{why}, nor what they are given, which waits in host memory"
         share = costs.recompute_share(rows)

@@ -85,6 +85,10 @@ class CostModel:
             peak = max(peak, level + gradients + float(np.max(rows @ stage.backward_peak)))
         return float(peak)
 
+    def held_bytes(self, rows: Rows) -> float:
+        """That stages which are computed again were given and have given, until their backward."""
+        return sum(float(np.sum(rows @ stage.held)) for stage in self.recomputed)
+
     def stage_bytes(self, rows: Rows, recompute: bool) -> float:
         """The most that a stage needs for itself on one of these partitions."""
         return max(float(np.max(rows @ stage.peak)) for stage in self.stages(recompute))

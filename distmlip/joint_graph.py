@@ -24,6 +24,8 @@ class LocalExchange:
 
     def __init__(self, step: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
         """``step``: the core's, of the same atoms as ``graphs``."""
+        self.is_predicted = False
+        """Whether the prediction is made: what crosses after that belongs to the user's backward."""
         self._graphs = graphs
         self._dtype = dtype
         self._atom_plan, self._bond_plan = step.atom_plan, step.bond_plan

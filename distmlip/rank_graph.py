@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from distmlip._native import core
 from distmlip.joint_graph import LocalExchange
@@ -30,8 +29,10 @@ class RankExchange(LocalExchange):
 
     def __init__(self, ranks: Ranks, step: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
         super().__init__(step, graphs, dtype)
-        self._ranks = ranks
-        self._step = step
+        self.ranks = ranks
+        self.boundary = core.Boundary(step)
+        self.is_trained = False
+        """Whether a backward of the user's ends with parameters."""
         self._start = graphs[0].vectors.new_zeros((), dtype=torch.float64).requires_grad_()
         self._token = self._start
 
@@ -42,8 +43,10 @@ class RankExchange(LocalExchange):
     def parameters(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         if not parameters:
             return []
-        self._token, *shared = _applied(_Shared, self._ranks, self._start, *parameters)
-        self._start = self._token
+        self.is_trained = True
+        token, *shared = _applied(_Shared, self.ranks, self._start, *parameters)
+        # Not the token itself: gradients of it would need those of all parameters.
+        self._start = self._token = token.clone()
         return list(shared)
 
     def follow(self, gradients: Sequence[Tensor]) -> None:
@@ -54,10 +57,11 @@ class RankExchange(LocalExchange):
 
     def total(self, tensors: Sequence[Tensor]) -> Tensor:
         """The sum over partitions, on all ranks. A loss of it is every rank's own and counts once."""
-        shapes = self._ranks.gather(tensors[0].shape if tensors else None)
+        shapes = self.ranks.gather(tensors[0].shape if tensors else None)
         shape = next((shape for shape in shapes if shape is not None), ())
         nothing = self._start.detach().new_zeros(shape)
-        total: Tensor = _applied(_Sum, self._ranks, super().total([nothing, *tensors]) + self._token.square())
+        mine = super().total([nothing, *tensors]) + self._token.square()
+        total: Tensor = _applied(_Sum, self.ranks, mine)
         return total
 
     def _crossed(self, exchanges: Sequence[Exchange], rows: Sequence[list[Tensor]]) -> list[list[Tensor]]:
@@ -67,7 +71,7 @@ class RankExchange(LocalExchange):
         self, exchanges: Sequence[Exchange], rows: Sequence[Sequence[Tensor]], adjoint: bool
     ) -> list[list[Tensor]]:
         flat = [tensor for of_exchange in rows for tensor in of_exchange]
-        self._token, *crossed = _applied(_Crossing, self._step, exchanges, adjoint, self._token, *flat)
+        self._token, *crossed = _applied(_Crossing, self, exchanges, adjoint, self._token, *flat)
         return _split(crossed, len(exchanges))
 
 
@@ -77,18 +81,21 @@ class _Crossing(torch.autograd.Function):
     @staticmethod
     def forward(
         context: Context,
-        step: Any,
-        exchanges: Sequence[Exchange],
+        exchange: RankExchange,
+        before: Sequence[Exchange],
         adjoint: bool,
         token: Tensor,
         *rows: Tensor,
     ) -> tuple[Tensor, ...]:
-        context.what = (step, exchanges, not adjoint)
-        crossed = core.cross(step, exchanges, _split(rows, len(exchanges)), adjoint)
+        context.what = (exchange, before, not adjoint)
+        crossed = exchange.boundary.cross(before, _split(rows, len(before)), adjoint)
         return token.clone(), *(tensor for of_exchange in crossed for tensor in of_exchange)
 
     @staticmethod
     def backward(context: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        exchange = context.what[0]
+        if exchange.is_predicted and exchange.is_trained:
+            exchange.ranks.begin_backward()
         return None, None, None, *_applied(_Crossing, *context.what, *gradients)
 
 
@@ -105,7 +112,8 @@ class _Sum(torch.autograd.Function):
 
 
 class _Shared(torch.autograd.Function):
-    """Tensors that all ranks have, and that each uses for its own part: gradients are summed."""
+    """Tensors that all ranks have, and that each uses for its own part: gradients are summed. What a backward
+    comes to last."""
 
     @staticmethod
     def forward(context: Context, ranks: Ranks, token: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -113,15 +121,12 @@ class _Shared(torch.autograd.Function):
         return token.clone(), *(tensor.view_as(tensor) for tensor in tensors)
 
     @staticmethod
-    @once_differentiable
     def backward(context: Context, token: Tensor, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        flat = context.ranks.total(torch.cat([gradient.double().reshape(-1) for gradient in gradients]))
-        sums = flat.split([gradient.numel() for gradient in gradients])
-        return (
-            None,
-            token,
-            *(total.view_as(gradient).to(gradient) for total, gradient in zip(sums, gradients, strict=True)),
-        )
+        flat = torch.cat([gradient.double().reshape(-1) for gradient in gradients])
+        sums = _applied(_Sum, context.ranks, flat).split([gradient.numel() for gradient in gradients])
+        context.ranks.end_backward()
+        whole = (total.view_as(mine).to(mine) for total, mine in zip(sums, gradients, strict=True))
+        return None, token, *whole
 
 
 def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:

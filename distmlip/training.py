@@ -102,7 +102,8 @@ class DistModel(nn.Module):
         self._arguments = (model, {**options, **family_options})
         self._lock = threading.RLock()  # threads that share the model take turns
         self._ranks = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
-        adapter = self._adapter_of(model, checked_dtype(dtype), family_options)
+        is_copy = family_options.pop("_is_copy", False)
+        adapter = self._adapter_of(model, checked_dtype(dtype), family_options, is_copy)
         (self.model,) = adapter.models
         on = _device_of(self.model) if devices is None else devices
         chosen = resolve_devices(on) if self._ranks is None else device_of_rank(on)
@@ -133,6 +134,7 @@ class DistModel(nn.Module):
         with self._lock, torch.inference_mode(False), torch.enable_grad():
             if self._ranks is not None:
                 with self._together():
+                    self._ranks.require_same_devices(self._evaluator.settings.devices.devices[0])
                     atoms = self._ranks.atoms_of_first(atoms)
             check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
             prediction = self._predict(atoms, differentiable)
@@ -151,12 +153,15 @@ class DistModel(nn.Module):
             sums = run_stages(stages, graphs, vectors, exchange)
         energy = self._adapter.total_energy(atoms, sums)
         with self._together():
-            found = _gradients(energy, [*vectors, *exchange.tokens], differentiable=differentiable)
+            # By one thread, so that autograd numbers what it makes in the same order on every rank.
+            with torch.autograd.set_multithreading_enabled(self._ranks is None):
+                found = _gradients(energy, [*vectors, *exchange.tokens], differentiable=differentiable)
             gradients = [gradient.double() for gradient in found[: len(vectors)]]
             exchange.follow(found[len(vectors) :])
             forces = assemble_forces(graphs, gradients, exchange, len(atoms))
             volume = volume_of(atoms)
             stress = strain_gradient(graphs, gradients, exchange) / volume if volume > 0 else None
+        exchange.is_predicted = True
         return Prediction(energy, forces, stress)
 
     def _exchange(self, graphs: list[LocalGraph]) -> LocalExchange:
@@ -168,11 +173,13 @@ class DistModel(nn.Module):
     def _together(self) -> AbstractContextManager[None]:
         return nullcontext() if self._ranks is None else self._ranks.together("a prediction")
 
-    def _adapter_of(self, model: Any, dtype: torch.dtype | None, options: dict[str, Any]) -> Adapter:
+    def _adapter_of(
+        self, model: Any, dtype: torch.dtype | None, options: dict[str, Any], is_copy: bool
+    ) -> Adapter:
         with torch.inference_mode(False):
             adapter = adapter_for(model, dtype, **options)
             _require_trainable(adapter)
-            if self._ranks is None:
+            if self._ranks is None or is_copy:  # which one rank may make alone
                 return adapter
             if Driver.active is not None:
                 raise InvalidInputError(
@@ -200,7 +207,7 @@ class DistModel(nn.Module):
 
 
 def _rebuild(model: Any, options: dict[str, Any]) -> DistModel:
-    return DistModel(model, **options)
+    return DistModel(model, **options, _is_copy=True)
 
 
 def _require_trainable(adapter: Adapter) -> None:

@@ -199,6 +199,16 @@ def test_a_lost_rank_ends_the_run_on_every_rank(trouble: str, message: str) -> N
         assert re.search(rf"again: .*{message}", ended[rank].output)
 
 
+def test_a_backward_that_fails_on_one_rank_ends_the_run_on_all() -> None:
+    ended = run_ranks(2, "broken_backward.py", environment={"DISTMLIP_RANK_TIMEOUT": str(RANK_TIMEOUT)})
+    message = "rank 1 failed in a backward"
+    assert [one.code for one in ended] == [3, 3], ended
+    assert re.search(rf"after ([\d.]+) s: .*{message}", ended[0].output), ended[0].output
+    assert "went on" in ended[1].output
+    for one in ended:
+        assert re.search(rf"again: .*{message}", one.output), one.output
+
+
 def test_a_slow_rank_is_not_lost() -> None:
     environment = {"DISTMLIP_RANK_TIMEOUT": str(RANK_TIMEOUT), "TROUBLE": "slow"}
     output = succeeded(run_ranks(2, "trouble.py", environment=environment))

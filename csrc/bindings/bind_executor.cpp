@@ -64,7 +64,7 @@ executor::Boundary boundary_of(const executor::Step& step, at::ScalarType dtype)
 }
 
 /// `tensors[k]`: of every partition, what exchange k is given.
-std::vector<exchange::PerPartition> cross(executor::Step& step, const py::iterable& exchanges,
+std::vector<exchange::PerPartition> cross(const executor::Boundary& boundary, const py::iterable& exchanges,
                                           std::vector<exchange::PerPartition> tensors, bool adjoint) {
   std::vector<executor::Boundary::Crossing> all;
   for (const auto& exchange : exchanges) {
@@ -72,7 +72,6 @@ std::vector<exchange::PerPartition> cross(executor::Step& step, const py::iterab
   }
   const py::gil_scoped_release no_gil;
   const at::NoGradGuard gradients_are_the_callers;
-  const executor::Boundary boundary = boundary_of(step, at::kDouble);
   adjoint ? boundary.backward(all) : boundary.forward(all);
   std::vector<exchange::PerPartition> crossed;
   for (auto& crossing : all) {
@@ -205,10 +204,13 @@ void bind_executor(py::module_& module) {
                              [](const executor::Step& step) { return plan_members(step.atoms()); })
       .def_property_readonly("bond_plan",
                              [](const executor::Step& step) { return plan_members(step.bonds()); });
-  module.def(
-      "cross", &cross, py::arg("step"), py::arg("exchanges"), py::arg("tensors"), py::arg("adjoint"),
-      "What the exchanges of a stage, or their adjoints, make of tensors[exchange][partition]; all ranks "
-      "call it together.");
+  py::class_<executor::Boundary>(module, "Boundary", "What crosses partitions at the last update of a step.")
+      .def(py::init([](const executor::Step& step) { return boundary_of(step, at::kDouble); }),
+           py::arg("step"), py::keep_alive<1, 2>())
+      .def(
+          "cross", &cross, py::arg("exchanges"), py::arg("tensors"), py::arg("adjoint"),
+          "What the exchanges of a stage, or their adjoints, make of tensors[exchange][partition]; all ranks "
+          "call it together.");
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
              py::arg("dtype"), py::arg("keep"), py::arg("spill"), py::arg("backward"),
              py::arg("with_virials"), py::arg("measured") = false);

@@ -62,6 +62,28 @@ def check_toy(n_ranks: int) -> None:
             assert found <= PARITY, f"{name}, {atoms}: {found}"
 
 
+def check_several_structures(n_ranks: int) -> None:
+    """In one loss: the second may use the graph of the first again, whose bonds are others, though."""
+    gradients = {}
+    for ranks in ("auto", False):
+        model = DistModel(
+            toy.ToyAdapter([toy.ToyModel()]), partitions=n_ranks + 1, devices="cpu", ranks=ranks
+        )
+        atoms = structures.oxide().atoms
+        predictions = [model(atoms)]
+        for stretch in (1.02, 1.04):
+            atoms.set_cell(stretch * structures.oxide().atoms.cell, scale_atoms=True)
+            predictions.append(model(atoms))
+        predictions.append(model(shaken(bulk("Cu") * (2, 1, 1), 0)))
+        with torch.no_grad():
+            model(structures.oxide().atoms)
+        sum(map(loss_of, predictions[1:]), loss_of(predictions[0])).backward()
+        gradients[ranks] = {name: parameter.grad for name, parameter in model.named_parameters()}
+        if os.environ["RANK"] == "0":
+            copy.deepcopy(model)  # is no work for all
+    assert largest_difference(gradients["auto"], gradients[False]) <= PARITY
+
+
 def check_training(rank: int, n_ranks: int) -> None:
     """Ranks begin with rank 0's parameters and structure, and stay together."""
     torch.manual_seed(rank)
@@ -100,6 +122,7 @@ def main() -> None:
     family = sys.argv[1]
     if family == "toy":
         check_toy(n_ranks)
+        check_several_structures(n_ranks)
         check_training(rank, n_ranks)
     else:
         found = training_difference(
