@@ -60,8 +60,9 @@ def main() -> None:
         return case
 
     largest = None
-    for n_partitions in arguments.partitions:
-        options = {"partitions": n_partitions, "recompute": True}
+    ways: list[tuple[int, bool | str]] = [(n_partitions, True) for n_partitions in arguments.partitions]
+    for n_partitions, recompute in [*ways, (arguments.partitions[-1], "host")]:
+        options = {"partitions": n_partitions, "recompute": recompute}
         make = partial(DistCalculator, model, devices=device, **options)
         largest = record(first_that_fits(make, arguments.family, sizes, options))
         if largest and largest["n_atoms"] > 0.9 * sizes[0]:
@@ -113,6 +114,9 @@ def step(calculator: Calculator, atoms: Atoms) -> Facts:
     if isinstance(calculator, DistCalculator):
         exchanged = calculator.plan(atoms).bytes_per_exchange
         facts["exchanged_mib"] = sum(sum(rows) for rows in exchanged.values()) / MIB
+        costs = calculator._evaluator.measure(atoms)
+        exchange = sum(there.seconds + back.seconds for *_, there, back in costs.stages)
+        facts["exchange_share"] = exchange / costs.total
     return facts
 
 

@@ -4,7 +4,8 @@
     python benchmarks/bench_ranks.py --sizes 504 --ranks 1 2
 
 More ranks than cores show memory only. Every count of ranks runs by itself, in rounds that take turns; the
-time is the median of all steps, that of the slowest rank. Memory is the growth of a rank's peak RSS above the
+time is the median of all steps, that of the slowest rank; of the exchange that of the rank which did not
+wait in it, measured in a step of its own. Memory is the growth of a rank's peak RSS above the
 loaded model.
 
 Writes benchmarks/results/ranks.json and prints it as a table.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -32,9 +34,11 @@ from tables import table
 from distmlip import DistCalculator
 from distmlip.demo import rattled_supercell
 from distmlip.launch import free_port
+from distmlip.settings import ATOMS_PER_CPU_PARTITION
 
 OUTPUT = RESULTS / "ranks.json"
 SUPERCELLS = {128: (2, 2, 4), 504: (3, 3, 7), 2000: (5, 5, 10), 4000: (10, 5, 10)}
+MOST_RANKS = 4
 MARK = "measured: "
 MIB = 2.0**20
 
@@ -46,7 +50,7 @@ def main() -> None:
     )
     parser.add_argument("--families", nargs="+", choices=list(MODELS), default=["chgnet"])
     parser.add_argument("--sizes", nargs="+", type=int, choices=list(SUPERCELLS), default=[4000])
-    parser.add_argument("--ranks", nargs="+", type=int, default=[1, 2, 4])
+    parser.add_argument("--ranks", nargs="+", type=int, choices=range(1, MOST_RANKS + 1), default=[1, 2, 4])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=2, help="measured steps of a round")
     parser.add_argument("--output", type=Path, default=OUTPUT)
@@ -75,7 +79,9 @@ def measure(family: str, size: int, steps: int) -> None:
     with redirect_stdout(sys.stderr):
         model = MODELS[family]()
         atoms = rattled_supercell(SUPERCELLS[size], seed=0)
-        calculator = DistCalculator(model, devices="cpu")
+        # The same work, however many ranks share it, and the same for each of them.
+        partitions = MOST_RANKS * math.ceil(size / ATOMS_PER_CPU_PARTITION / MOST_RANKS)
+        calculator = DistCalculator(model, devices="cpu", partitions=partitions, recompute=False)
     rng = np.random.default_rng(0)
     with peak_rss() as growth:
         seconds = []
@@ -84,14 +90,16 @@ def measure(family: str, size: int, steps: int) -> None:
             start = time.perf_counter()
             calculator.calculate(atoms, ["energy", "forces", "stress"])
             seconds.append(time.perf_counter() - start)
-    plan = calculator.plan(atoms)
+    evaluator = calculator._evaluator
+    costs = evaluator.measure(atoms)
     mine = {"seconds": seconds[1:], "growth": growth[0]}
-    ranks = calculator._evaluator.settings.ranks
+    ranks = evaluator.settings.ranks
     everyone = [mine] if ranks is None else ranks.gather(mine)
     if ranks is None or ranks.rank == 0:
         facts = {
             "n_atoms": len(atoms),
-            "n_partitions": plan.n_partitions,
+            "n_partitions": partitions,
+            "exchange_s": sum(there.seconds + back.seconds for *_, there, back in costs.stages),
             "seconds": np.max([one["seconds"] for one in everyone], axis=0).tolist(),
             "growth_mib": [one["growth"] / MIB for one in everyone],
             "energy": calculator.results["energy"],
@@ -130,6 +138,7 @@ def summary(family: str, size: int, n_ranks: int, rounds: list[Facts]) -> Facts:
         "n_ranks": n_ranks,
         "n_partitions": rounds[0]["n_partitions"],
         "seconds": statistics.median(s for one in rounds for s in one["seconds"]),
+        "exchange_s": statistics.median(one["exchange_s"] for one in rounds),
         "largest_growth_mib": statistics.median(max(one["growth_mib"]) for one in rounds),
         "energy": rounds[0]["energy"],
     }
@@ -153,11 +162,21 @@ def as_markdown(cases: list[dict[str, Any]]) -> str:
                 str(case["n_partitions"]),
                 f"{case['seconds']:.2f}",
                 speed_up,
+                f"{case['exchange_s']:.2f}",
                 f"{case['largest_growth_mib']:.0f}",
                 f"{abs(case['energy'] - alone['energy']) / case['size']:.1e}",
             ]
         )
-    head = ["model", "atoms", "ranks", "partitions", "s/step", "speed-up", "memory of a rank, MiB"]
+    head = [
+        "model",
+        "atoms",
+        "ranks",
+        "partitions",
+        "s/step",
+        "speed-up",
+        "exchange, s",
+        "memory of a rank, MiB",
+    ]
     return table([*head, "ΔE, eV/atom"], rows)
 
 

@@ -24,7 +24,6 @@ class Goal:
 
 def as_markdown(neighbors: Facts, partition: Facts, overhead: Facts) -> str:
     """The table of all goals, those that were missed too."""
-    words = {True: "yes", False: "**no**", None: "–"}
     found = [
         *_search_goals(Results(neighbors["cases"]), neighbors["simd"]),
         *_graph_goals(Results(partition["cases"])),
@@ -32,9 +31,14 @@ def as_markdown(neighbors: Facts, partition: Facts, overhead: Facts) -> str:
         _gpu_goal(Results(partition["cases"])),
         _overhead_goal(Results(overhead["cases"])),
     ]
-    return table(
-        ["goal", "measured", "reached"], [[goal.aim, goal.measured, words[goal.reached]] for goal in found]
-    )
+    return as_table(found)
+
+
+def as_table(goals: list[Goal]) -> str:
+    """One row per goal."""
+    words = {True: "yes", False: "**no**", None: "–"}
+    rows = [[goal.aim, goal.measured, words[goal.reached]] for goal in goals]
+    return table(["goal", "measured", "reached"], rows)
 
 
 class Results:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import bench_ranks
 import goals
 import tables
 from bench_step import as_markdown
+from goals import as_table
 from measure import RESULTS
+from step_goals import as_goals
 
 GRAPHS = [RESULTS / f"{name}.json" for name in ("neighbors", "partition", "overhead")]
+RANKS = RESULTS / "ranks.json"
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results: benchmarks/update_readme.py writes what follows -->", "<!-- end of results -->"
 TITLES = {
@@ -26,8 +30,10 @@ TITLES = {
 
 def main() -> None:
     """Replace what stands between the marks."""
-    steps = [section(json.loads(path.read_text())) for path in sorted(RESULTS.glob("step_*.json"))]
-    sections = [graphs(), *steps] if all(path.exists() for path in GRAPHS) else steps
+    steps = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("step_*.json"))]
+    sections = [sweeps(steps), *map(section, steps)]
+    if all(path.exists() for path in GRAPHS):
+        sections.insert(0, graphs())
     before, rest = README.read_text().split(BEGIN)
     after = rest.split(END)[1]
     README.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")
@@ -51,6 +57,20 @@ def graphs() -> str:
             tables.overhead(overhead),
         ]
     )
+
+
+def sweeps(steps: list[dict]) -> str:
+    """Steps and ranks: goals, then the table of ranks."""
+    parts = ["### Steps, ranks and GPUs"]
+    ranks = json.loads(RANKS.read_text()) if RANKS.exists() else {"cases": []}
+    parts.append(as_table(as_goals(steps, ranks["cases"])))
+    if ranks["cases"]:
+        parts.append(
+            "Ranks with one core each on one machine (more ranks than cores: memory only): medians, the time "
+            "of the slowest rank, and the most that a rank's memory grows above the loaded model:"
+        )
+        parts.append(bench_ranks.as_markdown(ranks["cases"]))
+    return "\n\n".join(parts)
 
 
 def section(results: dict) -> str:

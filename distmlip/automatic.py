@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from distmlip.choice import Choice, Chooser
+from distmlip.choice import Choice, Chooser, what_suits_all
 from distmlip.costs import CostModel, Rows, rows_of
-from distmlip.errors import InvalidInputError, OutOfMemoryError
+from distmlip.errors import OutOfMemoryError
 from distmlip.evaluator import Evaluator
 from distmlip.memory import is_out_of_memory, release_unused
 from distmlip.models.interface import Evaluation
@@ -47,6 +47,7 @@ class Automatic:
 
     def __init__(self, evaluator: Evaluator, recompute_is_open: bool) -> None:
         self.evaluator = evaluator
+        self._ranks = evaluator.settings.ranks
         self._chooser = Chooser(evaluator.settings, recompute_is_open, evaluator.adapter.conservative)
         self._choice = Choice(0, recompute=False)  # for no atoms at all
         self._n_atoms = 0
@@ -55,31 +56,30 @@ class Automatic:
 
     def evaluate(self, atoms: Atoms, with_virials: bool) -> list[Evaluation]:
         """See :meth:`Evaluator.evaluate`."""
-        if self.evaluator.settings.ranks is not None:  # what one rank chose, the others would not know
-            return self.evaluator.evaluate(atoms, with_virials)
         return self._in_memory(atoms, lambda: self.evaluator.evaluate(atoms, with_virials))
 
     def plan(self, atoms: Atoms) -> Plan:
         """See :meth:`Evaluator.plan`; with what was chosen, why, and the memory that is expected."""
-        if self.evaluator.settings.ranks is not None:
-            return self.evaluator.plan(atoms)
         plan = self._in_memory(atoms, lambda: self.evaluator.plan(atoms))
         plan = replace(plan, why=self._choice.why)
         costs = self._cost_model(atoms, least=0)
         if costs is None:
             return plan
         rows = _rows(plan)
-        memory = self._chooser.memory(costs, rows, plan.recompute)
-        return replace(plan, memory=memory, seconds=costs.seconds(rows, plan.recompute))
+        memory = self._chooser.memory(costs, rows, plan.recompute, plan.spill)
+        seconds = costs.seconds(self._chooser.rows_here(rows), plan.recompute)
+        if self._ranks is not None:
+            everyone = self._ranks.gather((memory, seconds))
+            memory = {
+                f"rank {rank}, {device}": of_device
+                for rank, (of_rank, _) in enumerate(everyone)
+                for device, of_device in of_rank.items()
+            }
+            seconds = max((of_rank for _, of_rank in everyone), key=sum)
+        return replace(plan, memory=memory, seconds=seconds)
 
     def profile(self, atoms: Atoms, steps: int) -> Profile:
-        """Evaluate the atoms a few times and measure what that takes.
-
-        Raises:
-            InvalidInputError: the partitions are shared with other ranks.
-        """
-        if self.evaluator.settings.ranks is not None:
-            raise InvalidInputError("a profile is of one process; run the script without other ranks")
+        """Evaluate the atoms a few times and measure what that takes."""
         return self._in_memory(atoms, lambda: self._profile(atoms, steps))
 
     def _profile(self, atoms: Atoms, steps: int) -> Profile:
@@ -89,20 +89,38 @@ class Automatic:
         anew = evaluator.measure(atoms)
         measured = [evaluator.measure(atoms) for _ in range(steps)]
         plan = replace(evaluator.plan(atoms), why=self._choice.why)
-        devices = evaluator.settings.devices
-        of_partition = devices.of_partitions(plan.n_partitions)
+        devices, workers = self._whose(plan.n_partitions)
         stages = [*evaluator.stages()] * len(evaluator.adapter.models)
         return profile_of(
             plan,
-            devices=[str(devices.devices[d]) for d in of_partition],
-            workers=[devices.slots[d] for d in of_partition],
+            devices=devices,
+            workers=workers,
             stages=[(stage.name, plan.bytes_before(stage.name)) for stage in stages],
             graph_anew=anew.graph,
             steps=measured,
         )
 
+    def _whose(self, n_partitions: int) -> tuple[list[str], list[int]]:
+        """Device and worker of each partition; the workers of several ranks are these ranks."""
+        devices = self.evaluator.settings.devices
+        if self._ranks is None:
+            of_partition = devices.of_partitions(n_partitions)
+            return [str(devices.devices[d]) for d in of_partition], [devices.slots[d] for d in of_partition]
+        first = self._ranks.first_partitions(n_partitions)
+        names = self._ranks.gather(f"rank {self._ranks.rank}, {devices.devices[0]}")
+        workers = [rank for rank in range(self._ranks.size) for _ in range(first[rank], first[rank + 1])]
+        return [names[rank] for rank in workers], workers
+
     def _in_memory(self, atoms: Atoms, work: Callable[[], Result]) -> Result:
-        """Do the work with what was chosen for these atoms; when memory runs out, with what needs less."""
+        """Do the work with what was chosen for these atoms; when memory runs out, with what needs less.
+
+        Several ranks try only once: those that wait in the middle of a step for the one whose memory ran out
+        cannot go back to its beginning.
+        """
+        if self._ranks is not None:
+            with self._ranks.together("choosing partitions"):
+                self._choose(atoms)
+            return work()
         for attempt in itertools.count(1):
             done = self._try(atoms, work)
             if not isinstance(done, _Shortage):
@@ -135,6 +153,8 @@ class Automatic:
         """Once for a number of atoms: while they move, the choice stays."""
         if self._n_atoms == len(atoms):
             return
+        if self._ranks is not None:
+            self._ranks.require_same_devices(self.evaluator.settings.devices.devices[0])
         self._take(self._chooser.first(len(atoms)))
         given = not self._chooser.partitions_are_open
         devices = self._chooser.given.devices
@@ -147,14 +167,15 @@ class Automatic:
     def _improve(self, costs: CostModel, atoms: Atoms) -> None:
         for _ in range(MOST_CHOICES):
             now = self._choice
-            self._take(self._chooser.better(now, costs, _rows(self.evaluator.plan(atoms))))
+            better = self._chooser.better(now, costs, _rows(self.evaluator.plan(atoms)))
+            self._take(better if self._ranks is None else what_suits_all(self._ranks.gather(better)))
             if self._choice.same_as(now):
                 break
 
     def _take(self, choice: Choice) -> None:
         settings = self.evaluator.settings
-        if (settings.partitions, settings.recompute) != (choice.partitions, choice.recompute):
-            self.evaluator.redistribute(choice.partitions, choice.recompute)
+        if (settings.partitions, settings.recompute, settings.spill) != choice.how:
+            self.evaluator.redistribute(*choice.how)
         self._choice = choice
 
     def _cost_model(self, atoms: Atoms, least: int) -> CostModel | None:
@@ -162,12 +183,21 @@ class Automatic:
         if self._is_measured or len(atoms) <= least:
             return self._costs
         self._is_measured = True
+        if self._ranks is None:
+            self._costs = self._measured_costs(atoms)
+        else:
+            self._costs = self._ranks.broadcast(
+                self._measured_costs(atoms) if self._ranks.rank == 0 else None
+            )
+        return self._costs
+
+    def _measured_costs(self, atoms: Atoms) -> CostModel | None:
         devices = self._chooser.given.devices
         try:
-            self._costs = cost_model(self.evaluator.adapter, devices.devices[0], devices.slots[0], atoms)
+            return cost_model(self.evaluator.adapter, devices.devices[0], devices.slots[0], atoms)
         except Exception:  # whatever a model may raise on clusters that nobody asked for
             log.warning("what the model needs could not be measured", exc_info=True)
-        return self._costs
+            return None
 
 
 def _rows(plan: Plan) -> Rows:

@@ -57,7 +57,8 @@ class DistCalculator(Calculator):
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
         recompute: compute the inside of each stage again in the backward sweep instead of keeping it: much
             less memory for up to one more forward. ``"auto"``: where the memory is needed, and on a CPU, with
-            partitions that are chosen too, also where it costs little.
+            partitions that are chosen too, also where it costs little. ``"host"``: as True, and what stages
+            on a GPU were given waits in host memory (slower; for the largest systems).
         skin: Å; the neighbour list is kept until atoms can have come nearer by that. It changes no result.
         dtype: ``torch.float32`` or ``torch.float64`` (or their names); None: the model's own.
         ranks: ``"auto"``: the processes that torchrun started share the partitions, each with one device;
@@ -105,8 +106,9 @@ class DistCalculator(Calculator):
             partitions=checked_partitions(partitions),
             method=checked_choice("method", method, METHODS),
             weights=checked_weights(weights),
-            recompute=checked_choice("recompute", recompute, (True, False, "auto")) is True,
+            recompute=checked_choice("recompute", recompute, (True, False, "host", "auto")) in (True, "host"),
             skin=checked_length("skin", skin),
+            spill=recompute == "host",
             ranks=group,
         )
         with torch.inference_mode(False):  # a caller's would make tensors that know no gradients
@@ -160,6 +162,11 @@ class DistCalculator(Calculator):
         self._check_atoms(atoms)
         return self._automatic.plan(atoms)
 
+    def profile_shared(self, atoms: Atoms, steps: int) -> Profile:
+        """The profile for atoms that all ranks have; all of them call this."""
+        self._check_atoms(atoms)
+        return self._automatic.profile(atoms, steps)
+
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """ASE's way to one result; calculates if something has changed."""
         with self._lock:
@@ -192,10 +199,9 @@ class DistCalculator(Calculator):
         Evaluates them ``steps`` times after a few rounds to warm up. On GPUs every piece of work is waited
         for, so that a step takes longer than otherwise.
         """
-        target = self._given(atoms, "profile")
-        self._check_atoms(target)
+        target, steps = self._given(atoms, "profile"), checked_steps(steps)
         with self._lock:
-            return self._automatic.profile(target, checked_steps(steps))
+            return self.profile_shared(self._sharing.atoms(target, Task.PROFILE, steps), steps)
 
     def verify(self, atoms: Atoms) -> Verification:
         """Compare with the undivided original: the family's own calculator on a copy of the model.

@@ -69,8 +69,9 @@ class CostModel:
         """Those of one way."""
         return self.recomputed if recompute else self.kept
 
-    def peak_bytes(self, rows: Rows, recompute: bool) -> float:
-        """The most that these partitions need at a time on the device that they share."""
+    def peak_bytes(self, rows: Rows, recompute: bool, spill: bool = False) -> float:
+        """The most that these partitions need at a time on the device that they share. ``spill``: what stages
+        were given waits elsewhere."""
         stages = self.stages(recompute)
         level = float(rows @ (0, 0, 0, EDGE_BYTES, ANGLE_BYTES) @ np.ones(len(rows)))
         peak = level
@@ -78,11 +79,15 @@ class CostModel:
             exchanged, held = rows @ stage.exchanged, rows @ stage.held
             own = rows @ stage.forward_peak - np.maximum(held - exchanged, 0)
             peak = max(peak, level + max(exchanged.sum(), held.sum()) + own.max())
-            level += float(held.sum())
+            level += 0.0 if spill else float(held.sum())
             # Gradients of what the next stage was given have come back by then.
             gradients = float(np.sum(rows @ stages[k + 1].exchanged)) if k + 1 < len(stages) else 0.0
             peak = max(peak, level + gradients + float(np.max(rows @ stage.backward_peak)))
         return float(peak)
+
+    def held_bytes(self, rows: Rows) -> float:
+        """That stages which are computed again were given and have given, until their backward."""
+        return sum(float(np.sum(rows @ stage.held)) for stage in self.recomputed)
 
     def stage_bytes(self, rows: Rows, recompute: bool) -> float:
         """The most that a stage needs for itself on one of these partitions."""

@@ -28,6 +28,12 @@ class Devices:
     def on_cpu(self) -> bool:
         return all(device.type == "cpu" for device in self.devices)
 
+    def synchronize(self) -> None:
+        """Wait until all GPUs have done what they were given."""
+        for device in self.devices:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
     def of_partitions(self, n_partitions: int) -> list[int]:
         """Index of the device of each partition: neighbouring partitions share a device."""
         return [p * len(self.devices) // n_partitions for p in range(n_partitions)]

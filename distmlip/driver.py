@@ -23,6 +23,7 @@ class Task(Enum):
     MAKE = "make a calculator"
     EVALUATE = "an evaluation"
     PLAN = "a plan"
+    PROFILE = "a profile"
     END = "the end of the script"
 
 

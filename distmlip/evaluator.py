@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from distmlip._native import core
 from distmlip.models.checks import checked
 from distmlip.models.interface import Adapter, BondGraph, Evaluation, LocalGraph, Stage
+from distmlip.models.stages import bytes_received
 from distmlip.plan import Plan
 from distmlip.profiling import StepCosts
-from distmlip.rank_results import joined, of_all_ranks
+from distmlip.rank_results import costs_of_all_ranks, joined, of_all_ranks
 from distmlip.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,25 +59,25 @@ class Evaluator:
     @torch.inference_mode(False)
     def measure(self, atoms: Atoms) -> StepCosts:
         """What evaluating these atoms takes. On GPUs every piece of work is waited for."""
-        start = time.perf_counter()
-        graphs = self.graphs(atoms)
-        for device in self.settings.devices.devices:
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-        graph = time.perf_counter() - start
-        stages, forces = [], 0.0
-        for model in range(len(self.adapter.models)):
-            sweep = self._sweep(model, graphs, with_virials=True, measured=True)
-            self._evaluation(sweep)
-            stages += sweep["costs"]
-            forces += sweep["forces_seconds"]
-        return StepCosts(time.perf_counter() - start, graph, forces, stages)
+        ranks = self.settings.ranks
+        with self._together("a profile"):
+            start = time.perf_counter()
+            graphs = self.graphs(atoms)
+            self.settings.devices.synchronize()
+            graph, stages, forces = time.perf_counter() - start, [], 0.0
+            for model in range(len(self.adapter.models)):
+                sweep = self._sweep(model, graphs, with_virials=True, measured=True)
+                self._evaluation(sweep)
+                stages += sweep["costs"]
+                forces += sweep["forces_seconds"]
+            mine = StepCosts(time.perf_counter() - start, graph, forces, stages)
+            return costs_of_all_ranks(ranks, mine, len(self._device_of_partition)) if ranks else mine
 
-    def redistribute(self, partitions: int, recompute: bool) -> None:
-        """From now on so many partitions; their inside is kept or computed again."""
+    def redistribute(self, partitions: int, recompute: bool, spill: bool = False) -> None:
+        """From now on so many partitions, with this recompute and spill (:class:`Settings`)."""
         if recompute != self.settings.recompute:
             self._stages.clear()
-        self.settings = replace(self.settings, partitions=partitions, recompute=recompute)
+        self.settings = replace(self.settings, partitions=partitions, recompute=recompute, spill=spill)
         self.forget()
 
     def forget(self) -> None:
@@ -112,24 +112,17 @@ class Evaluator:
         n_partitions, sizes = len(self._device_of_partition), self._sizes()
         all_sum = [int(n_partitions > 1)] * n_partitions
         received = {"halo": sizes["halo"], "add": sizes["cut"], "swap": sizes["cut"], "all_sum": all_sum}
-        itemsize = torch.empty(0, dtype=self.adapter.dtype).element_size()
-        exchanges = {}
-        for stage in self._stages_of(0, 0):
-            for exchange in stage.before:
-                row_bytes = math.prod(exchange.width) * itemsize
-                exchanges[f"{stage.name}: {exchange.kind} {exchange.name}"] = [
-                    n_rows * row_bytes for n_rows in received[exchange.kind]
-                ]
         return Plan(
             n_partitions=n_partitions,
             method=self._decomposition.method,
             recompute=self.settings.recompute,
+            spill=self.settings.spill,
             owned=sizes["owned"],
             halo=sizes["halo"],
             edges=sizes["edges"],
             bonds=sizes["bonds"],
             angles=sizes["angles"],
-            bytes_per_exchange=exchanges,
+            bytes_per_exchange=bytes_received(self.stages(), received, self.adapter.dtype),
         )
 
     def _together(self, what: str) -> AbstractContextManager[None]:
@@ -269,6 +262,7 @@ class Evaluator:
             slots,
             self.adapter.dtype,
             keep=not self.settings.recompute,
+            spill=self.settings.spill,
             backward=self.adapter.conservative,
             with_virials=with_virials,
             measured=measured,

@@ -17,24 +17,44 @@ from distmlip.models.interface import Add, AllSum, EagerStage, Exchange, Halo, L
 
 
 class LocalExchange:
-    """What crosses the partitions of this process, as differentiable operators of the core."""
+    """What crosses the partitions of this process, as differentiable operators of the core.
+
+    Those of several processes: :class:`distmlip.rank_graph.RankExchange`.
+    """
 
     def __init__(self, step: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
         """``step``: the core's, of the same atoms as ``graphs``."""
+        self.is_predicted = False
+        """Whether the prediction is made: what crosses after that belongs to the user's backward."""
         self._graphs = graphs
         self._dtype = dtype
         self._atom_plan, self._bond_plan = step.atom_plan, step.bond_plan
         self._cut = [part.cut for part in step.parts]
 
+    @property
+    def tokens(self) -> list[Tensor]:
+        """What gradients have to be asked for, too, so that everything crosses on the way back."""
+        return []
+
+    def parameters(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """What stages compute with, so that gradients of the user's parameters are whole. Called first."""
+        return list(parameters)
+
+    def follow(self, gradients: Sequence[Tensor]) -> None:
+        """What crosses from now on comes after the sweep that these gradients of the tokens are of."""
+
     def cross(self, before: Sequence[Exchange], inputs: Sequence[Tensors]) -> None:
         """Replace what a stage names in ``before``, in the inputs of every partition."""
-        for exchange in before:
-            rows = [
+        rows = [
+            [
                 tensors[exchange.name] if exchange.name in tensors else self._nothing(exchange, graph)
                 for tensors, graph in zip(inputs, self._graphs, strict=True)
             ]
-            for tensors, crossed in zip(inputs, self._crossed(exchange, rows), strict=True):
-                tensors[exchange.name] = crossed
+            for exchange in before
+        ]
+        for exchange, crossed in zip(before, self._crossed(before, rows) if before else [], strict=True):
+            for tensors, of_partition in zip(inputs, crossed, strict=True):
+                tensors[exchange.name] = of_partition
 
     def fold(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """Rows of local atoms, those of halo atoms added to their owners': rows of owned atoms."""
@@ -46,7 +66,13 @@ class LocalExchange:
         device = self._graphs[0].vectors.device
         return torch.stack([tensor.to(device) for tensor in tensors]).sum(dim=0)
 
-    def _crossed(self, exchange: Exchange, rows: list[Tensor]) -> list[Tensor]:
+    def _crossed(self, exchanges: Sequence[Exchange], rows: Sequence[list[Tensor]]) -> list[list[Tensor]]:
+        return [
+            self._crossed_by(exchange, of_exchange)
+            for exchange, of_exchange in zip(exchanges, rows, strict=True)
+        ]
+
+    def _crossed_by(self, exchange: Exchange, rows: list[Tensor]) -> list[Tensor]:
         ops = torch.ops.distmlip
         crossed: list[Tensor]
         if isinstance(exchange, Halo):
@@ -76,8 +102,10 @@ def run_stages(
     ``stages[p]`` are those of partition p, ``vectors[p]`` (n_edges, 3) its edge vectors.
     """
     state = [Tensors() for _ in graphs]
-    shares: dict[str, list[Tensor]] = {}
+    shares: dict[str, list[Tensor]] = {}  # without partitions that own nothing: a rank may have no other
     for k, stage in enumerate(stages[0]):
+        for name in (*stage.results, *stage.system_results):
+            shares.setdefault(name, [])
         inputs = [
             Tensors() if graph.n_owned == 0 else {name: known[name] for name in stage.reads}
             for known, graph in zip(state, graphs, strict=True)
@@ -89,9 +117,9 @@ def run_stages(
             outputs = _run(stages[p][k], graph, vectors[p], inputs[p])
             state[p] |= {name: outputs[name] for name in stage.writes}
             for name in stage.results:
-                shares.setdefault(name, []).append(outputs[name].double().sum())
+                shares[name].append(outputs[name].double().sum())
             for name in stage.system_results:
-                shares.setdefault(name, []).append(outputs[name].double())
+                shares[name].append(outputs[name].double())
     return {name: exchange.total(parts) for name, parts in shares.items()}
 
 
@@ -107,7 +135,7 @@ def _run(stage: CheckedStage, graph: LocalGraph, vectors: Tensor, inputs: Tensor
 
 
 def assemble_forces(
-    graphs: Sequence[LocalGraph], gradients: Sequence[Tensor], exchange: LocalExchange
+    graphs: Sequence[LocalGraph], gradients: Sequence[Tensor], exchange: LocalExchange, n_atoms: int
 ) -> Tensor:
     """(n_atoms, 3) float64, in the order of the user's atoms, from dE/dvector of every partition's edges."""
     rows = []
@@ -118,7 +146,7 @@ def assemble_forces(
     device = graphs[0].atoms.device
     forces = torch.cat([owned.to(device) for owned in exchange.fold(rows)])
     atoms = torch.cat([graph.atoms[: graph.n_owned].to(device) for graph in graphs])
-    return torch.zeros_like(forces).index_copy(0, atoms, forces)
+    return exchange.total([forces.new_zeros(n_atoms, 3).index_copy(0, atoms, forces)])
 
 
 def strain_gradient(

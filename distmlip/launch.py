@@ -49,6 +49,7 @@ def serve(ranks: Ranks) -> None:
     tasks: dict[Task, Callable[[Message], object]] = {
         Task.EVALUATE: lambda message: calculators[message.calculator].evaluate_shared(*message.content),
         Task.PLAN: lambda message: calculators[message.calculator].plan_shared(*message.content),
+        Task.PROFILE: lambda message: calculators[message.calculator].profile_shared(*message.content),
     }
     while True:
         message: Message = ranks.broadcast(None)

@@ -14,6 +14,7 @@ MESSAGES = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
     "CUDA out of memory",
+    "CUDA error: out of memory",
 )
 """Of errors that reach Python as a plain RuntimeError."""
 

@@ -42,6 +42,8 @@ class Plan:
     bytes_per_exchange: Mapping[str, list[int]]
     """Bytes that each partition receives, for every exchange of the forward sweep; the backward sweep
     sends as many back."""
+    spill: bool = False
+    """With recompute: whether what stages were given waits for the backward sweep in host memory."""
     why: str = ""
     """Why there are so many partitions, and why their inside is kept or computed again."""
     memory: Mapping[str, Memory] = field(default_factory=dict)
@@ -52,7 +54,7 @@ class Plan:
     @property
     def title(self) -> str:
         """The choices that hold for all partitions, in one line."""
-        recompute = "on" if self.recompute else "off"
+        recompute = "off" if not self.recompute else "from host memory" if self.spill else "on"
         return f"{self.n_partitions} partitions by {self.method}, recompute {recompute}"
 
     @property

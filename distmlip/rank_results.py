@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from distmlip.models.interface import Evaluation
+from distmlip.profiling import Cost, StageCosts, StepCosts
 from distmlip.ranks import Ranks
 
 Counters = dict[str, dict[str, int]]
@@ -50,6 +52,25 @@ def of_all_ranks(
             )
         )
     return total, _sum_of_counters([of_rank[2] for of_rank in everyone])
+
+
+def costs_of_all_ranks(ranks: Ranks, mine: StepCosts, n_partitions: int) -> StepCosts:
+    """What a step took: the slowest rank's, but of an exchange the fastest's, who did not wait in it."""
+    first = ranks.first_partitions(n_partitions)
+    everyone = ranks.gather(mine)
+
+    def joined_up(of_ranks: Sequence[list[Cost]]) -> list[Cost]:
+        return [cost for rank, costs in enumerate(of_ranks) for cost in costs[first[rank] : first[rank + 1]]]
+
+    stages: list[StageCosts] = []
+    for of_ranks in zip(*(costs.stages for costs in everyone), strict=True):
+        forward, backward, exchange, adjoint = zip(*of_ranks, strict=True)
+        fastest, fastest_adjoint = (min(costs, key=attrgetter("seconds")) for costs in (exchange, adjoint))
+        stages.append((joined_up(forward), joined_up(backward), fastest, fastest_adjoint))
+    total, graph, forces = (
+        max(getattr(costs, name) for costs in everyone) for name in ("total", "graph", "forces")
+    )
+    return StepCosts(total, graph, forces, stages)
 
 
 def _in_order(

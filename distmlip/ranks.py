@@ -9,9 +9,10 @@ import atexit
 import os
 import pickle
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from distmlip._native import core
@@ -54,6 +56,11 @@ class Ranks:
     heartbeat: Heartbeat
     device: torch.device
     """Where tensors are that go to other ranks."""
+    on_this_machine: int
+    """How many ranks share its memory."""
+    on_this_device: int
+    """How many ranks have this GPU, if they have GPUs."""
+    _is_going_back: threading.Event = field(default_factory=threading.Event)
 
     @property
     def rank(self) -> int:
@@ -81,6 +88,17 @@ class Ranks:
         """Whether a rank was lost: nothing can be done together any more."""
         return bool(self.core.abandoned)
 
+    def require_same_devices(self, device: torch.device) -> None:
+        """
+        Raises:
+            InvalidInputError: some ranks have a GPU and some a CPU.
+        """
+        types = self.gather(device.type)
+        if len(set(types)) > 1:
+            raise AgreedError(
+                f"ranks with devices of several kinds, {', '.join(types)}; give devices='cpu', or a GPU each"
+            )
+
     def broadcast(self, value: Any) -> Any:
         """Rank 0's value. Classes of its script travel, too."""
         return _broadcast(self.core, self.device, value)
@@ -92,19 +110,30 @@ class Ranks:
 
     def sum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum over ranks, the same to the last bit on each."""
-        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device, copy=True)
-        self.core.all_sum(tensor)
-        return np.asarray(tensor.cpu().numpy())
+        return np.asarray(self.total(torch.from_numpy(np.ascontiguousarray(array))).numpy())
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The same of a tensor, on its device."""
+        total = tensor.detach().contiguous().to(self.device, copy=True)
+        self.core.all_sum(total)
+        return total.to(tensor.device)
 
     def gather(self, value: Any) -> list[Any]:
         """What every rank has given, by rank."""
-        sent = torch.frombuffer(bytearray(cloudpickle.dumps(value)), dtype=torch.uint8).to(self.device)
-        received, counts = self.core.all_to_all(sent.repeat(self.size), [len(sent)] * self.size)
-        data, begin, values = received.cpu().numpy(), 0, []
-        for count in counts:
-            values.append(pickle.loads(data[begin : begin + count].tobytes()))
-            begin += count
-        return values
+        return _gather(self.core, self.device, value)
+
+    def begin_backward(self) -> None:
+        """A backward of the user's has begun to exchange something. It may be left at any place."""
+        self._is_going_back.set()
+
+    def end_backward(self) -> None:
+        """It has exchanged all that it had to."""
+        self._is_going_back.clear()
+
+    def report_broken_backward(self) -> None:
+        """Tell the others, if a backward has begun and not ended."""
+        if self._is_going_back.is_set():
+            self.heartbeat.report(f"rank {self.rank} failed in a backward")
 
     @contextmanager
     def together(self, what: str) -> Iterator[None]:
@@ -113,6 +142,7 @@ class Ranks:
         Raises:
             RankError: another rank failed or is lost.
         """
+        self.report_broken_backward()
         try:
             yield
             self.core.check()
@@ -198,8 +228,14 @@ def _make_ranks() -> Ranks:
     store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if native.rank == 0 else None
     host, port = _broadcast(native, device, (host, store.port if store else None))
     heartbeat = Heartbeat(native, (host, port, store), timeout=rank_timeout())
+    machine, own = socket.gethostname(), local_device()
+    card = "" if own == "cpu" else str(torch.cuda.get_device_properties(own).uuid)
+    places = _gather(native, device, (machine, card))
+    on_this_machine = [place[0] for place in places].count(machine)
+    ranks = Ranks(native, heartbeat, device, on_this_machine, places.count((machine, card)))
     atexit.register(heartbeat.stop)
-    return Ranks(native, heartbeat, device)
+    atexit.register(ranks.report_broken_backward)  # who was registered last is called first
+    return ranks
 
 
 def _broadcast(native: Any, device: torch.device, value: Any) -> Any:
@@ -212,6 +248,16 @@ def _broadcast(native: Any, device: torch.device, value: Any) -> Any:
         buffer = torch.empty(int(size), dtype=torch.uint8, device=device)
     native.broadcast(buffer)
     return value if native.rank == 0 else pickle.loads(buffer.cpu().numpy().tobytes())
+
+
+def _gather(native: Any, device: torch.device, value: Any) -> list[Any]:
+    sent = torch.frombuffer(bytearray(cloudpickle.dumps(value)), dtype=torch.uint8).to(device)
+    received, counts = native.all_to_all(sent.repeat(native.size), [len(sent)] * native.size)
+    data, begin, values = received.cpu().numpy(), 0, []
+    for count in counts:
+        values.append(pickle.loads(data[begin : begin + count].tobytes()))
+        begin += count
+    return values
 
 
 def rank_timeout() -> float:

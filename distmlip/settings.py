@@ -12,7 +12,7 @@ from distmlip.devices import Devices
 from distmlip.ranks import Ranks
 
 ATOMS_PER_CPU_PARTITION = 128
-"""For ``partitions="auto"`` on a CPU: small partitions stay in the caches (measured, see the README)."""
+"""For ``partitions="auto"`` on a CPU: small partitions stay in the caches (``benchmarks/bench_step.py``)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Settings:
     weights: NDArray[np.float64] | None
     recompute: bool
     skin: float
+    spill: bool = False
+    """With recompute: what stages were given waits for the backward sweep in host memory."""
     ranks: Ranks | None = None
     """The processes that share the partitions; None: this one has all of them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -14,13 +15,14 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from distmlip.cell import volume_of
 from distmlip.devices import DeviceLike, resolve_devices
-from distmlip.errors import UnsupportedModelError
+from distmlip.driver import Driver
+from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.evaluator import Evaluator
 from distmlip.inputs import check_atoms
 from distmlip.joint_graph import LocalExchange, assemble_forces, run_stages, strain_gradient
 from distmlip.models import adapter_for
 from distmlip.models.checks import CheckedStage, checked
-from distmlip.models.interface import Adapter, EagerStage
+from distmlip.models.interface import Adapter, EagerStage, LocalGraph
 from distmlip.models.trainable import TrainableReplica
 from distmlip.options import (
     METHODS,
@@ -29,6 +31,8 @@ from distmlip.options import (
     checked_partitions,
     checked_weights,
 )
+from distmlip.rank_graph import RankExchange
+from distmlip.ranks import Ranks, device_of_rank, ranks_of_this_run
 from distmlip.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,6 +68,8 @@ class DistModel(nn.Module):
         dtype: ``torch.float32`` or ``torch.float64`` (or their names), likewise; None: the model's own.
         method: how to cut: ``"slab"``, ``"bisection"`` or ``"auto"``.
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
+        ranks: ``"auto"``: the processes that torchrun started share the partitions, and start from the
+            parameters of rank 0; every rank makes the same calls. ``False``: this process has all of them.
         **family_options: options of the model family, such as ``head`` for MACE.
 
     Raises:
@@ -81,6 +87,7 @@ class DistModel(nn.Module):
         dtype: torch.dtype | str | None = None,
         method: str = "auto",
         weights: ArrayLike | None = None,
+        ranks: bool | str = "auto",
         **family_options: Any,
     ) -> None:
         super().__init__()
@@ -90,14 +97,16 @@ class DistModel(nn.Module):
             "dtype": dtype,
             "method": method,
             "weights": weights,
+            "ranks": ranks,
         }
         self._arguments = (model, {**options, **family_options})
         self._lock = threading.RLock()  # threads that share the model take turns
-        with torch.inference_mode(False):
-            adapter = adapter_for(model, checked_dtype(dtype), **family_options)
-        _require_trainable(adapter)
+        self._ranks = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
+        is_copy = family_options.pop("_is_copy", False)
+        adapter = self._adapter_of(model, checked_dtype(dtype), family_options, is_copy)
         (self.model,) = adapter.models
-        chosen = resolve_devices(_device_of(self.model) if devices is None else devices)
+        on = _device_of(self.model) if devices is None else devices
+        chosen = resolve_devices(on) if self._ranks is None else device_of_rank(on)
         settings = Settings(
             devices=chosen,
             partitions=checked_partitions(partitions),
@@ -105,6 +114,7 @@ class DistModel(nn.Module):
             weights=checked_weights(weights),
             recompute=False,
             skin=0.0,  # structures of a training set have no history
+            ranks=self._ranks,
         )
         self._adapter = adapter
         self._evaluator = Evaluator(adapter, settings)
@@ -122,27 +132,63 @@ class DistModel(nn.Module):
         differentiable = torch.is_grad_enabled()
         _require_eval_mode(self.model)
         with self._lock, torch.inference_mode(False), torch.enable_grad():
+            if self._ranks is not None:
+                with self._together():
+                    self._ranks.require_same_devices(self._evaluator.settings.devices.devices[0])
+                    atoms = self._ranks.atoms_of_first(atoms)
             check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
             prediction = self._predict(atoms, differentiable)
         return prediction if differentiable else _detached(prediction)
 
     def _predict(self, atoms: Atoms, differentiable: bool) -> Prediction:
-        graphs = self._evaluator.graphs(atoms)
-        exchange = LocalExchange(self._evaluator.step, graphs, self._adapter.dtype)
-        for replica in self._replicas:
-            replica.renew()
-        vectors = [graph.vectors.detach().requires_grad_() for graph in graphs]
-        stages = [self._stages[device] for device in self._evaluator.device_of_partition]
-        energy = self._adapter.total_energy(atoms, run_stages(stages, graphs, vectors, exchange))
-        gradients = [
-            gradient.double() for gradient in _gradients(energy, vectors, differentiable=differentiable)
-        ]
-        volume = volume_of(atoms)
-        return Prediction(
-            energy,
-            assemble_forces(graphs, gradients, exchange),
-            strain_gradient(graphs, gradients, exchange) / volume if volume > 0 else None,
-        )
+        with self._together():
+            graphs = self._evaluator.graphs(atoms)
+            exchange = self._exchange(graphs)
+            trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            shared = dict(zip(map(id, trained), exchange.parameters(trained), strict=True))
+            for replica in self._replicas:
+                replica.renew(shared)
+            vectors = [graph.vectors.detach().requires_grad_() for graph in graphs]
+            stages = [self._stages[device] for device in self._evaluator.device_of_partition]
+            sums = run_stages(stages, graphs, vectors, exchange)
+        energy = self._adapter.total_energy(atoms, sums)
+        with self._together():
+            # By one thread, so that autograd numbers what it makes in the same order on every rank.
+            with torch.autograd.set_multithreading_enabled(self._ranks is None):
+                found = _gradients(energy, [*vectors, *exchange.tokens], differentiable=differentiable)
+            gradients = [gradient.double() for gradient in found[: len(vectors)]]
+            exchange.follow(found[len(vectors) :])
+            forces = assemble_forces(graphs, gradients, exchange, len(atoms))
+            volume = volume_of(atoms)
+            stress = strain_gradient(graphs, gradients, exchange) / volume if volume > 0 else None
+        exchange.is_predicted = True
+        return Prediction(energy, forces, stress)
+
+    def _exchange(self, graphs: list[LocalGraph]) -> LocalExchange:
+        step, dtype = self._evaluator.step, self._adapter.dtype
+        if self._ranks is None:
+            return LocalExchange(step, graphs, dtype)
+        return RankExchange(self._ranks, step, graphs, dtype)
+
+    def _together(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._ranks is None else self._ranks.together("a prediction")
+
+    def _adapter_of(
+        self, model: Any, dtype: torch.dtype | None, options: dict[str, Any], is_copy: bool
+    ) -> Adapter:
+        with torch.inference_mode(False):
+            adapter = adapter_for(model, dtype, **options)
+            _require_trainable(adapter)
+            if self._ranks is None or is_copy:  # which one rank may make alone
+                return adapter
+            if Driver.active is not None:
+                raise InvalidInputError(
+                    "a DistModel over several ranks needs a script that all of them run, because each has to "
+                    "compute the loss; start it with torchrun, not with distmlip run, or give ranks=False"
+                )
+            with self._ranks.together("sharing the parameters"):
+                _take_over(self._ranks, adapter.models[0])
+            return adapter_for(model, dtype, **options)  # for what it may have derived of parameters
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, self._arguments
@@ -161,7 +207,7 @@ class DistModel(nn.Module):
 
 
 def _rebuild(model: Any, options: dict[str, Any]) -> DistModel:
-    return DistModel(model, **options)
+    return DistModel(model, **options, _is_copy=True)
 
 
 def _require_trainable(adapter: Adapter) -> None:
@@ -201,6 +247,16 @@ def _gradients(energy: Tensor, vectors: Sequence[Tensor], differentiable: bool) 
     return torch.autograd.grad(
         energy, vectors, create_graph=differentiable, allow_unused=True, materialize_grads=True
     )
+
+
+def _take_over(ranks: Ranks, model: nn.Module) -> None:
+    """The parameters and buffers of rank 0: a new layer may have been initialised at random."""
+    tensors = [*model.parameters(), *model.buffers()]
+    with torch.no_grad():
+        for mine, first in zip(
+            tensors, ranks.broadcast([tensor.detach().cpu() for tensor in tensors]), strict=True
+        ):
+            mine.copy_(first)
 
 
 def _detached(prediction: Prediction) -> Prediction:

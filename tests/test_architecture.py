@@ -30,7 +30,7 @@ PYTHON_ORDER = [
     {"driver"},
     {"profiling", "cost_cache", "verification"},
     {"models"},
-    {"evaluator", "rank_results", "inputs", "joint_graph"},
+    {"evaluator", "rank_results", "inputs", "joint_graph", "rank_graph"},
     {"probe"},
     {"choice", "automatic"},
     {"calculator", "training"},

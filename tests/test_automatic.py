@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,12 @@ from ase.build import bulk
 from support.toy import ToyAdapter, ToyModel
 
 from distmlip import DistCalculator, automatic, choice, memory
+from distmlip.choice import Chooser
+from distmlip.costs import CostModel, StageCost, rows_of
+from distmlip.devices import Devices
 from distmlip.errors import OutOfMemoryError
 from distmlip.models.interface import EagerStage, Stage
+from distmlip.settings import Settings
 
 
 class Hungry(ToyAdapter):
@@ -197,6 +202,33 @@ def test_recompute_and_more_partitions_are_chosen_where_memory_is_short(
     np.testing.assert_allclose(
         calculator().get_forces(atoms), forces(atoms, partitions=1), rtol=0, atol=1e-10
     )
+
+
+def test_what_stages_are_given_waits_in_host_memory_where_a_gpu_is_too_small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings(Devices((torch.device("cuda:0"),), (0,)), None, "auto", None, False, 0.5)
+    chooser = Chooser(settings, recompute_is_open=True, conservative=True)
+    nothing = (0.0,) * 5
+    per_atom = (0.0, 1e3, 0.0, 0.0, 0.0)
+    stage = StageCost("layer", per_atom, per_atom, per_atom, per_atom, per_atom, nothing)
+    costs = CostModel((replace(stage, held=(0.0, 1e5, 0.0, 0.0, 0.0)), stage), (stage,) * 6)
+    rows = rows_of([10_000], [0], [0], [0])
+    choices = {}
+    for megabytes in (2000, 100, 30):
+        give_memory(monkeypatch, 1e6 * megabytes)
+        choices[megabytes] = chooser.better(chooser.first(10_000), costs, rows)
+    assert choices[2000].how == (1, False, False)
+    assert choices[100].how == (1, True, False)
+    assert choices[30].how[1:] == (True, True)
+    assert "waits in host memory" in choices[30].why
+    assert "recompute from host memory" in str(choices[30])
+    after = chooser.after_shortage(choices[100], 10_000)
+    assert after is not None
+    assert after.how == (1, True, True)
+    after = chooser.after_shortage(after, 10_000)
+    assert after is not None
+    assert after.how == (2, True, True)
 
 
 def test_only_recompute_is_chosen_where_partitions_are_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,32 @@ def test_goals_say_what_was_missed_and_what_was_not_measured(benchmark) -> None:
     assert gpu == ["compiled, not run", "– |"]
 
 
+def test_goals_of_steps_and_ranks(benchmark) -> None:
+    seconds = {"original": 10.0, "P=1": 4.0, "P=4": 5.0, "auto": 5.0}
+    memory = {"original": 100.0, "P=1": 90.0, "P=4": 50.0, "auto": 15.0}
+    large = {"n_atoms": 504, "seconds": seconds, "memory_mb": memory}
+    small = {**large, "n_atoms": 128}
+    steps = [{"family": family, "sizes": [small, large]} for family in ("chgnet", "mace")]
+    ranks = [
+        {"family": "mace", "size": 4000, "n_ranks": n, "seconds": 8.0 / n, "largest_growth_mib": 800.0 / n}
+        for n in (1, 2, 4)
+    ]
+    ranks[1]["largest_growth_mib"] = 500.0
+    found = {goal.aim: goal for goal in benchmark("step_goals").as_goals(steps, ranks)}
+
+    def reached(*words: str) -> bool | None:
+        (goal,) = (goal for aim, goal in found.items() if all(word in aim for word in words))
+        return goal.reached
+
+    assert reached("mace, 504", "0.6 ×") is True
+    assert reached("chgnet, 504", "0.35 ×") is False  # half of the original's time
+    assert reached("mace: P=4") is False
+    assert reached("2 ranks") is True
+    assert reached("memory of a rank") is False
+    assert reached("the largest size") is None
+    assert not any("128" in aim for aim in found)
+
+
 @pytest.mark.parametrize("n_partitions", [2, 8])
 def test_formulas_of_halos_describe_real_cuts(benchmark, n_partitions: int) -> None:
     counted = benchmark("bench_scaling").count_halos(benchmark("systems").water(6000), n_partitions, 5.0)

@@ -124,6 +124,18 @@ def test_skin_and_history_change_nothing() -> None:
     np.testing.assert_allclose(reused.forces, fresh.forces, atol=1e-11)
 
 
+@pytest.mark.parametrize("n_partitions", [1, 4])
+def test_what_waits_in_host_memory_changes_nothing(n_partitions: int) -> None:
+    atoms, adapter = copper(), ToyAdapter([ToyModel()])
+    devices = resolve_devices("cpu")
+    results = [
+        Evaluator(adapter, Settings(devices, n_partitions, "auto", None, True, 0.5, spill)).evaluate(atoms)[0]
+        for spill in (False, True)
+    ]
+    for kept, spilled in zip(*(vars(result).values() for result in results), strict=True):
+        np.testing.assert_equal(spilled, kept)
+
+
 @pytest.mark.parametrize("n_partitions", [1, 3, 50])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_counters_equal_the_plan_and_do_not_depend_on_partitions(n_partitions: int, recompute: bool) -> None:
@@ -186,10 +198,31 @@ def test_an_error_names_stage_and_partition_and_leaves_everything_usable(
     used = evaluator(3, adapter=adapter, devices=devices)
     with pytest.raises(ZeroDivisionError, match="went wrong") as caught:
         used.evaluate(copper())
-    assert caught.value.__notes__ == [f"in the {where} of stage 'first layer' on partition 1"]
+    assert caught.value.__notes__ == [f"in the {where} of stage 'first layer' on partition 1 (cpu)"]
     adapter.broken = False
     (result,) = used.evaluate(copper())
     np.testing.assert_array_equal(result.forces, evaluator(3).evaluate(copper())[0].forces)
+
+
+def test_workers_that_fail_together_are_all_named() -> None:
+    class AllBreaking(Breaking):
+        def stages(self, module: torch.nn.Module, recompute: bool) -> list[Stage]:
+            def fail(graph, vectors, inputs):
+                barrier.wait(60)
+                raise ArithmeticError(f"partition {graph.partition} went wrong")
+
+            return [
+                EagerStage(**{**vars(stage), "function": fail}) for stage in super().stages(module, recompute)
+            ]
+
+    barrier = threading.Barrier(2)
+    with pytest.raises(ArithmeticError, match="partition 0 went wrong") as caught:
+        evaluator(2, adapter=AllBreaking("nowhere"), devices=["cpu", "cpu"]).evaluate(copper())
+    where = "in the forward of stage 'first layer' on partition"
+    assert caught.value.__notes__ == [
+        f"{where} 0 (cpu)",
+        f"and {where} 1 (cpu): ArithmeticError: partition 1 went wrong",
+    ]
 
 
 def test_evaluators_in_threads_do_not_disturb_each_other() -> None:

@@ -25,11 +25,11 @@ class OnDevices(ToyAdapter):
         return replica.to(device)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("recompute", [False, True, "host"])
 @pytest.mark.parametrize("devices", [["cuda:0"], ["cuda:0", "cpu"], ["cpu", "cuda:0", "cpu"]])
 @pytest.mark.parametrize("partitions", [1, 3, 8])
 def test_devices_agree_with_the_undivided_model(
-    devices: Sequence[str], partitions: int, recompute: bool
+    devices: Sequence[str], partitions: int, recompute: bool | str
 ) -> None:
     atoms = bulk("Cu", cubic=True) * (3, 2, 2)
     atoms.rattle(0.15, seed=2)
@@ -52,6 +52,20 @@ def test_chgnet_on_devices(devices: Sequence[str]) -> None:
     found = DistCalculator(build_narrow(), devices=devices, partitions=4, dtype="float64").verify(atoms)
     assert found.energy_per_atom < 1e-9, found
     assert found.forces < 1e-8, found
+
+
+def test_what_waits_in_host_memory_takes_none_of_the_gpu() -> None:
+    from support.chgnet_models import published
+    from support.structures import oxide
+
+    atoms, peaks = oxide().atoms * 2, {}
+    for recompute in (True, "host"):
+        calculator = DistCalculator(published("0.3.0"), devices="cuda:0", partitions=8, recompute=recompute)
+        calculator.get_property("forces", atoms)
+        torch.cuda.reset_peak_memory_stats()
+        calculator.get_property("forces", atoms)
+        peaks[recompute] = torch.cuda.max_memory_allocated()
+    assert peaks["host"] < peaks[True]
 
 
 def test_a_gpu_that_is_full_can_be_used_afterwards() -> None:

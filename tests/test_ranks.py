@@ -75,6 +75,18 @@ def test_families(family: str, n_ranks: int, n_partitions: int) -> None:
     assert output.count(PASSED) == n_ranks
 
 
+@pytest.mark.parametrize("n_ranks", [2, 3])
+def test_choices_are_the_same_on_all_ranks(n_ranks: int) -> None:
+    assert succeeded(run_ranks(n_ranks, "choices.py")).count(PASSED) == n_ranks
+
+
+@pytest.mark.parametrize(
+    ("family", "n_ranks"), [("toy", 2), ("toy", 3), ("chgnet", 2), ("mace", 2), ("matgl_chgnet", 2)]
+)
+def test_gradients_of_parameters_are_those_of_the_undivided_model(family: str, n_ranks: int) -> None:
+    assert succeeded(run_ranks(n_ranks, "training.py", family)).count(PASSED) == n_ranks
+
+
 # --- scripts ------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +197,16 @@ def test_a_lost_rank_ends_the_run_on_every_rank(trouble: str, message: str) -> N
         assert found, ended[rank].output
         assert float(found[1]) < 30.0
         assert re.search(rf"again: .*{message}", ended[rank].output)
+
+
+def test_a_backward_that_fails_on_one_rank_ends_the_run_on_all() -> None:
+    ended = run_ranks(2, "broken_backward.py", environment={"DISTMLIP_RANK_TIMEOUT": str(RANK_TIMEOUT)})
+    message = "rank 1 failed in a backward"
+    assert [one.code for one in ended] == [3, 3], ended
+    assert re.search(rf"after ([\d.]+) s: .*{message}", ended[0].output), ended[0].output
+    assert "went on" in ended[1].output
+    for one in ended:
+        assert re.search(rf"again: .*{message}", one.output), one.output
 
 
 def test_a_slow_rank_is_not_lost() -> None:

@@ -21,7 +21,7 @@ from support.undivided import (
 )
 from torch import nn
 
-from distmlip import DistCalculator, DistModel
+from distmlip import DistCalculator, DistModel, training
 from distmlip.errors import InvalidInputError, UnsupportedElementError, UnsupportedModelError
 from distmlip.models.interface import EagerStage
 
@@ -227,6 +227,16 @@ def test_other_dtype_than_the_models() -> None:
     assert largest_difference({name: x.double() for name, x in ours.items()}, exact) < 1e-6
 
 
+def test_adapter_of_another_dtype_than_its_parameters() -> None:
+    gradients = {}
+    for dtype in (torch.float32, torch.float64):
+        distributed = DistModel(toy.ToyAdapter([toy.ToyModel()], dtype), partitions=2)
+        gradients[dtype] = gradients_of(distributed, distributed, small())
+    assert {gradient.dtype for gradient in gradients[torch.float32].values()} == {torch.float64}
+    difference = largest_difference(*gradients.values())
+    assert 1e-12 < difference < 1e-4
+
+
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_copies_have_parameters_of_their_own(duplicate: Any) -> None:
     first = DistModel(chgnet(), partitions=2)
@@ -279,10 +289,6 @@ class TestRefusals:
         with pytest.raises(UnsupportedModelError, match="without gradients would be embedding, mix, readout"):
             DistModel(Copying([toy.ToyModel()]))
 
-    def test_adapter_of_another_dtype_than_its_parameters(self) -> None:
-        with pytest.raises(UnsupportedModelError, match=r"embedding is torch.float64 .* convert the model"):
-            DistModel(toy.ToyAdapter([toy.ToyModel()], torch.float32))
-
     @pytest.mark.parametrize("part", [nn.Dropout(0.1), nn.BatchNorm1d(3)])
     def test_parts_that_behave_otherwise_in_training_mode(self, part: nn.Module) -> None:
         model = toy.ToyModel()
@@ -294,6 +300,14 @@ class TestRefusals:
             distributed(small())
         model.eval()
         assert torch.isfinite(distributed(small()).energy)
+
+    def test_driver_mode(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """There the other ranks would wait for a backward that nobody asks them for."""
+        monkeypatch.setattr(training, "ranks_of_this_run", object)
+        monkeypatch.setattr(training.Driver, "active", object())
+        with pytest.raises(InvalidInputError, match="start it with torchrun"):
+            DistModel(chgnet())
+        assert torch.isfinite(DistModel(chgnet(), ranks=False)(small()).energy)
 
     def test_structures(self) -> None:
         distributed = DistModel(chgnet(), on_isolated_atoms="error")

@@ -1,4 +1,4 @@
-// Python stages for the executor: the only place where the sweep and the GIL meet.
+// The executor: steps, sweeps, and exchanges by themselves.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "bindings/bindings.h"
+#include "bindings/python_stages.h"
 #include "executor/plans.h"
 #include "executor/step.h"
 #include "executor/sweep.h"
@@ -21,26 +22,7 @@ namespace distmlip::bindings {
 namespace {
 
 using executor::ExchangeSpec;
-using executor::Gradients;
-using executor::StageOutput;
 using executor::StageSpec;
-using executor::Tensors;
-
-py::dict to_dict(const Tensors& tensors) {
-  py::dict dict;
-  for (const auto& [name, tensor] : tensors) {
-    dict[py::str(name)] = tensor;
-  }
-  return dict;
-}
-
-/// A Python object that may be dropped by a thread that does not hold the GIL.
-std::shared_ptr<py::object> shared(py::object object) {
-  return {new py::object(std::move(object)), [](py::object* held) {
-            const py::gil_scoped_acquire gil;
-            delete held;
-          }};
-}
 
 ExchangeSpec::Kind kind_of(const std::string& name) {
   static const std::map<std::string, ExchangeSpec::Kind> kinds{{"halo", ExchangeSpec::Kind::halo},
@@ -54,13 +36,16 @@ ExchangeSpec::Kind kind_of(const std::string& name) {
   return found->second;
 }
 
+ExchangeSpec spec_of_exchange(const py::handle& exchange) {
+  return {kind_of(exchange.attr("kind").cast<std::string>()), exchange.attr("name").cast<std::string>(),
+          exchange.attr("width").cast<std::vector<int64_t>>()};
+}
+
 StageSpec spec_of(const py::handle& stage) {
   StageSpec spec;
   spec.name = stage.attr("name").cast<std::string>();
   for (const auto& exchange : stage.attr("before")) {
-    spec.before.push_back({kind_of(exchange.attr("kind").cast<std::string>()),
-                           exchange.attr("name").cast<std::string>(),
-                           exchange.attr("width").cast<std::vector<int64_t>>()});
+    spec.before.push_back(spec_of_exchange(exchange));
   }
   spec.reads = stage.attr("reads").cast<std::vector<std::string>>();
   spec.writes = stage.attr("writes").cast<std::vector<std::string>>();
@@ -69,74 +54,43 @@ StageSpec spec_of(const py::handle& stage) {
   return spec;
 }
 
-/// Adapts the Python protocol `Stage` (distmlip/models/interface.py) to the executor.
-class PythonStages : public executor::StageRunner {
- public:
-  /// `stages[p]` and `graphs[p]`: the stages and the local graph of partition p.
-  PythonStages(py::list stages, py::list graphs) : stages_(std::move(stages)), graphs_(std::move(graphs)) {}
-
-  StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool keep) override {
-    const py::gil_scoped_acquire gil;
-    const py::object python_stage = py::list(stages_[partition])[stage];
-    const py::object graph = graphs_[partition];
-    try {
-      const py::tuple output = python_stage.attr("run")(graph, to_dict(inputs), keep);
-      auto pullback = shared(output[1]);
-      return {output[0].cast<Tensors>(),
-              [pullback, python_stage = shared(python_stage), partition](const Tensors& output_gradients) {
-                return pull_back(*pullback, *python_stage, partition, output_gradients);
-              }};
-    } catch (py::error_already_set& error) {
-      add_note(error, python_stage, partition, "forward");
-      throw;
-    }
+executor::Boundary boundary_of(const executor::Step& step, at::ScalarType dtype) {
+  executor::Boundary boundary{step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(),
+                              step.cut(),     dtype,          nullptr,      step.n_here()};
+  if (step.others() != nullptr) {
+    boundary.ranks = &step.others()->ranks;
   }
+  return boundary;
+}
 
-  void check_interrupt() override {
-    const py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) {
-      throw py::error_already_set();
-    }
+/// `tensors[k]`: of every partition, what exchange k is given.
+std::vector<exchange::PerPartition> cross(const executor::Boundary& boundary, const py::iterable& exchanges,
+                                          std::vector<exchange::PerPartition> tensors, bool adjoint) {
+  std::vector<executor::Boundary::Crossing> all;
+  for (const auto& exchange : exchanges) {
+    all.push_back({spec_of_exchange(exchange), std::move(tensors.at(all.size()))});
   }
-
- private:
-  static Gradients pull_back(const py::object& pullback, const py::object& stage, size_t partition,
-                             const Tensors& output_gradients) {
-    const py::gil_scoped_acquire gil;
-    try {
-      const py::tuple gradients = pullback(to_dict(output_gradients));
-      const auto vectors = gradients[1].cast<std::optional<at::Tensor>>();
-      return {gradients[0].cast<Tensors>(), vectors.value_or(at::Tensor())};
-    } catch (py::error_already_set& error) {
-      add_note(error, stage, partition, "backward");
-      throw;
-    }
+  const py::gil_scoped_release no_gil;
+  const at::NoGradGuard gradients_are_the_callers;
+  adjoint ? boundary.backward(all) : boundary.forward(all);
+  std::vector<exchange::PerPartition> crossed;
+  for (auto& crossing : all) {
+    crossed.push_back(std::move(crossing.tensors));
   }
-
-  static void add_note(const py::error_already_set& error, const py::object& stage, size_t partition,
-                       const char* direction) {
-    const auto note =
-        py::str("in the {} of stage '{}' on partition {}").format(direction, stage.attr("name"), partition);
-    error.value().attr("add_note")(note);
-  }
-
-  py::list stages_, graphs_;
-};
+  return crossed;
+}
 
 py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list& graphs,
-                   std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool backward,
+                   std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool spill, bool backward,
                    bool with_virials, bool measured) {
   executor::SweepRequest request;
   for (const auto& stage : stages[0]) {
     request.stages.push_back(spec_of(stage));
   }
   request.slots = std::move(slots);
-  request.boundary = {step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(),
-                      step.cut(),     dtype,          nullptr,      step.n_here()};
-  if (step.others() != nullptr) {
-    request.boundary.ranks = &step.others()->ranks;
-  }
+  request.boundary = boundary_of(step, dtype);
   request.keep = keep;
+  request.spill = spill;
   request.backward = backward;
   request.measured = measured;
 
@@ -144,12 +98,15 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   executor::SweepResult result;
   executor::Forces forces;
   std::chrono::duration<double> forces_seconds{};
-  {
+  try {
     const py::gil_scoped_release no_gil;
     result = executor::sweep(request, runner);
     const auto start = std::chrono::steady_clock::now();
     forces = step.forces(result.edge_gradients, with_virials);
     forces_seconds = std::chrono::steady_clock::now() - start;
+  } catch (const py::error_already_set& error) {
+    runner.add_others(error);
+    throw;
   }
   py::list counts;
   for (const auto& count : result.counts) {
@@ -191,7 +148,15 @@ void bind_executor(py::module_& module) {
   py::class_<executor::Cost>(module, "Cost")
       .def_readonly("seconds", &executor::Cost::seconds)
       .def_readonly("bytes_left", &executor::Cost::bytes_left)
-      .def_readonly("bytes_peak", &executor::Cost::bytes_peak);
+      .def_readonly("bytes_peak", &executor::Cost::bytes_peak)
+      .def(py::pickle(
+          [](const executor::Cost& cost) {
+            return py::make_tuple(cost.seconds, cost.bytes_left, cost.bytes_peak);
+          },
+          [](const py::tuple& state) {
+            return executor::Cost{state[0].cast<double>(), state[1].cast<int64_t>(),
+                                  state[2].cast<int64_t>()};
+          }));
   py::class_<executor::Step>(module, "Step")
       .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
                        const std::vector<at::Device>& devices, at::ScalarType dtype, bool as_devices,
@@ -239,9 +204,16 @@ void bind_executor(py::module_& module) {
                              [](const executor::Step& step) { return plan_members(step.atoms()); })
       .def_property_readonly("bond_plan",
                              [](const executor::Step& step) { return plan_members(step.bonds()); });
+  py::class_<executor::Boundary>(module, "Boundary", "What crosses partitions at the last update of a step.")
+      .def(py::init([](const executor::Step& step) { return boundary_of(step, at::kDouble); }),
+           py::arg("step"), py::keep_alive<1, 2>())
+      .def(
+          "cross", &cross, py::arg("exchanges"), py::arg("tensors"), py::arg("adjoint"),
+          "What the exchanges of a stage, or their adjoints, make of tensors[exchange][partition]; all ranks "
+          "call it together.");
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
-             py::arg("dtype"), py::arg("keep"), py::arg("backward"), py::arg("with_virials"),
-             py::arg("measured") = false);
+             py::arg("dtype"), py::arg("keep"), py::arg("spill"), py::arg("backward"),
+             py::arg("with_virials"), py::arg("measured") = false);
 }
 
 }  // namespace distmlip::bindings

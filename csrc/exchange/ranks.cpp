@@ -31,15 +31,10 @@ Ranks::Ranks(const std::string& group, at::Device device)
 
 at::Tensor Ranks::all_to_all(const at::Tensor& sent, const std::vector<int64_t>& send_counts,
                              const std::vector<int64_t>& receive_counts) {
-  check();
   auto input = sent.contiguous().to(device_);
   auto output = input.new_empty({std::accumulate(receive_counts.begin(), receive_counts.end(), int64_t{0})});
   auto to = send_counts, from = receive_counts;
-  try {
-    wait(group_->alltoall_base(output, input, from, to), input.is_cpu());
-  } catch (const c10::Error& error) {
-    fail(error.what_without_backtrace());
-  }
+  finish(input.is_cpu(), [&] { return group_->alltoall_base(output, input, from, to); });
   return output.to(sent.device());
 }
 
@@ -53,23 +48,13 @@ at::Tensor Ranks::all_to_all_unknown(const at::Tensor& sent, const std::vector<i
 }
 
 void Ranks::all_sum(at::Tensor tensor) {
-  check();
   std::vector<at::Tensor> tensors{std::move(tensor)};
-  try {
-    wait(group_->allreduce(tensors), tensors[0].is_cpu());
-  } catch (const c10::Error& error) {
-    fail(error.what_without_backtrace());
-  }
+  finish(tensors[0].is_cpu(), [&] { return group_->allreduce(tensors); });
 }
 
 void Ranks::broadcast(at::Tensor tensor) {
-  check();
   std::vector<at::Tensor> tensors{std::move(tensor)};
-  try {
-    wait(group_->broadcast(tensors), tensors[0].is_cpu());
-  } catch (const c10::Error& error) {
-    fail(error.what_without_backtrace());
-  }
+  finish(tensors[0].is_cpu(), [&] { return group_->broadcast(tensors); });
 }
 
 void Ranks::abandon(const std::string& reason) {
@@ -98,6 +83,15 @@ void Ranks::check() {
   const std::lock_guard lock(mutex_);
   if (!reason_.empty()) {
     throw RankError(reason_);
+  }
+}
+
+void Ranks::finish(bool on_host, const std::function<c10::intrusive_ptr<c10d::Work>()>& start) {
+  check();
+  try {
+    wait(start(), on_host);
+  } catch (const c10::Error& error) {
+    fail(error.what_without_backtrace());
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -54,6 +55,8 @@ class Ranks {
   bool broken() const { return broken_; }
 
  private:
+  /// Starts a collective and waits for it.
+  void finish(bool on_host, const std::function<c10::intrusive_ptr<c10d::Work>()>& start);
   void wait(const c10::intrusive_ptr<c10d::Work>& work, bool on_host);
   [[noreturn]] void fail(const std::string& what);
 

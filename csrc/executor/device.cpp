@@ -43,6 +43,18 @@ c10::Stream default_stream(at::Device device) {
   return c10::impl::VirtualGuardImpl(device.type()).getDefaultStream(device);
 }
 
+at::Tensor to_host(const at::Tensor& tensor) {
+  if (tensor.is_cpu()) {
+    return tensor;
+  }
+  const auto options = tensor.options().device(at::kCPU).pinned_memory(true);
+  return at::empty(tensor.sizes(), options).copy_(tensor, /*non_blocking=*/true);
+}
+
+at::Tensor to_device(const at::Tensor& tensor, at::Device device) {
+  return tensor.to(device, /*non_blocking=*/true);
+}
+
 at::Tensor tensor_of(const std::shared_ptr<void>& memory, int64_t size, at::ScalarType dtype) {
   const auto* holder = std::get_deleter<Holder>(memory);
   TORCH_INTERNAL_ASSERT(holder != nullptr, "an array of other memory than torch's");

@@ -19,6 +19,13 @@ std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device);
 /// for.
 c10::Stream default_stream(at::Device device);
 
+/// A copy in host memory, page-locked, of a tensor on a GPU. It is made in the order of the current stream;
+/// nothing waits for it. Tensors that are in host memory already are returned as they are.
+at::Tensor to_host(const at::Tensor& tensor);
+
+/// The way back, in the order of the same stream.
+at::Tensor to_device(const at::Tensor& tensor, at::Device device);
+
 /// The elements of an array that such kernels returned. They share its memory.
 at::Tensor tensor_of(const std::shared_ptr<void>& memory, int64_t size, at::ScalarType dtype);
 

@@ -24,12 +24,19 @@ class Rows : public RankCrossing {
   PerPartition tensors_;
 };
 
-class HaloCrossing : public Rows {
+/// Of exchange::halo and exchange::swap.
+class GatherCrossing : public Rows {
  public:
-  HaloCrossing(const RowPlan& plan, PerPartition tensors) : Rows(plan, std::move(tensors)) {
+  using Exchange = PerPartition(const RowPlan&, const PerPartition&, const at::Tensor&);
+
+  GatherCrossing(const RowPlan& plan, PerPartition tensors, Exchange& exchange)
+      : Rows(plan, std::move(tensors)), exchange_(exchange) {
     sent = exchange::sent_rows(plan_, tensors_);
   }
-  PerPartition finish() override { return exchange::halo(plan_, tensors_, received); }
+  PerPartition finish() override { return exchange_(plan_, tensors_, received); }
+
+ private:
+  Exchange& exchange_;
 };
 
 class FoldCrossing : public Rows {
@@ -43,14 +50,6 @@ class FoldCrossing : public Rows {
 
  private:
   exchange::HalfFolded folded_;
-};
-
-class SwapCrossing : public Rows {
- public:
-  SwapCrossing(const RowPlan& plan, PerPartition tensors) : Rows(plan, std::move(tensors)) {
-    sent = exchange::sent_rows(plan_, tensors_);
-  }
-  PerPartition finish() override { return exchange::swap(plan_, tensors_, received); }
 };
 
 class AddCrossing : public Rows {
@@ -106,11 +105,11 @@ std::unique_ptr<RankCrossing> RankCrossing::make(const Boundary& boundary, Bound
       if (adjoint) {
         return std::make_unique<FoldCrossing>(boundary.atoms, std::move(tensors));
       }
-      return std::make_unique<HaloCrossing>(boundary.atoms, std::move(tensors));
+      return std::make_unique<GatherCrossing>(boundary.atoms, std::move(tensors), exchange::halo);
     case Kind::add:
       return std::make_unique<AddCrossing>(boundary.bonds, boundary.cut, std::move(tensors));
     case Kind::swap:
-      return std::make_unique<SwapCrossing>(boundary.bonds, std::move(tensors));
+      return std::make_unique<GatherCrossing>(boundary.bonds, std::move(tensors), exchange::swap);
     case Kind::all_sum:
       return std::make_unique<SumCrossing>(*boundary.ranks, tensors);
   }

@@ -37,6 +37,15 @@ at::Tensor atoms_of(const partition::LocalGraph& local) {
   return atoms;
 }
 
+void move(LocalTensors& part, at::Device device) {
+  for (at::Tensor* tensor : {&part.senders, &part.receivers, &part.vectors, &part.edge_bond, &part.bond_edge,
+                             &part.angles, &part.cut}) {
+    if (tensor->defined()) {
+      *tensor = tensor->to(device);
+    }
+  }
+}
+
 }  // namespace
 
 Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
@@ -87,6 +96,9 @@ void Step::update(const double* positions, const Cell& cell) {
     if (!device_parts_[i]) {
       parts_[i] = {};
       parts_[i] = write(i, snapshot, n_threads / at_once);
+      if (!devices_[i].is_cpu()) {  // of another rank: nothing, but where this rank's are
+        move(parts_[i], devices_[i]);
+      }
     }
   });
   update_devices(snapshot);

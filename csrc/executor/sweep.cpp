@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "executor/device.h"
 #include "executor/worker.h"
 
 namespace distmlip::executor {
@@ -101,10 +102,14 @@ class Sweep {
       // The last stage goes back at once, so only one partition's is ever in memory.
       const bool keep = request_.backward && (request_.keep || last);
       StageOutput output = runner_.run(k, p, inputs[p], keep);
-      inputs[p].clear();
+      const bool spill = request_.backward && request_.spill && !keep;
       if (!request_.backward) {
         output.pullback = nullptr;
-      } else if (last) {
+      } else if (spill) {
+        output.pullback = spilled(k, p, inputs[p]);
+      }
+      inputs[p].clear();
+      if (request_.backward && last) {
         pull_back(p, {{kEnergy, at::ones_like(output.tensors.at(kEnergy))}}, output.pullback);
       } else {
         pullbacks_[k][p] = std::move(output.pullback);
@@ -116,6 +121,21 @@ class Sweep {
         measured(cost_of(&StageCosts::forward, k, p), {}, [&] { store(k, p, outputs[p]); });
       }
     }
+  }
+
+  /// What the stage was given waits in host memory until its backward, which computes the stage again.
+  Pullback spilled(size_t k, size_t p, const Tensors& inputs) {
+    Tensors waiting;
+    for (const auto& [name, tensor] : inputs) {
+      waiting[name] = to_host(tensor);
+    }
+    return [this, k, p, waiting = std::move(waiting)](Tensors output_gradients) {
+      Tensors given;
+      for (const auto& [name, tensor] : waiting) {
+        given[name] = to_device(tensor, request_.boundary.atoms.sources[p].device());
+      }
+      return runner_.run(k, p, given, /*keep=*/true).pullback(std::move(output_gradients));
+    };
   }
 
   void exchange_forward(size_t k, std::vector<Tensors>& inputs) {

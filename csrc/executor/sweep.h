@@ -53,6 +53,7 @@ struct SweepRequest {
   std::vector<size_t> slots;  ///< worker of each partition
   Boundary boundary;          ///< stages never run on partitions without atoms
   bool keep = true;           ///< false: the inside of a stage is computed again in its backward
+  bool spill = false;         ///< unless `keep`: what stages were given waits in host memory, too
   bool backward = true;       ///< false: no gradients of the energy are wanted
   bool measured = false;      ///< fills SweepResult::costs; waits for devices after every piece of work
 };

@@ -9,7 +9,8 @@ bond, or per anything else that only this partition reads (edges, angles); the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -155,6 +156,19 @@ class EagerStage:
             return {name: gradient for name, gradient in named if gradient is not None}, gradients[0]
 
         return {name: tensor.detach() for name, tensor in outputs.items()}, pullback
+
+
+def bytes_received(
+    stages: Sequence[Stage], rows: Mapping[str, list[int]], dtype: torch.dtype
+) -> dict[str, list[int]]:
+    """Of each exchange of a forward sweep, by partition. ``rows``: that each kind of exchange delivers."""
+    return {
+        f"{stage.name}: {exchange.kind} {exchange.name}": [
+            n_rows * math.prod(exchange.width) * dtype.itemsize for n_rows in rows[exchange.kind]
+        ]
+        for stage in stages
+        for exchange in stage.before
+    }
 
 
 def _leaf(tensor: Tensor) -> Tensor:

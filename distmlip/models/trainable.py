@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from distmlip.errors import UnsupportedModelError
+from distmlip.models.replicate import replicate
 
 MOST_NAMES = 5
 """In a message."""
@@ -27,22 +29,21 @@ class TrainableReplica:
         Raises:
             UnsupportedModelError: some parameter of the model is not, as it is, one of the replica.
         """
+        own = {id(parameter): name for name, parameter in model.named_parameters()}
+        if any(id(parameter) in own for parameter in replica.parameters()):
+            replica = replicate(replica, device, dtype)  # it is the user's own object
         self.module = replica
         self._device, self._dtype = device, dtype
         self._slots: list[tuple[Any, str, nn.Parameter]] = []
-        own = {id(parameter): name for name, parameter in model.named_parameters()}
-        reached: set[int] = set()
         strange: list[str] = []
         for path, part in replica.named_modules():
             for name, parameter in part.named_parameters(recurse=False, remove_duplicate=False):
-                original = getattr(parameter, "original", parameter)
-                if id(original) not in own:
-                    strange.append(f"{path}.{name}")
-                elif original is parameter:
-                    _require_agreement(f"{path}.{name}", parameter, device, dtype)
+                original = getattr(parameter, "original", None)
+                if id(original) in own:
+                    self._slots.append((part, name, cast(nn.Parameter, original)))
                 else:
-                    self._slots.append((part, name, original))
-                reached.add(id(original))
+                    strange.append(f"{path}.{name}")
+        reached = {id(original) for _, _, original in self._slots}
         missing = [name for key, name in own.items() if key not in reached]
         if missing or strange:
             raise UnsupportedModelError(
@@ -51,24 +52,20 @@ class TrainableReplica:
                 f"copies without an original are {_some(strange)}"
             )
 
-    def renew(self) -> None:
-        """Take the parameters over. What is computed until the next time belongs to one autograd graph."""
+    def renew(self, shared: Mapping[int, torch.Tensor]) -> None:
+        """Take the parameters over. What is computed until the next time belongs to one autograd graph.
+
+        ``shared``: what takes the place of parameters, by their id.
+        """
         taken: dict[int, torch.Tensor] = {}
         for part, name, original in self._slots:
             if id(original) not in taken:
-                dtype = self._dtype if original.is_floating_point() else original.dtype
+                parameter = shared.get(id(original), original)
+                dtype = self._dtype if parameter.is_floating_point() else parameter.dtype
                 # A new tensor also where nothing is copied: what is derived of parameters and kept as long as
                 # these are the same tensors (CHGNet's joined layers) must be of this graph, not of the last.
-                taken[id(original)] = original.to(self._device, dtype).view_as(original)
+                taken[id(original)] = parameter.to(self._device, dtype).view_as(original)
             part._parameters[name] = taken[id(original)]
-
-
-def _require_agreement(name: str, parameter: nn.Parameter, device: torch.device, dtype: torch.dtype) -> None:
-    if parameter.device != device or (parameter.is_floating_point() and parameter.dtype != dtype):
-        raise UnsupportedModelError(
-            f"{name} is {parameter.dtype} on {parameter.device}, and the adapter evaluates the model itself "
-            f"and no copy, so that it cannot be {dtype} on {device}; convert the model"
-        )
 
 
 def _some(names: list[str]) -> str:

@@ -1,0 +1,92 @@
+#include "bindings/python_stages.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace py = pybind11;
+
+namespace distmlip::bindings {
+namespace {
+
+using executor::Gradients;
+using executor::StageOutput;
+using executor::Tensors;
+
+py::dict to_dict(const Tensors& tensors) {
+  py::dict dict;
+  for (const auto& [name, tensor] : tensors) {
+    dict[py::str(name)] = tensor;
+  }
+  return dict;
+}
+
+/// A Python object that may be dropped by a thread that does not hold the GIL.
+std::shared_ptr<py::object> shared(py::object object) {
+  return {new py::object(std::move(object)), [](py::object* held) {
+            const py::gil_scoped_acquire gil;
+            delete held;
+          }};
+}
+
+}  // namespace
+
+StageOutput PythonStages::run(size_t stage, size_t partition, const Tensors& inputs, bool keep) {
+  const py::gil_scoped_acquire gil;
+  try {
+    const py::tuple output =
+        stage_of(stage, partition).attr("run")(py::object(graphs_[partition]), to_dict(inputs), keep);
+    return {output[0].cast<Tensors>(),
+            [this, pullback = shared(output[1]), stage, partition](const Tensors& output_gradients) {
+              return pull_back(*pullback, stage, partition, output_gradients);
+            }};
+  } catch (py::error_already_set& error) {
+    explain(error, stage, partition, "forward");
+    throw;
+  }
+}
+
+void PythonStages::check_interrupt() {
+  const py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) {
+    throw py::error_already_set();
+  }
+}
+
+void PythonStages::add_others(const py::error_already_set& raised) const {
+  for (const auto& [error, where] : failures_) {
+    if (!error.is(raised.value())) {
+      const auto type = py::type::of(error).attr("__name__");
+      raised.value().attr("add_note")(py::str("and {}: {}: {}").format(where, type, error));
+    }
+  }
+}
+
+py::object PythonStages::stage_of(size_t stage, size_t partition) const {
+  return py::list(stages_[partition])[stage];
+}
+
+Gradients PythonStages::pull_back(const py::object& pullback, size_t stage, size_t partition,
+                                  const Tensors& output_gradients) {
+  const py::gil_scoped_acquire gil;
+  try {
+    const py::tuple gradients = pullback(to_dict(output_gradients));
+    const auto vectors = gradients[1].cast<std::optional<at::Tensor>>();
+    return {gradients[0].cast<Tensors>(), vectors.value_or(at::Tensor())};
+  } catch (py::error_already_set& error) {
+    explain(error, stage, partition, "backward");
+    throw;
+  }
+}
+
+void PythonStages::explain(const py::error_already_set& error, size_t stage, size_t partition,
+                           const char* direction) {
+  const py::object name = stage_of(stage, partition).attr("name");
+  const py::object device = py::object(graphs_[partition]).attr("atoms").attr("device");
+  const py::str where =
+      py::str("in the {} of stage '{}' on partition {} ({})").format(direction, name, partition, device);
+  error.value().attr("add_note")(where);
+  failures_.emplace_back(error.value(), where);
+}
+
+}  // namespace distmlip::bindings

@@ -1,0 +1,39 @@
+// Python stages for the executor: the only place where the sweep and the GIL meet.
+#pragma once
+
+#include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include <utility>
+#include <vector>
+
+#include "executor/sweep.h"
+
+namespace distmlip::bindings {
+
+/// Adapts the Python protocol `Stage` (distmlip/models/interface.py) to the executor.
+class PythonStages : public executor::StageRunner {
+ public:
+  /// `stages[p]` and `graphs[p]`: the stages and the local graph of partition p.
+  PythonStages(pybind11::list stages, pybind11::list graphs)
+      : stages_(std::move(stages)), graphs_(std::move(graphs)) {}
+
+  executor::StageOutput run(size_t stage, size_t partition, const executor::Tensors& inputs,
+                            bool keep) override;
+  void check_interrupt() override;
+
+  /// Workers may fail together, but only one error can be raised: it also tells of the others.
+  void add_others(const pybind11::error_already_set& raised) const;
+
+ private:
+  pybind11::object stage_of(size_t stage, size_t partition) const;
+  executor::Gradients pull_back(const pybind11::object& pullback, size_t stage, size_t partition,
+                                const executor::Tensors& output_gradients);
+  void explain(const pybind11::error_already_set& error, size_t stage, size_t partition,
+               const char* direction);
+
+  pybind11::list stages_, graphs_;
+  std::vector<std::pair<pybind11::object, pybind11::str>> failures_;  // guarded by the GIL
+};
+
+}  // namespace distmlip::bindings
