@@ -24,8 +24,6 @@ class LocalExchange:
 
     def __init__(self, step: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
         """``step``: the core's, of the same atoms as ``graphs``."""
-        self.is_predicted = False
-        """Whether the prediction is made: what crosses after that belongs to the user's backward."""
         self._graphs = graphs
         self._dtype = dtype
         self._atom_plan, self._bond_plan = step.atom_plan, step.bond_plan
@@ -42,6 +40,9 @@ class LocalExchange:
 
     def follow(self, gradients: Sequence[Tensor]) -> None:
         """What crosses from now on comes after the sweep that these gradients of the tokens are of."""
+
+    def end(self) -> None:
+        """The prediction is made: what crosses from now on belongs to a backward of the user's."""
 
     def cross(self, before: Sequence[Exchange], inputs: Sequence[Tensors]) -> None:
         """Replace what a stage names in ``before``, in the inputs of every partition."""

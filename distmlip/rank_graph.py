@@ -31,8 +31,9 @@ class RankExchange(LocalExchange):
         super().__init__(step, graphs, dtype)
         self.ranks = ranks
         self.boundary = core.Boundary(step)
-        self.is_trained = False
-        """Whether a backward of the user's ends with parameters."""
+        self.is_going_back = False
+        """Whether what crosses belongs to a backward of the user's, which ends with parameters."""
+        self._is_trained = False
         self._start = graphs[0].vectors.new_zeros((), dtype=torch.float64).requires_grad_()
         self._token = self._start
 
@@ -43,7 +44,7 @@ class RankExchange(LocalExchange):
     def parameters(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         if not parameters:
             return []
-        self.is_trained = True
+        self._is_trained = True
         token, *shared = _applied(_Shared, self.ranks, self._start, *parameters)
         # Not the token itself: gradients of it would need those of all parameters.
         self._start = self._token = token.clone()
@@ -51,6 +52,10 @@ class RankExchange(LocalExchange):
 
     def follow(self, gradients: Sequence[Tensor]) -> None:
         (self._token,) = gradients
+
+    def end(self) -> None:
+        self.is_going_back = self._is_trained
+        del self._token, self._start  # nodes of the graph know this object, and would never be freed
 
     def fold(self, rows: Sequence[Tensor]) -> list[Tensor]:
         return self._cross([Halo("", ())], [rows], adjoint=True)[0]
@@ -94,7 +99,7 @@ class _Crossing(torch.autograd.Function):
     @staticmethod
     def backward(context: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         exchange = context.what[0]
-        if exchange.is_predicted and exchange.is_trained:
+        if exchange.is_going_back:
             exchange.ranks.begin_backward()
         return None, None, None, *_applied(_Crossing, *context.what, *gradients)
 

@@ -161,7 +161,7 @@ class DistModel(nn.Module):
             forces = assemble_forces(graphs, gradients, exchange, len(atoms))
             volume = volume_of(atoms)
             stress = strain_gradient(graphs, gradients, exchange) / volume if volume > 0 else None
-        exchange.is_predicted = True
+        exchange.end()
         return Prediction(energy, forces, stress)
 
     def _exchange(self, graphs: list[LocalGraph]) -> LocalExchange:

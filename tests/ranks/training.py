@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import sys
 from typing import Any
@@ -15,6 +16,7 @@ from support.launching import PASSED
 from support.undivided import largest_difference, loss_of, training_difference
 
 from distmlip import DistModel
+from distmlip.rank_graph import RankExchange
 
 PARITY = 1e-9
 
@@ -124,6 +126,8 @@ def main() -> None:
         check_toy(n_ranks)
         check_several_structures(n_ranks)
         check_training(rank, n_ranks)
+        gc.collect()
+        assert not any(isinstance(one, RankExchange) for one in gc.get_objects()), "graphs are never freed"
     else:
         found = training_difference(
             FAMILIES[family](), structures.oxide().atoms, partitions=n_ranks + 1, devices="cpu"
