@@ -177,8 +177,10 @@ def test_a_plan_of_given_numbers_says_so() -> None:
     assert "as many partitions as were asked for" in plan.why
 
 
-def give_memory(monkeypatch: pytest.MonkeyPatch, n_bytes: float) -> None:
-    monkeypatch.setattr(choice, "available_bytes", lambda device: n_bytes / memory.USABLE)
+def give_memory(monkeypatch: pytest.MonkeyPatch, n_bytes: float, host: float | None = None) -> None:
+    """``host``: the memory of the CPU beside a GPU."""
+    free = {"cuda": n_bytes, "cpu": n_bytes if host is None else host}
+    monkeypatch.setattr(choice, "available_bytes", lambda device: free[device.type] / memory.USABLE)
 
 
 def test_recompute_and_more_partitions_are_chosen_where_memory_is_short(
@@ -216,12 +218,14 @@ def test_what_stages_are_given_waits_in_host_memory_where_a_gpu_is_too_small(
     rows = rows_of([10_000], [0], [0], [0])
     choices = {}
     for megabytes in (2000, 100, 30):
-        give_memory(monkeypatch, 1e6 * megabytes)
+        give_memory(monkeypatch, 1e6 * megabytes, host=1e9)
         choices[megabytes] = chooser.better(chooser.first(10_000), costs, rows)
     assert choices[2000].how == (1, False, False)
     assert choices[100].how == (1, True, False)
     assert choices[30].how[1:] == (True, True)
     assert "waits in host memory" in choices[30].why
+    give_memory(monkeypatch, 3e7, host=1e8)  # which 6 stages of 10 MB need more of, as torch rounds up
+    assert chooser.better(chooser.first(10_000), costs, rows).how[1:] == (True, False)
     assert "recompute from host memory" in str(choices[30])
     after = chooser.after_shortage(choices[100], 10_000)
     assert after is not None

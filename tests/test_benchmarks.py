@@ -89,9 +89,10 @@ def test_large_systems_are_measured(
     options = f"chgnet --sizes 100 --partitions 2 --device cpu --output {output}"
     monkeypatch.setattr(sys, "argv", ["bench_gpu", *options.split()])
     module.main()
-    ours, theirs, undivided = json.loads(output.read_text())["cases"]
-    assert ours["partitions"] == 2
+    ours, spilled, theirs, undivided = json.loads(output.read_text())["cases"]
+    assert (ours["partitions"], spilled["recompute"]) == (2, "host")
     assert ours["exchanged_mib"] > 0
+    assert 0 < ours["exchange_share"] < 1
     assert theirs["calculator"] == "original"
     assert undivided["n_atoms"] == theirs["n_atoms"]
 
