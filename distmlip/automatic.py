@@ -169,7 +169,7 @@ class Automatic:
             now = self._choice
             better = self._chooser.better(now, costs, _rows(self.evaluator.plan(atoms)))
             self._take(better if self._ranks is None else what_suits_all(self._ranks.gather(better)))
-            if self._choice.same_as(now):
+            if self._choice.how == now.how:
                 break
 
     def _take(self, choice: Choice) -> None:

@@ -12,7 +12,7 @@ import torch
 from distmlip.costs import CostModel, Rows
 from distmlip.memory import USABLE, available_bytes
 from distmlip.options import MOST_PARTITIONS
-from distmlip.plan import Memory
+from distmlip.plan import Memory, recompute_in_words
 from distmlip.settings import ATOMS_PER_CPU_PARTITION, Settings
 
 STAGE_BYTES_ON_A_CPU = 96_000_000
@@ -46,12 +46,7 @@ class Choice:
 
     def __str__(self) -> str:
         partitions = "1 partition" if self.partitions == 1 else f"{self.partitions} partitions"
-        recompute = "off" if not self.recompute else "from host memory" if self.spill else "on"
-        return f"{partitions}, recompute {recompute}"
-
-    def same_as(self, other: Choice) -> bool:
-        """Whatever the reasons."""
-        return self.how == other.how
+        return f"{partitions}, {recompute_in_words(self.recompute, self.spill)}"
 
     @property
     def how(self) -> tuple[int, bool, bool]:

@@ -54,8 +54,8 @@ class Plan:
     @property
     def title(self) -> str:
         """The choices that hold for all partitions, in one line."""
-        recompute = "off" if not self.recompute else "from host memory" if self.spill else "on"
-        return f"{self.n_partitions} partitions by {self.method}, recompute {recompute}"
+        recompute = recompute_in_words(self.recompute, self.spill)
+        return f"{self.n_partitions} partitions by {self.method}, {recompute}"
 
     @property
     def bytes_received(self) -> list[int]:
@@ -82,6 +82,13 @@ class Plan:
         if self.seconds is not None:
             notes.append("stages expected to take {:.2g} s forward, {:.2g} s backward".format(*self.seconds))
         return "\n".join([self.title, *notes, *aligned(header, rows)])
+
+
+def recompute_in_words(recompute: bool, spill: bool) -> str:
+    """Of a plan or a choice."""
+    if not recompute:
+        return "recompute off"
+    return "recompute from host memory" if spill else "recompute on"
 
 
 def _gigabytes(n_bytes: int) -> str:

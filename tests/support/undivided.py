@@ -54,9 +54,7 @@ def _mace(calculator: Any) -> Undivided:
 
 def _matgl(calculator: Any) -> Undivided:
     model = calculator.potential.requires_grad_().train()  # else it cuts the graph behind forces
-
-    kept: list[Any] = []
-    model.register_forward_hook(lambda _model, _inputs, output: kept.append(output))
+    kept = _outputs_of(model)
 
     def predict(atoms: Atoms) -> Prediction:
         calculator.calculate(atoms)
@@ -70,8 +68,7 @@ def _sevennet(calculator: Any) -> Undivided:
     from sevenn import _keys as keys
 
     model = calculator.model.requires_grad_().train()  # else it cuts the graph behind forces
-    kept: list[Any] = []
-    model.register_forward_hook(lambda _model, _inputs, output: kept.append(output))
+    kept = _outputs_of(model)
 
     def predict(atoms: Atoms) -> Prediction:
         calculator.calculate(atoms)
@@ -82,6 +79,13 @@ def _sevennet(calculator: Any) -> Undivided:
         return Prediction(output[keys.PRED_TOTAL_ENERGY].reshape(()), output[keys.PRED_FORCE], stress)
 
     return model, predict
+
+
+def _outputs_of(model: nn.Module) -> list[Any]:
+    """A list that gets every output of the model: calculators detach what they return."""
+    kept: list[Any] = []
+    model.register_forward_hook(lambda _model, _inputs, output: kept.append(output))
+    return kept
 
 
 def loss_of(prediction: Prediction) -> Tensor:
