@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike
 
@@ -20,6 +21,7 @@ from distmlip.driver import Sharing, Task
 from distmlip.errors import InvalidInputError
 from distmlip.evaluator import Evaluator
 from distmlip.inputs import check_atoms, check_results
+from distmlip.kept_results import KeepsResults
 from distmlip.models import adapter_for
 from distmlip.options import (
     METHODS,
@@ -39,7 +41,7 @@ from distmlip.verification import Verification, compare
 PER_ATOM_TENSORS = frozenset({"stresses", "virials"})
 
 
-class DistCalculator(Calculator):
+class DistCalculator(KeepsResults):
     """Energies, forces and stresses of a machine-learning potential, computed over partitions.
 
     The system is cut into partitions; each computes only the atoms, edges and angles that it owns, and
@@ -88,11 +90,12 @@ class DistCalculator(Calculator):
         **family_options: Any,
     ) -> None:
         super().__init__()
+        of_atoms = checked_weights(weights)
         options = {
             "devices": devices,
             "partitions": partitions,
             "method": method,
-            "weights": weights,
+            "weights": of_atoms,  # by value, for copies of the calculator
             "recompute": recompute,
             "skin": skin,
             "dtype": dtype,
@@ -102,10 +105,10 @@ class DistCalculator(Calculator):
         self._lock = threading.RLock()  # threads that share the calculator take turns
         group = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
         settings = Settings(
-            devices=resolve_devices(devices) if group is None else device_of_rank(devices),
+            devices=resolve_devices(devices) if group is None else device_of_rank(group, devices),
             partitions=checked_partitions(partitions),
             method=checked_choice("method", method, METHODS),
-            weights=checked_weights(weights),
+            weights=of_atoms,
             recompute=checked_choice("recompute", recompute, (True, False, "host", "auto")) in (True, "host"),
             skin=checked_length("skin", skin),
             spill=recompute == "host",
@@ -115,7 +118,7 @@ class DistCalculator(Calculator):
             self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
         self._automatic = Automatic(self._evaluator, recompute_is_open=recompute == "auto")
-        self._sharing = Sharing(self, group, self._arguments)
+        self._sharing = Sharing(self, group, self._adapter, self._arguments)
         self.implemented_properties = list(self._adapter.implemented_properties)
         # What ASE writes into trajectories: plain values, never the model.
         self.parameters.update(
@@ -134,7 +137,7 @@ class DistCalculator(Calculator):
         properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Compute properties of the atoms (ASE's contract); they are kept in ``results``.
+        """Compute properties of the atoms (ASE's contract); they are kept in ``results`` and ``extras``.
 
         All of them, but for those with a tensor per atom (``stresses``), which are there only if they are
         asked for, or if ``properties`` is not given.
@@ -144,13 +147,13 @@ class DistCalculator(Calculator):
             raise InvalidInputError(
                 "there are no atoms to calculate; give atoms, or set atoms.calc = calculator"
             )
-        with self._lock:
+        with self._turn():
             self.results = {}
             with_virials = properties is None or not PER_ATOM_TENSORS.isdisjoint(properties)
-            shared = self._sharing.atoms(target, Task.EVALUATE, with_virials)
+            shared = self._sharing.share(target, Task.EVALUATE, with_virials)
             self._check_atoms(shared)
             super().calculate(target, list(properties or self.implemented_properties), system_changes)
-            self.results = self._results(shared, with_virials)
+            self._keep(target, self._results(shared, with_virials))
 
     def evaluate_shared(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
         """The results for atoms that all ranks have; all of them call this. Keeps nothing."""
@@ -167,22 +170,6 @@ class DistCalculator(Calculator):
         self._check_atoms(atoms)
         return self._automatic.profile(atoms, steps)
 
-    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-        """ASE's way to one result; calculates if something has changed."""
-        with self._lock:
-            return super().get_property(name, atoms, allow_calculation)
-
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What changed since the last calculation; also quantities such as the charge in ``atoms.info``."""
-        changes: list[str] = super().check_state(atoms, tol=tol)
-        if (
-            self.atoms is not None
-            and not changes
-            and not _equal(self._adapter.system(atoms), self._adapter.system(self.atoms))
-        ):
-            changes.append("info")
-        return changes
-
     def plan(self, atoms: Atoms | None = None) -> Plan:
         """How these atoms (default: the last ones) are distributed and why, and the memory that takes.
 
@@ -190,8 +177,8 @@ class DistCalculator(Calculator):
         device before.
         """
         target = self._given(atoms, "plan")
-        with self._lock:
-            return self.plan_shared(self._sharing.atoms(target, Task.PLAN))
+        with self._turn():
+            return self.plan_shared(self._sharing.share(target, Task.PLAN))
 
     def profile(self, atoms: Atoms | None = None, steps: int = 3) -> Profile:
         """Where the time of a step goes for these atoms (default: the last ones), measured.
@@ -200,17 +187,17 @@ class DistCalculator(Calculator):
         for, so that a step takes longer than otherwise.
         """
         target, steps = self._given(atoms, "profile"), checked_steps(steps)
-        with self._lock:
-            return self.profile_shared(self._sharing.atoms(target, Task.PROFILE, steps), steps)
+        with self._turn():
+            return self.profile_shared(self._sharing.share(target, Task.PROFILE, steps), steps)
 
     def verify(self, atoms: Atoms) -> Verification:
         """Compare with the undivided original: the family's own calculator on a copy of the model.
 
         Needs the original's memory and time for this structure.
         """
-        with self._lock:
-            original = self._sharing.atoms(atoms, Task.EVALUATE, False).copy()
-        ours = self.evaluate_shared(original, with_virials=False)
+        with self._turn():
+            original = self._sharing.share(atoms, Task.EVALUATE, False).copy()
+            ours = self.evaluate_shared(original, with_virials=False)
         original.calc = self._adapter.reference()
         try:
             forces = original.get_forces()
@@ -242,13 +229,32 @@ class DistCalculator(Calculator):
         return {}
 
     def __copy__(self) -> DistCalculator:
-        return _rebuild(*self._arguments)
+        twin = _rebuild(*self._arguments)
+        twin.__setstate__(self._state())
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DistCalculator:
         return self.__copy__()  # the model is never changed, so copies share it
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, self._arguments
+        return _rebuild, self._arguments, self._state()
+
+    def _reads(self, atoms: Atoms) -> Mapping[str, torch.Tensor]:
+        return self._adapter.system(atoms)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One thread at a time calculates; across ranks, with any calculator."""
+        if self._sharing.is_of_parent:
+            self._leave_parent()
+        with self._lock, self._sharing.turn():
+            yield
+
+    def _leave_parent(self) -> None:
+        """In a forked child of a rank: the ranks are the parent's, this process calculates by itself."""
+        alone = _rebuild(*self._arguments)
+        for name in ("_lock", "_adapter", "_evaluator", "_automatic", "_sharing", "parameters"):
+            setattr(self, name, getattr(alone, name))
 
     def _given(self, atoms: Atoms | None, what_for: str) -> Atoms:
         target = atoms if atoms is not None else self.atoms
@@ -260,8 +266,7 @@ class DistCalculator(Calculator):
         check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
 
     def _results(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
-        with self._lock:
-            evaluations = self._automatic.evaluate(atoms, with_virials)
+        evaluations = self._automatic.evaluate(atoms, with_virials)
         results = self._adapter.results(atoms, evaluations)
         check_results(results)
         volume = volume_of(atoms)
@@ -276,7 +281,3 @@ class DistCalculator(Calculator):
 
 def _rebuild(model: Any, options: dict[str, Any]) -> DistCalculator:
     return DistCalculator(model, **options)
-
-
-def _equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

@@ -72,12 +72,11 @@ def demo(
     console.print(f"picture     {picture}")
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+# As with `python`: all that follows the script is the script's.
+@app.command(context_settings={"allow_interspersed_args": False})
 def run(
-    context: typer.Context,
-    script: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A Python script; its arguments may follow.")
-    ],
+    script: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A Python script.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="All that follows is the script's.")] = None,
     ranks: Annotated[
         int,
         typer.Option("--ranks", "-n", min=0, help="Start so many processes here; 0: torchrun has done it."),
@@ -85,13 +84,15 @@ def run(
 ) -> None:
     """Run an unchanged ASE script on rank 0; the other ranks serve its calculators.
 
+    Options stand before the script: distmlip run -n 4 script.py --its-own-option
+
     With torchrun, on one machine or several: torchrun --nproc-per-node 4 -m distmlip run script.py
     """
     from distmlip.launch import launch, run_script
 
     if ranks > 0:
-        raise typer.Exit(launch(ranks, script, context.args))
-    run_script(script, context.args)
+        raise typer.Exit(launch(ranks, script, arguments or []))
+    run_script(script, arguments or [])
 
 
 @app.command()

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from datetime import timedelta
 from typing import Any
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from distmlip.errors import InvalidInputError
+from distmlip.identity import ALONE
+
+TIMEOUT_VARIABLE = "DISTMLIP_RANK_TIMEOUT"
+DEFAULT_TIMEOUT = 30.0
+"""Seconds without a sign of life after which a rank is lost."""
 
 INTERVAL = 0.5
 """Seconds between two beats."""
@@ -20,6 +29,24 @@ LINGER = 3.0
 
 FAILURE, ENDED = "failure", "ended"
 
+log = logging.getLogger(__name__)
+
+
+def rank_timeout() -> float:
+    """Seconds without a sign of life after which a rank is lost: :data:`TIMEOUT_VARIABLE`.
+
+    Raises:
+        InvalidInputError: it is not a number of seconds.
+    """
+    text = os.environ.get(TIMEOUT_VARIABLE, str(DEFAULT_TIMEOUT))
+    try:
+        timeout = float(text)
+    except ValueError:
+        timeout = 0.0
+    if not timeout >= 1:
+        raise InvalidInputError(f"{TIMEOUT_VARIABLE}={text!r}; give seconds, at least 1")
+    return timeout
+
 
 class Heartbeat:
     """Beats for this rank, listens to the others, and abandons the group when one of them is lost.
@@ -27,9 +54,13 @@ class Heartbeat:
     The first report of a failure counts, whoever makes it: all ranks then raise the same message.
     """
 
-    def __init__(self, ranks: Any, store: tuple[str, int, TCPStore | None], timeout: float) -> None:
-        """``store``: host and port, and the store itself where this process keeps it."""
+    def __init__(
+        self, ranks: Any, store: tuple[str, int, TCPStore | None], timeout: float, patience: float
+    ) -> None:
+        """``store``: host and port, and the store itself where this process keeps it. Seconds: ``timeout``
+        without a sign of life, ``patience`` for a rank that lives, but does not come to what others do."""
         self.timeout = timeout
+        self._patience = patience
         self._ranks = ranks
         host, port, self._kept = store
         self._store = TCPStore(
@@ -37,11 +68,18 @@ class Heartbeat:
         )
         self._lock = threading.Lock()  # a store takes one request at a time
         self._beats = 0
+        self._calls, self._call, self._call_began = 0, "", time.monotonic()
+        self._has_warned = False
         self._seen: dict[int, tuple[int, float]] = {}
         self._stopped = threading.Event()
         self._beat()
         self._thread = threading.Thread(target=self._run, name="distmlip heartbeat", daemon=True)
         self._thread.start()
+
+    def begin_call(self, what: str) -> None:
+        """This rank has come to the next thing that all ranks do together; those that have not are late."""
+        self._call, self._call_began = what, time.monotonic()
+        self._calls += 1
 
     def report(self, reason: str) -> None:
         """Tell all ranks, this one too, that what they do together cannot go on."""
@@ -83,7 +121,7 @@ class Heartbeat:
     def _beat(self) -> None:
         self._beats += 1
         with self._lock:
-            self._store.set(f"beat/{self._ranks.rank}", str(self._beats))
+            self._store.set(f"beat/{self._ranks.rank}", f"{self._beats} {self._calls}")
 
     def _look(self) -> str:
         """Why the group must be abandoned; empty if all is well."""
@@ -98,7 +136,7 @@ class Heartbeat:
     def _look_at(self, rank: int) -> str:
         with self._lock:
             key = f"beat/{rank}"
-            beats = int(self._store.get(key)) if self._store.check([key]) else 0
+            beats, calls = map(int, self._store.get(key).split()) if self._store.check([key]) else (0, 0)
             ended = self._store.check([f"{ENDED}/{rank}"])
         if ended:
             return f"rank {rank} has ended its script while others still needed it"
@@ -109,6 +147,17 @@ class Heartbeat:
         self._seen[rank] = last, since
         silent = now - since
         limit = min(QUICK, self.timeout) if self._ranks.broken else self.timeout
-        if silent <= limit:
-            return ""
-        return f"rank {rank} is lost: it has given no sign of life for {silent:.0f} s"
+        if silent > limit:
+            return f"rank {rank} is lost: it has given no sign of life for {silent:.0f} s"
+        return self._late(rank, now - self._call_began) if calls < self._calls else ""
+
+    def _late(self, rank: int, waited: float) -> str:
+        """A rank that lives has not come to what this one is in. It may be busy, or never come."""
+        late = f"rank {self._ranks.rank} has waited {waited:.0f} s for rank {rank} in {self._call}"
+        remedy = f"ranks have to make the same calculations in the same order; {ALONE}"
+        if waited > self._patience:
+            return f"{late}; {remedy}"
+        if waited > self.timeout and not self._has_warned:
+            self._has_warned = True
+            log.warning("%s, and waits up to %.0f s; %s", late, self._patience, remedy)
+        return ""

@@ -6,8 +6,10 @@ them on this one.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -18,10 +20,19 @@ from pathlib import Path
 from distmlip.calculator import DistCalculator
 from distmlip.driver import Driver, Message, Task
 from distmlip.errors import DistMLIPError, RankError
-from distmlip.ranks import Ranks, rank_timeout, ranks_of_this_run
+from distmlip.heartbeat import rank_timeout
+from distmlip.identity import LAUNCHER_VARIABLES
+from distmlip.ranks import Ranks, ranks_of_this_run
 
 GRACE = 15.0
-"""Seconds that survivors have, after a lost rank was noticed, to say so and end."""
+"""Seconds that survivors have, after a lost rank was noticed, to say so and end; and that a script has to end
+after a signal."""
+
+LAUNCHER = "DISTMLIP_LAUNCHER"
+"""Environment variable that tells a rank the process that started it, with which it ends."""
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl."""
 
 
 def run_script(script: Path, arguments: Sequence[str]) -> None:
@@ -30,16 +41,21 @@ def run_script(script: Path, arguments: Sequence[str]) -> None:
     Raises:
         RankError: another rank failed or is lost.
     """
+    _end_with_launcher()
     ranks = ranks_of_this_run()
     if ranks is not None and ranks.rank != 0:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what an interrupt means is for the script to say
         serve(ranks)
         return
     sys.argv = [str(script), *arguments]
-    sys.path.insert(0, str(script.resolve().parent))
+    _search_modules_beside(script)
     if ranks is None:
         runpy.run_path(str(script), run_name="__main__")
         return
     with Driver(ranks):
+        ranks.connect()  # by what the environment says; the script and its children are no ranks of their own
+        for name in LAUNCHER_VARIABLES:
+            os.environ.pop(name, None)
         runpy.run_path(str(script), run_name="__main__")
 
 
@@ -73,7 +89,8 @@ def serve(ranks: Ranks) -> None:
 def launch(n_ranks: int, script: Path, arguments: Sequence[str]) -> int:
     """Run a script on so many processes of this machine; returns the exit code.
 
-    Each gets its share of the cores, unless OMP_NUM_THREADS says otherwise, and the GPU with its number.
+    Each gets its share of the cores, unless OMP_NUM_THREADS says otherwise, and the GPU with its number. They
+    end with this process, whatever ends it.
     """
     environment = {
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // n_ranks)),
@@ -81,32 +98,110 @@ def launch(n_ranks: int, script: Path, arguments: Sequence[str]) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(n_ranks),
+        LAUNCHER: str(os.getpid()),
     }
-    command = [sys.executable, "-m", "distmlip", "run", str(script), *arguments]
-    processes = [
-        subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(n_ranks)
-    ]
+    # -P: the working folder is no place for modules, as it is none for `python script.py`.
+    command = [sys.executable, "-P", "-m", "distmlip", "run", "--", str(script), *arguments]
+    processes: list[subprocess.Popen[bytes]] = []
+    signals = _Signals(processes)
     try:
-        return _wait(processes)
+        for rank in range(n_ranks):
+            of_rank = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            stdin = None if rank == 0 else subprocess.DEVNULL
+            processes.append(subprocess.Popen(command, env=of_rank, stdin=stdin))
+        return signals.exit_code or _wait(processes, signals)
     finally:
         for process in processes:
             process.kill()
             process.wait()
+        signals.restore()
 
 
-def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
+class _Signals:
+    """What ends the launcher is passed on to the script on rank 0, which may want to save something; other
+    ranks serve it until it ends."""
+
+    PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+    def __init__(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        self.exit_code = 0
+        """128 + the signal's number, as shells have it; 0 before."""
+        self.deadline = float("inf")
+        """When all have had time enough to end by themselves."""
+        self._processes = processes
+        self._before = {
+            number: signal.signal(number, self._handle)
+            for number in self.PASSED_ON
+            if signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
+        }
+
+    def end_within(self, seconds: float) -> None:
+        """Unless that was said before."""
+        self.deadline = min(self.deadline, time.monotonic() + seconds)
+
+    def restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: object) -> None:
+        # An interrupted script may go on for as long as it likes, unless it is interrupted again.
+        if number != signal.SIGINT or self.exit_code:
+            self.end_within(GRACE)
+        self.exit_code = self.exit_code or 128 + number
+        # A terminal has sent the interrupt to the script, too.
+        if self._processes and not (number == signal.SIGINT and _has_terminal()):
+            self._processes[0].send_signal(number)
+
+
+def _wait(processes: list[subprocess.Popen[bytes]], signals: _Signals) -> int:
     """The first exit code that is not 0. Survivors of a lost rank get the time to find out and to say so."""
-    end = float("inf")
     failed = 0
-    while any(process.poll() is None for process in processes) and time.monotonic() < end:
+    while any(process.poll() is None for process in processes) and time.monotonic() < signals.deadline:
         codes = [process.returncode for process in processes]
+        if signals.exit_code and codes[0] is not None:
+            break
         if not failed and any(codes):
-            failed = next(code for code in codes if code)
-            end = time.monotonic() + rank_timeout() + GRACE
+            failed = _first_failure(codes)
+            signals.end_within(rank_timeout() + GRACE)
         time.sleep(0.05)
-    codes = [process.returncode for process in processes]
-    return failed or next((code for code in codes if code), 0)
+    codes = [process.poll() for process in processes]
+    if not signals.exit_code:
+        code = failed or _first_failure(codes)
+    else:  # the script may have taken the signal as an order to end well
+        code = signals.exit_code if codes[0] is None else codes[0]
+    return 128 - code if code < 0 else code
+
+
+def _first_failure(codes: Sequence[int | None]) -> int:
+    return next((code for code in codes if code), 0)
+
+
+def _has_terminal() -> bool:
+    """Whether this process and its children belong to a terminal's foreground."""
+    try:
+        with open("/dev/tty") as terminal:  # noqa: PTH123  a device
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _end_with_launcher() -> None:
+    """Die when the launcher does, also if it was killed and could not say so (Linux)."""
+    launcher = os.environ.pop(LAUNCHER, None)
+    if launcher is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(launcher):  # it died before this
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _search_modules_beside(script: Path) -> None:
+    """As for ``python script.py``, the script's folder takes the place of that of this command."""
+    if os.environ.get("PYTHONSAFEPATH"):
+        return
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    sys.path.insert(0, str(script.resolve().parent))
 
 
 def free_port() -> int:

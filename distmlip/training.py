@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from distmlip.agreement import digest_of
 from distmlip.cell import volume_of
 from distmlip.devices import DeviceLike, resolve_devices
-from distmlip.driver import Driver
+from distmlip.driver import Driver, Task, agreed_atoms
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.evaluator import Evaluator
 from distmlip.inputs import check_atoms
@@ -91,6 +93,7 @@ class DistModel(nn.Module):
         **family_options: Any,
     ) -> None:
         super().__init__()
+        is_copy = family_options.pop("_is_copy", False)
         options = {
             "partitions": partitions,
             "devices": devices,
@@ -102,12 +105,22 @@ class DistModel(nn.Module):
         self._arguments = (model, {**options, **family_options})
         self._lock = threading.RLock()  # threads that share the model take turns
         self._ranks = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
-        is_copy = family_options.pop("_is_copy", False)
-        adapter = self._adapter_of(model, checked_dtype(dtype), family_options, is_copy)
-        (self.model,) = adapter.models
+        # A copy may be made by one rank alone: it has the parameters that it was copied with.
+        self._takes_over = self._ranks is not None and not is_copy
+        if self._takes_over and Driver.active is not None:
+            raise InvalidInputError(
+                "a DistModel over several ranks needs a script that all of them run, because each has to "
+                "compute the loss; start it with torchrun, not with distmlip run, or give ranks=False"
+            )
+        self._number = -1
+        self._make_adapter = partial(adapter_for, model, checked_dtype(dtype), **family_options)
+        with torch.inference_mode(False):
+            self._adapter = self._make_adapter()
+        _require_trainable(self._adapter)
+        (self.model,) = self._adapter.models
         on = _device_of(self.model) if devices is None else devices
-        chosen = resolve_devices(on) if self._ranks is None else device_of_rank(on)
-        settings = Settings(
+        chosen = resolve_devices(on) if self._ranks is None else device_of_rank(self._ranks, on)
+        self._settings = Settings(
             devices=chosen,
             partitions=checked_partitions(partitions),
             method=checked_choice("method", method, METHODS),
@@ -116,11 +129,14 @@ class DistModel(nn.Module):
             skin=0.0,  # structures of a training set have no history
             ranks=self._ranks,
         )
-        self._adapter = adapter
-        self._evaluator = Evaluator(adapter, settings)
         with torch.inference_mode(False):
-            self._replicas = [self._replica(device) for device in chosen.devices]
-            self._stages = [self._stages_of(replica) for replica in self._replicas]
+            self._set_up()
+
+    def _set_up(self) -> None:
+        """What is made of the parameters and buffers as they are now."""
+        self._evaluator = Evaluator(self._adapter, self._settings)
+        self._replicas = [self._replica(device) for device in self._settings.devices.devices]
+        self._stages = [self._stages_of(replica) for replica in self._replicas]
 
     def forward(self, atoms: Atoms) -> Prediction:
         """Energy, forces and stress of the atoms.
@@ -131,14 +147,30 @@ class DistModel(nn.Module):
         """
         differentiable = torch.is_grad_enabled()
         _require_eval_mode(self.model)
-        with self._lock, torch.inference_mode(False), torch.enable_grad():
+        turn = nullcontext() if self._ranks is None else self._ranks.lock
+        with self._lock, turn, torch.inference_mode(False), torch.enable_grad():
             if self._ranks is not None:
-                with self._together():
-                    self._ranks.require_same_devices(self._evaluator.settings.devices.devices[0])
-                    atoms = self._ranks.atoms_of_first(atoms)
-            check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
+                atoms = self._shared(self._ranks, atoms)
+            check_atoms(atoms, self._adapter, self._settings.weights)
             prediction = self._predict(atoms, differentiable)
         return prediction if differentiable else _detached(prediction)
+
+    def _shared(self, ranks: Ranks, atoms: Atoms) -> Atoms:
+        """Rank 0's atoms, with which all ranks have come; at the first call also its parameters."""
+        with self._together():
+            digest = ""
+            if self._number < 0:
+                self._number = ranks.next_number()
+                same = {name: value for name, value in self._arguments[1].items() if name != "devices"}
+                digest = digest_of([self.model], same, with_values=not self._takes_over)
+            atoms, _ = agreed_atoms(ranks, self._adapter, atoms, (Task.PREDICT, self._number, (), digest))
+            ranks.require_same_devices(self._settings.devices.devices[0])
+            if self._takes_over:
+                _take_over(ranks, self.model)
+                self._adapter = self._make_adapter()  # for what it may have derived of parameters
+                self._set_up()
+                self._takes_over = False
+        return atoms
 
     def _predict(self, atoms: Atoms, differentiable: bool) -> Prediction:
         with self._together():
@@ -172,23 +204,6 @@ class DistModel(nn.Module):
 
     def _together(self) -> AbstractContextManager[None]:
         return nullcontext() if self._ranks is None else self._ranks.together("a prediction")
-
-    def _adapter_of(
-        self, model: Any, dtype: torch.dtype | None, options: dict[str, Any], is_copy: bool
-    ) -> Adapter:
-        with torch.inference_mode(False):
-            adapter = adapter_for(model, dtype, **options)
-            _require_trainable(adapter)
-            if self._ranks is None or is_copy:  # which one rank may make alone
-                return adapter
-            if Driver.active is not None:
-                raise InvalidInputError(
-                    "a DistModel over several ranks needs a script that all of them run, because each has to "
-                    "compute the loss; start it with torchrun, not with distmlip run, or give ranks=False"
-                )
-            with self._ranks.together("sharing the parameters"):
-                _take_over(self._ranks, adapter.models[0])
-            return adapter_for(model, dtype, **options)  # for what it may have derived of parameters
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, self._arguments

@@ -1,0 +1,33 @@
+"""Python objects among the processes of a run; classes of a script travel, too (ranks trust each other)."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import cloudpickle
+import torch
+
+
+def broadcast(native: Any, device: torch.device, value: Any) -> Any:
+    """Rank 0's value. ``native``: the core's Ranks; ``device``: where its tensors are."""
+    data = cloudpickle.dumps(value) if native.rank == 0 else b""
+    size = torch.tensor([len(data)], dtype=torch.int64, device=device)
+    native.broadcast(size)
+    if native.rank == 0:
+        buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device)
+    else:
+        buffer = torch.empty(int(size), dtype=torch.uint8, device=device)
+    native.broadcast(buffer)
+    return value if native.rank == 0 else pickle.loads(buffer.cpu().numpy().tobytes())
+
+
+def gather(native: Any, device: torch.device, value: Any) -> list[Any]:
+    """What every rank has given, by rank."""
+    sent = torch.frombuffer(bytearray(cloudpickle.dumps(value)), dtype=torch.uint8).to(device)
+    received, counts = native.all_to_all(sent.repeat(native.size), [len(sent)] * native.size)
+    data, begin, values = received.cpu().numpy(), 0, []
+    for count in counts:
+        values.append(pickle.loads(data[begin : begin + count].tobytes()))
+        begin += count
+    return values
