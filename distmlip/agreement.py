@@ -94,7 +94,7 @@ def _largest(one: NDArray[Any], other: NDArray[Any]) -> float:
     with np.errstate(invalid="ignore"):
         difference = np.abs(one - other)
     difference[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0  # also where both are infinite
-    return float(np.nan_to_num(difference, nan=np.inf).max(initial=0.0))
+    return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
 def digest_of(models: Sequence[torch.nn.Module], options: Mapping[str, Any], with_values: bool = True) -> str:

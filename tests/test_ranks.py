@@ -233,3 +233,65 @@ def test_the_launcher_names_the_lost_rank() -> None:
 def test_fewer_partitions_than_ranks_are_refused() -> None:
     ended = run_ranks(2, "refused.py")
     assert succeeded(ended).count(PASSED) == 2
+
+
+# --- ranks that do not do the same --------------------------------------------------------------------------
+
+
+def test_what_differs_between_ranks_is_an_error_on_all() -> None:
+    assert succeeded(run_ranks(2, "disagreement.py")).count(PASSED) == 2
+
+
+QUICK = {"DISTMLIP_RANK_TIMEOUT": "1"}
+
+
+def test_a_first_call_on_rank_0_only_says_who_is_missing() -> None:
+    output = succeeded(run_ranks(2, "absent.py", "first_call_on_rank_0_only", environment=QUICK))
+    message = r"after ([\d.]+) s: rank 1 did not come within 4 s: .*first calculation.*ranks=False"
+    first, second = re.findall(message, output)
+    assert 4.0 <= float(first) < 30.0
+    assert float(second) < 2.0, "who did not come once is not waited for again"
+    assert "rank 0 waits for rank 1" in output
+
+
+def test_a_later_call_on_rank_0_only_ends_with_the_time_limit_of_the_group() -> None:
+    ended = run_ranks(2, "absent.py", "later_call_on_rank_0_only", environment=QUICK)
+    found = re.search(r"after ([\d.]+) s: rank 0 has waited (\d+) s for rank 1 in an evaluation", ended[0].output)
+    assert found, ended
+    assert 4.0 <= float(found[1]) < 15.0
+    assert "ranks=False" in ended[0].output
+
+
+@pytest.mark.parametrize(
+    ("rank", "environment", "message"),
+    [
+        ("0", {}, r"RankError: rank 1 did not come within 4 s"),
+        ("1", {}, r"RankError: rank 0 did not come within 4 s: MASTER_ADDR=.* do not answer.*DISTMLIP_RANK_TIMEOUT"),
+        ("1", {"MASTER_ADDR": ""}, r"InvalidInputError: RANK=1.*but MASTER_ADDR is not set.*ranks=False"),
+        ("2", {}, r"InvalidInputError: RANK=2, WORLD_SIZE=2.*no rank below"),
+        ("first", {}, r"InvalidInputError: RANK=first"),
+    ],
+)
+def test_a_process_that_is_said_to_be_one_of_several_but_is_alone(
+    rank: str, environment: dict[str, str], message: str
+) -> None:
+    environment = {**os.environ, **QUICK, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29876", **environment}
+    environment |= {"PYTHONPATH": python_path(), "WORLD_SIZE": "2", "RANK": rank}
+    command = [sys.executable, "-c", ALONE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert re.search(message, done.stdout), done.stdout + done.stderr
+
+
+ALONE = """
+import os
+os.environ["RANK"], rank = "0", os.environ["RANK"]  # for the script itself
+import runpy
+names = runpy.run_path("{script}")
+os.environ["RANK"] = rank
+names["alone"]()
+""".format(script=SCRIPTS / "absent.py")
+
+
+def test_a_program_that_a_rank_starts_is_not_the_rank() -> None:
+    output = succeeded(run_ranks(2, "absent.py", "twice", environment=QUICK))
+    assert re.search(r"RankError: rank 1 of this run is process \d+ on .* already; .*ranks=False", output), output
