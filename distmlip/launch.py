@@ -6,16 +6,19 @@ them on this one.
 
 from __future__ import annotations
 
+import builtins
 import ctypes
+import io
 import os
-import runpy
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 
 from distmlip.calculator import DistCalculator
 from distmlip.driver import Driver, Message, Task
@@ -47,16 +50,24 @@ def run_script(script: Path, arguments: Sequence[str]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what an interrupt means is for the script to say
         serve(ranks)
         return
+    with nullcontext() if ranks is None else Driver(ranks):
+        if ranks is not None:
+            ranks.connect()  # while the environment says how
+        for name in LAUNCHER_VARIABLES:  # the script, and programs that it starts, are no ranks of their own
+            os.environ.pop(name, None)
+        _run_as_main(script, arguments)
+
+
+def _run_as_main(script: Path, arguments: Sequence[str]) -> None:
+    """Unlike with runpy, the script stays the main module until the end, with an absolute path, as in Python."""
     sys.argv = [str(script), *arguments]
     _search_modules_beside(script)
-    if ranks is None:
-        runpy.run_path(str(script), run_name="__main__")
-        return
-    with Driver(ranks):
-        ranks.connect()  # by what the environment says; the script and its children are no ranks of their own
-        for name in LAUNCHER_VARIABLES:
-            os.environ.pop(name, None)
-        runpy.run_path(str(script), run_name="__main__")
+    main = ModuleType("__main__")
+    vars(main).update(__file__=str(script.absolute()), __builtins__=builtins)
+    sys.modules["__main__"] = main
+    with io.open_code(str(script)) as file:
+        code = compile(file.read(), vars(main)["__file__"], "exec")
+    exec(code, vars(main))
 
 
 def serve(ranks: Ranks) -> None:

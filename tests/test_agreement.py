@@ -40,7 +40,10 @@ def test_the_same_is_no_complaint() -> None:
     ("atoms", "message"),
     [
         (copper() * (2, 1, 1), "number of atoms, 8 instead of 4, on rank 1 than on rank 0"),
-        (changed(lambda atoms: atoms.set_atomic_numbers([29, 29, 13, 29])), "type of atom 2, 13 instead of 29"),
+        (
+            changed(lambda atoms: atoms.set_atomic_numbers([29, 29, 13, 29])),
+            "type of atom 2, 13 instead of 29",
+        ),
         (changed(lambda atoms: atoms.set_pbc([True, True, False])), "periodic directions"),
         (changed(lambda atoms: atoms.positions.__iadd__(0.3)), "differ by 0.3 Å"),
         (changed(lambda atoms: atoms.set_cell([3.61, 3.61, 4.0])), "cell that differ by 0.39 Å"),

@@ -101,9 +101,13 @@ def test_weights_are_taken_by_value() -> None:
 
 
 @pytest.mark.parametrize(
-    "copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "deep", "pickle"]
+    "copied",
+    [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))],
+    ids=["copy", "deep", "pickle"],
 )
-def test_copies_keep_results_and_the_atoms_that_they_belong_to(atoms: Atoms, copied: Any, tmp_path: Path) -> None:
+def test_copies_keep_results_and_the_atoms_that_they_belong_to(
+    atoms: Atoms, copied: Any, tmp_path: Path
+) -> None:
     if copied is copy.copy:
         twin = atoms.copy()
         twin.calc = copy.copy(atoms.calc)
@@ -117,7 +121,9 @@ def test_copies_keep_results_and_the_atoms_that_they_belong_to(atoms: Atoms, cop
     assert twin.calc.get_property("note", twin) == "x"
     assert Charged.n_evaluations == 1
     twin.write(tmp_path / "copy.extxyz")
-    assert read(tmp_path / "copy.extxyz").get_potential_energy() == pytest.approx(atoms.get_potential_energy())
+    assert read(tmp_path / "copy.extxyz").get_potential_energy() == pytest.approx(
+        atoms.get_potential_energy()
+    )
     twin.calc.results["forces"][:] = 7.0
     assert np.abs(atoms.get_forces()).max() < 7.0
     twin = twin.copy() if copied is copy.copy else twin

@@ -256,7 +256,9 @@ def test_a_first_call_on_rank_0_only_says_who_is_missing() -> None:
 
 def test_a_later_call_on_rank_0_only_ends_with_the_time_limit_of_the_group() -> None:
     ended = run_ranks(2, "absent.py", "later_call_on_rank_0_only", environment=QUICK)
-    found = re.search(r"after ([\d.]+) s: rank 0 has waited (\d+) s for rank 1 in an evaluation", ended[0].output)
+    found = re.search(
+        r"after ([\d.]+) s: rank 0 has waited (\d+) s for rank 1 in an evaluation", ended[0].output
+    )
     assert found, ended
     assert 4.0 <= float(found[1]) < 15.0
     assert "ranks=False" in ended[0].output
@@ -266,7 +268,11 @@ def test_a_later_call_on_rank_0_only_ends_with_the_time_limit_of_the_group() -> 
     ("rank", "environment", "message"),
     [
         ("0", {}, r"RankError: rank 1 did not come within 4 s"),
-        ("1", {}, r"RankError: rank 0 did not come within 4 s: MASTER_ADDR=.* do not answer.*DISTMLIP_RANK_TIMEOUT"),
+        (
+            "1",
+            {},
+            r"RankError: rank 0 did not come within 4 s: MASTER_ADDR=.* do not answer.*DISTMLIP_RANK_TIMEOUT",
+        ),
         ("1", {"MASTER_ADDR": ""}, r"InvalidInputError: RANK=1.*but MASTER_ADDR is not set.*ranks=False"),
         ("2", {}, r"InvalidInputError: RANK=2, WORLD_SIZE=2.*no rank below"),
         ("first", {}, r"InvalidInputError: RANK=first"),
@@ -278,7 +284,9 @@ def test_a_process_that_is_said_to_be_one_of_several_but_is_alone(
     environment = {**os.environ, **QUICK, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29876", **environment}
     environment |= {"PYTHONPATH": python_path(), "WORLD_SIZE": "2", "RANK": rank}
     command = [sys.executable, "-c", ALONE]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
     assert re.search(message, done.stdout), done.stdout + done.stderr
 
 
@@ -294,4 +302,6 @@ names["alone"]()
 
 def test_a_program_that_a_rank_starts_is_not_the_rank() -> None:
     output = succeeded(run_ranks(2, "absent.py", "twice", environment=QUICK))
-    assert re.search(r"RankError: rank 1 of this run is process \d+ on .* already; .*ranks=False", output), output
+    assert re.search(r"RankError: rank 1 of this run is process \d+ on .* already; .*ranks=False", output), (
+        output
+    )
