@@ -23,6 +23,7 @@ LIBTORCH_FOLDERS = {"exchange", "executor", "bindings"}
 PYTHON_ORDER = [
     {"errors", "data"},
     {"_native", "_core", "_built_for"},
+    {"elements"},
     {"plan", "options", "cell", "devices", "neighbors", "partitioning", "costs", "job_limits", "memory"},
     {"heartbeat"},
     {"ranks"},

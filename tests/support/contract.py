@@ -308,8 +308,9 @@ class ModelContract:
 
     def test_an_unknown_element_is_named(self) -> None:
         calculator = self.calculator(1)
-        with pytest.raises(UnsupportedElementError, match="Og"):
-            calculator.calculate(Atoms("Og", cell=[5.0] * 3, pbc=True))
+        for number, name in ((118, r"Og \(118\)"), (0, r"X \(0"), (119, "119"), (200, "200"), (-1, "-1")):
+            with pytest.raises(UnsupportedElementError, match=f"does not know {name}.*; it knows"):
+                calculator.calculate(Atoms([number], cell=[5.0] * 3, pbc=True))
         calculator.calculate(self.prepare(oxide().atoms))  # and nothing is broken
 
     def test_another_dtype_is_refused(self) -> None:
