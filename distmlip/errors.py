@@ -41,4 +41,4 @@ class OutOfMemoryError(DistMLIPError, MemoryError):
 
 
 class BuildMismatchError(DistMLIPError, ImportError):
-    """The compiled core does not fit the torch that is installed."""
+    """There is no compiled core, or it does not fit the torch that is installed."""
