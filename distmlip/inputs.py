@@ -49,7 +49,7 @@ def check_results(results: Mapping[str, Any]) -> None:
     if not finite.all():
         first = int(np.argmin(finite))
         raise NonFiniteResultError(
-            f"the model gave energy {energies[first]} eV and force {forces[first].tolist()} eV/Å for atom "
+            f"the model gave energy {energies[first]} eV and force {forces[first].tolist()} eV/Ang for atom "
             f"{first}, and {np.count_nonzero(~finite)} atoms in all are not finite; check for atoms "
             "that are very close, or use dtype='float64'"
         )

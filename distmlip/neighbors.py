@@ -126,14 +126,14 @@ def _with_radii(
     try:
         values = np.asarray(radii, dtype=float)
     except (TypeError, ValueError):
-        raise InvalidInputError("cutoff is a sequence of something else than numbers (Å)") from None
+        raise InvalidInputError("cutoff is a sequence of something else than numbers (Ang)") from None
     if values.shape != (len(a),):
         raise InvalidInputError(
             f"cutoff has the shape {values.shape} for {len(a)} atoms; give one radius per atom, or one number"
         )
     if not np.all(np.isfinite(values) & (values >= 0)):
         raise InvalidInputError(
-            f"cutoff has radii from {values.min()} to {values.max()} Å; they must be finite and not negative"
+            f"cutoff has radii from {values.min()} to {values.max()} Ang; they must be finite and not negative"
         )
     largest = 2 * float(values.max(initial=0.0))
     arrays = _within(_and("ijd", quantities), a, largest, self_interaction)

@@ -39,6 +39,7 @@ PYTHON_ORDER = [
     {"report"},
     {"demo", "doctor"},
     {"launch"},
+    {"terminal"},
     {"cli"},
     {"__main__"},
 ]

@@ -299,7 +299,8 @@ def test_verify_reports_differences(atoms: Atoms, model: torch.nn.Module) -> Non
     assert 0 < difference.forces < 1e-9
     assert difference.stress is not None
     assert difference.stress < 1e-11
-    assert "eV/Å" in str(difference)
+    assert "eV/Ang" in str(difference)
+    assert str(difference).isascii()
 
 
 # ---- bad input
