@@ -34,15 +34,15 @@ def _without_core(package: Path) -> str:
     """What is wrong with a package that was never built, and what to do."""
     source = package.parent
     if not (source / "pyproject.toml").is_file():
-        return f"{package} has no compiled core; install it again: pip install --force-reinstall --no-deps distmlip"
+        return f"{package} has no compiled core; install it again: pip install --force-reinstall distmlip"
     message = f"this Python imports distmlip from its source folder {source}, which has no compiled core"
     built = (Path(folder) / package.name for folder in sys.path)
     hidden = next((folder for folder in built if (folder / "_built_for.py").is_file()), None)
     if hidden is None:
         return f"{message}, and none is installed; run: pip install {source}, then work in another folder"
     return (
-        f"{message} and hides the one installed in {hidden}; run from another folder, or with python -P, or set "
-        "PYTHONSAFEPATH=1"
+        f"{message} and hides the one installed in {hidden}; run from another folder, or with python -P, "
+        "or set PYTHONSAFEPATH=1"
     )
 
 

@@ -125,7 +125,9 @@ class Chooser:
         ranks = self.given.ranks
         if ranks is None:
             return available_bytes(device)
-        return available_bytes(device, ranks.on_this_machine if device.type == "cpu" else ranks.on_this_device)
+        return available_bytes(
+            device, ranks.on_this_machine if device.type == "cpu" else ranks.on_this_device
+        )
 
     def _reason(self) -> str:
         if not self.partitions_are_open:

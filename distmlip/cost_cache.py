@@ -1,4 +1,4 @@
-"""Cost models on disk, so that a model is probed once on a device. A cache that fails is no error, but a warning."""
+"""Cost models on disk, so that a model is probed once on a device. A cache that fails is a mere warning."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def _warn(what: str, error: Exception) -> None:
     if not _has_warned.is_set():
         _has_warned.set()
         log.warning(
-            "a cost model cannot be %s (%s), so that models are measured anew; give read and write access to the "
-            "folder, or name another one by the environment variable DISTMLIP_CACHE",
+            "a cost model cannot be %s (%s), so that models are measured anew; give read and write access to "
+            "the folder, or name another one by the environment variable DISTMLIP_CACHE",
             what,
             error,
         )

@@ -31,8 +31,8 @@ def require_known(numbers: np.ndarray) -> None:
     unknown = np.unique(numbers[(numbers < 0) | (numbers >= N_NUMBERS)]).tolist()
     if unknown:
         raise UnsupportedElementError(
-            f"the structure has the atomic numbers {in_words(unknown)}; elements are 1 to {N_NUMBERS - 1}, and 0 "
-            "is a site without one: check where the structure comes from"
+            f"the structure has the atomic numbers {in_words(unknown)}; elements are 1 to {N_NUMBERS - 1}, "
+            "and 0 is a site without one: check where the structure comes from"
         )
 
 

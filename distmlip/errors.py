@@ -17,7 +17,7 @@ class InvalidInputError(DistMLIPError, ValueError):
 
 
 class UnsupportedElementError(InvalidInputError):
-    """The structure has an element that the model was not made for, or an atomic number that is no element."""
+    """The structure has an element that the model was not made for, or a number that is no element."""
 
 
 class DeviceError(InvalidInputError):

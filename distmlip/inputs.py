@@ -32,7 +32,8 @@ def check_atoms(atoms: Atoms, adapter: Adapter, weights: NDArray[np.float64] | N
     unknown = sorted(set(np.unique(atoms.numbers).tolist()) - adapter.supported_numbers)
     if unknown:
         raise UnsupportedElementError(
-            f"the model does not know {in_words(unknown)}; it knows {symbols(sorted(adapter.supported_numbers))}"
+            f"the model does not know {in_words(unknown)}; "
+            f"it knows {symbols(sorted(adapter.supported_numbers))}"
         )
     check_weights_fit(weights, len(atoms))
     adapter.system(atoms)  # raises if the model reads something that is not there

@@ -39,7 +39,7 @@ def control_group_bytes(system: Path = SYSTEM) -> int | None:
 
 
 def process_bytes(system: Path = SYSTEM) -> int | None:
-    """What the process can still allocate by its own limits (``ulimit -v``, ``-d``); None without such limits."""
+    """What the process can still allocate by its own limits (``ulimit -v``, ``-d``); None without them."""
     used = _numbers(system / "proc/self/status")
     free = []
     for limit, name in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
@@ -50,7 +50,7 @@ def process_bytes(system: Path = SYSTEM) -> int | None:
 
 
 def control_groups(controller: str, system: Path = SYSTEM) -> Iterator[Path]:
-    """The folders of the process's group and of the groups around it, of both versions; limits of all count."""
+    """The folders of the process's group and of those around it, in both versions; limits of all count."""
     for line in _lines(system / "proc/self/cgroup"):
         _, names, path = line.split(":", 2)
         if names and controller not in names.split(","):

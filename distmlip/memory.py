@@ -28,8 +28,12 @@ def available_bytes(device: torch.device, n_processes: int = 1) -> int:
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return (free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)) // n_processes
-    shared = [n_bytes // n_processes for n_bytes in (_of_machine(), control_group_bytes()) if n_bytes is not None]
+        return (
+            free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        ) // n_processes
+    shared = [
+        n_bytes // n_processes for n_bytes in (_of_machine(), control_group_bytes()) if n_bytes is not None
+    ]
     own = process_bytes()
     return min([*shared, 2**62 if own is None else own])
 

@@ -133,7 +133,8 @@ def _with_radii(
         )
     if not np.all(np.isfinite(values) & (values >= 0)):
         raise InvalidInputError(
-            f"cutoff has radii from {values.min()} to {values.max()} Ang; they must be finite and not negative"
+            f"cutoff has radii from {values.min()} to {values.max()} Ang; "
+            "they must be finite and not negative"
         )
     largest = 2 * float(values.max(initial=0.0))
     arrays = _within(_and("ijd", quantities), a, largest, self_interaction)

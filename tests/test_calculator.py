@@ -385,7 +385,11 @@ def _empty(atoms: Atoms) -> None:
         (_no_cell, InvalidInputError, "cell"),
         (_nan_cell, InvalidInputError, "cell"),
         (_unknown_element, UnsupportedElementError, r"Og \(118\)"),
-        (_no_elements, UnsupportedElementError, r"-1 \(no element\), X \(0, no element\), 200 \(no element\)"),
+        (
+            _no_elements,
+            UnsupportedElementError,
+            r"-1 \(no element\), X \(0, no element\), 200 \(no element\)",
+        ),
     ],
 )
 def test_bad_structure_computes_nothing_and_leaves_the_calculator_usable(

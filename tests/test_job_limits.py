@@ -28,7 +28,9 @@ def lay_out(system: Path, groups: str, mounts: str, files: Mapping[str, object])
     return system
 
 
-def v2_memory(folder: str, limit: object, used: int, files: int = 0, high: object = "max") -> dict[str, object]:
+def v2_memory(
+    folder: str, limit: object, used: int, files: int = 0, high: object = "max"
+) -> dict[str, object]:
     return {
         f"{folder}/memory.max": limit,
         f"{folder}/memory.high": high,

@@ -46,7 +46,13 @@ def test_a_source_folder_that_hides_the_installed_package_says_so_and_what_to_do
     assert done.returncode != 0
     error = done.stderr.splitlines()[-1]
     assert error.startswith("distmlip.errors.BuildMismatchError: ")
-    for part in (str(clone), str(Path(distmlip.__file__).parent), "another folder", "python -P", "PYTHONSAFEPATH=1"):
+    for part in (
+        str(clone),
+        str(Path(distmlip.__file__).parent),
+        "another folder",
+        "python -P",
+        "PYTHONSAFEPATH=1",
+    ):
         assert part in error
     # What it says works:
     for remedy in (

@@ -142,8 +142,8 @@ class CHGNetAdapter(Adapter):
         if count == 0 or self._on_isolated_atoms == "ignore":
             return
         message = (
-            f"{count} atoms have no neighbour within the cutoff of {self.cutoff} Ang; CHGNet was not made for "
-            "that; on_isolated_atoms='ignore' accepts them"
+            f"{count} atoms have no neighbour within the cutoff of {self.cutoff} Ang; CHGNet was not made "
+            "for that; on_isolated_atoms='ignore' accepts them"
         )
         if self._on_isolated_atoms == "error":
             raise InvalidInputError(message)

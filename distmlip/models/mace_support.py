@@ -120,8 +120,8 @@ def require_supported(model: Any) -> None:
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     if getattr(type(model), "forward", None) not in (MACE.forward, ScaleShiftMACE.forward):
         raise UnsupportedModelError(
-            f"{kind} computes more than an energy of edges (dipoles, polarizabilities, electrostatics and such) or "
-            "wraps another model; only MACE and ScaleShiftMACE can be distributed"
+            f"{kind} computes more than an energy of edges (dipoles, polarizabilities, electrostatics, ...) "
+            "or wraps another model; only MACE and ScaleShiftMACE can be distributed"
         )
     for part, supported in PARTS.items():
         for position, block in enumerate(getattr(model, part)):
