@@ -34,6 +34,7 @@ from distmlip.plan import Plan
 from distmlip.profiling import Profile
 from distmlip.ranks import device_of_rank, ranks_of_this_run
 from distmlip.settings import Settings
+from distmlip.torch_modes import usual_modes
 from distmlip.verification import Verification, compare
 
 PER_ATOM_TENSORS = frozenset({"stresses", "virials"})
@@ -73,6 +74,7 @@ class DistCalculator(Calculator):
 
     name = "distmlip"
 
+    @usual_modes()
     def __init__(
         self,
         model: Any,
@@ -111,8 +113,7 @@ class DistCalculator(Calculator):
             spill=recompute == "host",
             ranks=group,
         )
-        with torch.inference_mode(False):  # a caller's would make tensors that know no gradients
-            self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
+        self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
         self._automatic = Automatic(self._evaluator, recompute_is_open=recompute == "auto")
         self._sharing = Sharing(self, group, self._arguments)
@@ -128,6 +129,7 @@ class DistCalculator(Calculator):
             dtype=str(self._adapter.dtype).removeprefix("torch."),
         )
 
+    @usual_modes()
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -152,16 +154,19 @@ class DistCalculator(Calculator):
             super().calculate(target, list(properties or self.implemented_properties), system_changes)
             self.results = self._results(shared, with_virials)
 
+    @usual_modes()
     def evaluate_shared(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
         """The results for atoms that all ranks have; all of them call this. Keeps nothing."""
         self._check_atoms(atoms)
         return self._results(atoms, with_virials)
 
+    @usual_modes()
     def plan_shared(self, atoms: Atoms) -> Plan:
         """The plan for atoms that all ranks have; all of them call this."""
         self._check_atoms(atoms)
         return self._automatic.plan(atoms)
 
+    @usual_modes()
     def profile_shared(self, atoms: Atoms, steps: int) -> Profile:
         """The profile for atoms that all ranks have; all of them call this."""
         self._check_atoms(atoms)
@@ -172,6 +177,7 @@ class DistCalculator(Calculator):
         with self._lock:
             return super().get_property(name, atoms, allow_calculation)
 
+    @usual_modes()
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation; also quantities such as the charge in ``atoms.info``."""
         changes: list[str] = super().check_state(atoms, tol=tol)
@@ -183,6 +189,7 @@ class DistCalculator(Calculator):
             changes.append("info")
         return changes
 
+    @usual_modes()
     def plan(self, atoms: Atoms | None = None) -> Plan:
         """How these atoms (default: the last ones) are distributed and why, and the memory that takes.
 
@@ -193,6 +200,7 @@ class DistCalculator(Calculator):
         with self._lock:
             return self.plan_shared(self._sharing.atoms(target, Task.PLAN))
 
+    @usual_modes()
     def profile(self, atoms: Atoms | None = None, steps: int = 3) -> Profile:
         """Where the time of a step goes for these atoms (default: the last ones), measured.
 
@@ -203,6 +211,7 @@ class DistCalculator(Calculator):
         with self._lock:
             return self.profile_shared(self._sharing.atoms(target, Task.PROFILE, steps), steps)
 
+    @usual_modes()
     def verify(self, atoms: Atoms) -> Verification:
         """Compare with the undivided original: the family's own calculator on a copy of the model.
 

@@ -34,6 +34,7 @@ from distmlip.options import (
 from distmlip.rank_graph import RankExchange
 from distmlip.ranks import Ranks, device_of_rank, ranks_of_this_run
 from distmlip.settings import Settings
+from distmlip.torch_modes import usual_modes
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -78,6 +79,7 @@ class DistModel(nn.Module):
         DeviceError: a device does not exist.
     """
 
+    @usual_modes()
     def __init__(
         self,
         model: Any,
@@ -118,9 +120,8 @@ class DistModel(nn.Module):
         )
         self._adapter = adapter
         self._evaluator = Evaluator(adapter, settings)
-        with torch.inference_mode(False):
-            self._replicas = [self._replica(device) for device in chosen.devices]
-            self._stages = [self._stages_of(replica) for replica in self._replicas]
+        self._replicas = [self._replica(device) for device in chosen.devices]
+        self._stages = [self._stages_of(replica) for replica in self._replicas]
 
     def forward(self, atoms: Atoms) -> Prediction:
         """Energy, forces and stress of the atoms.
@@ -131,7 +132,7 @@ class DistModel(nn.Module):
         """
         differentiable = torch.is_grad_enabled()
         _require_eval_mode(self.model)
-        with self._lock, torch.inference_mode(False), torch.enable_grad():
+        with self._lock, usual_modes():
             if self._ranks is not None:
                 with self._together():
                     self._ranks.require_same_devices(self._evaluator.settings.devices.devices[0])
@@ -176,19 +177,18 @@ class DistModel(nn.Module):
     def _adapter_of(
         self, model: Any, dtype: torch.dtype | None, options: dict[str, Any], is_copy: bool
     ) -> Adapter:
-        with torch.inference_mode(False):
-            adapter = adapter_for(model, dtype, **options)
-            _require_trainable(adapter)
-            if self._ranks is None or is_copy:  # which one rank may make alone
-                return adapter
-            if Driver.active is not None:
-                raise InvalidInputError(
-                    "a DistModel over several ranks needs a script that all of them run, because each has to "
-                    "compute the loss; start it with torchrun, not with distmlip run, or give ranks=False"
-                )
-            with self._ranks.together("sharing the parameters"):
-                _take_over(self._ranks, adapter.models[0])
-            return adapter_for(model, dtype, **options)  # for what it may have derived of parameters
+        adapter = adapter_for(model, dtype, **options)
+        _require_trainable(adapter)
+        if self._ranks is None or is_copy:  # which one rank may make alone
+            return adapter
+        if Driver.active is not None:
+            raise InvalidInputError(
+                "a DistModel over several ranks needs a script that all of them run, because each has to "
+                "compute the loss; start it with torchrun, not with distmlip run, or give ranks=False"
+            )
+        with self._ranks.together("sharing the parameters"):
+            _take_over(self._ranks, adapter.models[0])
+        return adapter_for(model, dtype, **options)  # for what it may have derived of parameters
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, self._arguments

@@ -21,7 +21,7 @@ LIBTORCH_FOLDERS = {"exchange", "executor", "bindings"}
 
 # Each group may use those before it, and itself. `__init__` is the public face: it may use all.
 PYTHON_ORDER = [
-    {"errors", "data"},
+    {"errors", "torch_modes", "data"},
     {"_native", "_core", "_built_for"},
     {"elements"},
     {"plan", "options", "cell", "devices", "neighbors", "partitioning", "costs", "job_limits", "memory"},
