@@ -209,7 +209,7 @@ class _Original(CHGNetCalculator):
         atoms = self.atoms if atoms is None else atoms
         super().calculate(_with_volume(atoms, self.model), properties, system_changes)
         self.atoms = atoms.copy()  # what the results belong to, for ASE's caching
-        volume = torch.tensor([np.linalg.det(atoms.cell.array)])
+        volume = torch.tensor([np.linalg.det(atoms.cell.array)], dtype=torch.float64)
         if volume == 0:
             del self.results["stress"]
             return

@@ -285,8 +285,10 @@ class ModelContract:
             ours = self.results(oxide().atoms, 2)
             theirs = adapter_for(self.model(kind), torch.float64, **self.options_of(kind)).reference()
             theirs.calculate(self.prepare(oxide().atoms), ["energy", "forces"])
+            difference = self.calculator(2).verify(self.prepare(oxide().atoms))
         finally:
             torch.set_default_dtype(before)
+        assert difference.forces < EXACT["forces"]
         np.testing.assert_allclose(ours["forces"], theirs.results["forces"], rtol=0, atol=EXACT["forces"])
 
     @pytest.mark.parametrize("mode", MODES)
