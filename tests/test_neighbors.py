@@ -180,7 +180,7 @@ def test_large_systems_in_every_boundary(pbc: tuple[bool, bool, bool]) -> None:
 
 BAD = {
     "unknown letter": ({"quantities": "ijx"}, "'x'.*'ijdDS'"),
-    "negative cutoff": ({"cutoff": -1.0}, "-1.0 Å"),
+    "negative cutoff": ({"cutoff": -1.0}, "-1.0 Ang"),
     "cutoff not a number": ({"cutoff": math.nan}, "nan"),
     "infinite cutoff": ({"cutoff": math.inf}, "inf"),
     "cutoff of a wrong type": ({"cutoff": "far"}, "'far'"),
