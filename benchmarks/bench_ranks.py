@@ -33,6 +33,7 @@ from tables import table
 
 from distmlip import DistCalculator
 from distmlip.demo import rattled_supercell
+from distmlip.job_limits import available_cores
 from distmlip.launch import free_port
 from distmlip.settings import ATOMS_PER_CPU_PARTITION
 
@@ -146,7 +147,7 @@ def summary(family: str, size: int, n_ranks: int, rounds: list[Facts]) -> Facts:
 
 def as_markdown(cases: list[dict[str, Any]]) -> str:
     """Times beside that of one rank, where there are enough cores."""
-    rows, cores = [], os.cpu_count() or 1
+    rows, cores = [], available_cores()
     for case in cases:
         alone = next(
             one

@@ -25,6 +25,8 @@ import torch
 from ase import Atoms
 from systems import copper
 
+from distmlip.job_limits import available_cores
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = {
     "distmlip": ("candidates",),
@@ -219,7 +221,7 @@ def machine() -> Facts:
     ]
     return {
         "cpu": cpu[0] if cpu else platform.processor(),
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
         "torch_threads": torch.get_num_threads(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "torch": torch.__version__,

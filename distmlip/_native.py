@@ -1,13 +1,15 @@
-"""Loads the compiled core, after checking that it fits the torch that is running."""
+"""Loads the compiled core, after checking that there is one and that it fits the torch that is running."""
 
 from __future__ import annotations
 
 import importlib
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import torch
 
-from distmlip._built_for import TORCH_VERSION
 from distmlip.errors import BuildMismatchError
 
 
@@ -16,13 +18,32 @@ def _minor(version: str) -> tuple[str, ...]:
 
 
 def _load() -> ModuleType:
+    if find_spec("distmlip._built_for") is None:
+        raise BuildMismatchError(_without_core(Path(__file__).parent))
+    built_for = importlib.import_module("distmlip._built_for").TORCH_VERSION
     # A core that was built for another minor version fails to load with an undefined symbol.
-    if _minor(TORCH_VERSION) != _minor(torch.__version__):
+    if _minor(built_for) != _minor(torch.__version__):
         raise BuildMismatchError(
-            f"distmlip was built for torch {TORCH_VERSION}, but torch {torch.__version__} is running; "
+            f"distmlip was built for torch {built_for}, but torch {torch.__version__} is running; "
             "build it again: pip install --force-reinstall --no-deps . (in the distmlip source folder)"
         )
     return importlib.import_module("distmlip._core")
+
+
+def _without_core(package: Path) -> str:
+    """What is wrong with a package that was never built, and what to do."""
+    source = package.parent
+    if not (source / "pyproject.toml").is_file():
+        return f"{package} has no compiled core; install it again: pip install --force-reinstall distmlip"
+    message = f"this Python imports distmlip from its source folder {source}, which has no compiled core"
+    built = (Path(folder) / package.name for folder in sys.path)
+    hidden = next((folder for folder in built if (folder / "_built_for.py").is_file()), None)
+    if hidden is None:
+        return f"{message}, and none is installed; run: pip install {source}, then work in another folder"
+    return (
+        f"{message} and hides the one installed in {hidden}; run from another folder, or with python -P, "
+        "or set PYTHONSAFEPATH=1"
+    )
 
 
 core = _load()

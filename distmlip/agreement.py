@@ -83,7 +83,7 @@ def _difference_of_atoms(mine: Call, first: Call, tolerance: float) -> str | Non
         return f"other periodic directions, {own.pbc.tolist()} instead of {others.pbc.tolist()},"
     found = distance(own, others)
     if found > tolerance:
-        return f"positions or a cell that differ by {found:.3g} Å (at most {tolerance:g} Å may be)"
+        return f"positions or a cell that differ by {found:.3g} Ang (at most {tolerance:g} Ang may be)"
     same = mine.system.keys() == first.system.keys() and all(
         torch.equal(mine.system[name], first.system[name]) for name in mine.system
     )

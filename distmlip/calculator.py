@@ -36,6 +36,7 @@ from distmlip.plan import Plan
 from distmlip.profiling import Profile
 from distmlip.ranks import device_of_rank, ranks_of_this_run
 from distmlip.settings import Settings
+from distmlip.torch_modes import usual_modes
 from distmlip.verification import Verification, compare
 
 PER_ATOM_TENSORS = frozenset({"stresses", "virials"})
@@ -75,6 +76,7 @@ class DistCalculator(KeepsResults):
 
     name = "distmlip"
 
+    @usual_modes()
     def __init__(
         self,
         model: Any,
@@ -114,8 +116,7 @@ class DistCalculator(KeepsResults):
             spill=recompute == "host",
             ranks=group,
         )
-        with torch.inference_mode(False):  # a caller's would make tensors that know no gradients
-            self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
+        self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
         self._automatic = Automatic(self._evaluator, recompute_is_open=recompute == "auto")
         self._sharing = Sharing(self, group, self._adapter, self._arguments)
@@ -131,6 +132,7 @@ class DistCalculator(KeepsResults):
             dtype=str(self._adapter.dtype).removeprefix("torch."),
         )
 
+    @usual_modes()
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -155,21 +157,25 @@ class DistCalculator(KeepsResults):
             super().calculate(target, list(properties or self.implemented_properties), system_changes)
             self._keep(target, self._results(shared, with_virials))
 
+    @usual_modes()
     def evaluate_shared(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
         """The results for atoms that all ranks have; all of them call this. Keeps nothing."""
         self._check_atoms(atoms)
         return self._results(atoms, with_virials)
 
+    @usual_modes()
     def plan_shared(self, atoms: Atoms) -> Plan:
         """The plan for atoms that all ranks have; all of them call this."""
         self._check_atoms(atoms)
         return self._automatic.plan(atoms)
 
+    @usual_modes()
     def profile_shared(self, atoms: Atoms, steps: int) -> Profile:
         """The profile for atoms that all ranks have; all of them call this."""
         self._check_atoms(atoms)
         return self._automatic.profile(atoms, steps)
 
+    @usual_modes()
     def plan(self, atoms: Atoms | None = None) -> Plan:
         """How these atoms (default: the last ones) are distributed and why, and the memory that takes.
 
@@ -180,6 +186,7 @@ class DistCalculator(KeepsResults):
         with self._turn():
             return self.plan_shared(self._sharing.share(target, Task.PLAN))
 
+    @usual_modes()
     def profile(self, atoms: Atoms | None = None, steps: int = 3) -> Profile:
         """Where the time of a step goes for these atoms (default: the last ones), measured.
 
@@ -190,6 +197,7 @@ class DistCalculator(KeepsResults):
         with self._turn():
             return self.profile_shared(self._sharing.share(target, Task.PROFILE, steps), steps)
 
+    @usual_modes()
     def verify(self, atoms: Atoms) -> Verification:
         """Compare with the undivided original: the family's own calculator on a copy of the model.
 

@@ -122,10 +122,12 @@ class Chooser:
         return rows[first[ranks.rank] : first[ranks.rank + 1]]
 
     def _available(self, device: torch.device) -> int:
-        available, ranks = available_bytes(device), self.given.ranks
+        ranks = self.given.ranks
         if ranks is None:
-            return available
-        return available // (ranks.on_this_machine if device.type == "cpu" else ranks.on_this_device)
+            return available_bytes(device)
+        return available_bytes(
+            device, ranks.on_this_machine if device.type == "cpu" else ranks.on_this_device
+        )
 
     def _reason(self) -> str:
         if not self.partitions_are_open:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from distmlip.errors import DistMLIPError
+from distmlip.terminal import printable_output
 
 app = typer.Typer(
     help="Machine-learning interatomic potentials over many partitions, exactly.",
@@ -27,6 +28,7 @@ TEMPERATURE = 300.0  # K
 
 
 @app.command()
+@printable_output()
 def demo(
     partitions: Annotated[int, typer.Option(min=1, help="How many partitions.")] = 4,
     steps: Annotated[int, typer.Option(min=1, help="NVT steps of 2 fs.")] = 20,
@@ -96,6 +98,7 @@ def run(
 
 
 @app.command()
+@printable_output()
 def doctor() -> None:
     """Say what is installed, what works, and how to get the rest."""
     from distmlip.doctor import examine, findings_table

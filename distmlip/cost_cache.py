@@ -1,4 +1,4 @@
-"""Cost models on disk, so that a model is probed once on a device. A cache that fails is no error."""
+"""Cost models on disk, so that a model is probed once on a device. A cache that fails is a mere warning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
+import secrets
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ FORMAT = 1
 """Of the file; another one is not read."""
 
 log = logging.getLogger(__name__)
+_has_warned = threading.Event()
 
 
 def folder() -> Path:
@@ -29,16 +31,17 @@ def folder() -> Path:
 def load(key: dict[str, Any]) -> CostModel | None:
     """The cost model of this key; None if there is none that can be read."""
     try:
-        path = _path(key)
-        content = json.loads(path.read_text())
+        content = json.loads(_path(key).read_text())
         if content["key"] != _plain(key):
             return None
         return CostModel.from_dict(content["costs"])
     except FileNotFoundError:
         return None
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        log.debug("the cost model in %s cannot be read: %r", folder(), error)
-        return None
+    except (OSError, RuntimeError) as error:
+        _warn("read", error)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        log.debug("the cost model in %s is spoilt, and made anew: %r", folder(), error)
+    return None
 
 
 def save(key: dict[str, Any], costs: CostModel) -> None:
@@ -46,11 +49,28 @@ def save(key: dict[str, Any], costs: CostModel) -> None:
     try:
         path = _path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as part:
-            json.dump({"key": _plain(key), "costs": costs.to_dict()}, part)
-        Path(part.name).replace(path)
+        part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+        try:
+            # Not by tempfile, whose files nobody else can read: the folder may be shared.
+            with part.open("x") as file:
+                json.dump({"key": _plain(key), "costs": costs.to_dict()}, file)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
-        log.debug("the cost model cannot be kept: %r", error)
+        _warn("kept", error)
+
+
+def _warn(what: str, error: Exception) -> None:
+    """Once per process: what is wrong with the folder stays so."""
+    if not _has_warned.is_set():
+        _has_warned.set()
+        log.warning(
+            "a cost model cannot be %s (%s), so that models are measured anew; give read and write access to "
+            "the folder, or name another one by the environment variable DISTMLIP_CACHE",
+            what,
+            error,
+        )
 
 
 def _path(key: dict[str, Any]) -> Path:

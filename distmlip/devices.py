@@ -76,7 +76,9 @@ def _checked(name: DeviceLike) -> torch.device:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError) as error:
-        raise DeviceError(f"{name!r} is not a device; use 'cpu', 'cuda:0', … or devices='auto'") from error
+        raise DeviceError(
+            f"{name!r} is not a device; use 'cpu', 'cuda:0' and so on, or devices='auto'"
+        ) from error
     if device.type == "cpu":
         return torch.device("cpu")
     if device.type != "cuda":

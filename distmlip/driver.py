@@ -150,7 +150,7 @@ class Sharing:
         if apart > SAME and not self._has_warned:
             self._has_warned = True
             log.warning(
-                "positions or cell of rank %d and rank 0 have drifted %.2g Å apart, as random numbers of "
+                "positions or cell of rank %d and rank 0 have drifted %.2g Ang apart, as random numbers of "
                 "their own make them; those of rank 0 count",
                 ranks.rank,
                 apart,

@@ -17,7 +17,7 @@ class InvalidInputError(DistMLIPError, ValueError):
 
 
 class UnsupportedElementError(InvalidInputError):
-    """The structure has an element that the model was not made for."""
+    """The structure has an element that the model was not made for, or a number that is no element."""
 
 
 class DeviceError(InvalidInputError):
@@ -41,4 +41,4 @@ class OutOfMemoryError(DistMLIPError, MemoryError):
 
 
 class BuildMismatchError(DistMLIPError, ImportError):
-    """The compiled core does not fit the torch that is installed."""
+    """There is no compiled core, or it does not fit the torch that is installed."""

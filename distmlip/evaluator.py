@@ -42,7 +42,6 @@ class Evaluator:
         self._local_numbers: list[torch.Tensor] = []
         self._owned: NDArray[np.int64] = np.empty(0, np.int64)  # atoms of all partitions, one after another
 
-    @torch.inference_mode(False)  # a caller's would forbid the gradients that forces are
     def evaluate(self, atoms: Atoms, with_virials: bool = True) -> list[Evaluation]:
         """One sweep per model of the adapter, with each atom's virial or without. Fills :attr:`counters`."""
         ranks = self.settings.ranks
@@ -56,7 +55,6 @@ class Evaluator:
             total, self.counters = of_all_ranks(ranks, found, self._owned, self.counters)
             return total
 
-    @torch.inference_mode(False)
     def measure(self, atoms: Atoms) -> StepCosts:
         """What evaluating these atoms takes. On GPUs every piece of work is waited for."""
         ranks = self.settings.ranks
@@ -101,7 +99,6 @@ class Evaluator:
         """Index of each partition's device."""
         return list(self._device_of_partition)
 
-    @torch.inference_mode(False)  # graph and replicas are kept for evaluate()
     def plan(self, atoms: Atoms) -> Plan:
         """The distribution of these atoms; builds the graph, evaluates nothing."""
         with self._together("a plan"):

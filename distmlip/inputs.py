@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from distmlip.elements import in_words, symbols
 from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
 from distmlip.models.interface import Adapter
 from distmlip.options import check_weights_fit
@@ -31,9 +31,10 @@ def check_atoms(atoms: Atoms, adapter: Adapter, weights: NDArray[np.float64] | N
         )
     unknown = sorted(set(np.unique(atoms.numbers).tolist()) - adapter.supported_numbers)
     if unknown:
-        names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
-        known = " ".join(chemical_symbols[z] for z in sorted(adapter.supported_numbers))
-        raise UnsupportedElementError(f"the model does not know {names}; it knows {known}")
+        raise UnsupportedElementError(
+            f"the model does not know {in_words(unknown)}; "
+            f"it knows {symbols(sorted(adapter.supported_numbers))}"
+        )
     check_weights_fit(weights, len(atoms))
     adapter.system(atoms)  # raises if the model reads something that is not there
 
@@ -49,7 +50,7 @@ def check_results(results: Mapping[str, Any]) -> None:
     if not finite.all():
         first = int(np.argmin(finite))
         raise NonFiniteResultError(
-            f"the model gave energy {energies[first]} eV and force {forces[first].tolist()} eV/Å for atom "
+            f"the model gave energy {energies[first]} eV and force {forces[first].tolist()} eV/Ang for atom "
             f"{first}, and {np.count_nonzero(~finite)} atoms in all are not finite; check for atoms "
             "that are very close, or use dtype='float64'"
         )

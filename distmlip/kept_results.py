@@ -13,6 +13,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from torch import Tensor, equal
 
 from distmlip.cell import volume_of
+from distmlip.torch_modes import usual_modes
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -77,6 +78,7 @@ class KeepsResults(Calculator):
         others = [name for name in properties if name not in self.extras]
         return bool(super().calculation_required(atoms, others))
 
+    @usual_modes()
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation; also quantities such as the charge in ``atoms.info``."""
         changes: list[str] = super().check_state(atoms, tol=tol)

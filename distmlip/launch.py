@@ -25,6 +25,7 @@ from distmlip.driver import Driver, Message, Task
 from distmlip.errors import DistMLIPError, RankError
 from distmlip.heartbeat import rank_timeout
 from distmlip.identity import LAUNCHER_VARIABLES
+from distmlip.job_limits import available_cores
 from distmlip.ranks import Ranks, ranks_of_this_run
 
 GRACE = 15.0
@@ -100,11 +101,11 @@ def serve(ranks: Ranks) -> None:
 def launch(n_ranks: int, script: Path, arguments: Sequence[str]) -> int:
     """Run a script on so many processes of this machine; returns the exit code.
 
-    Each gets its share of the cores, unless OMP_NUM_THREADS says otherwise, and the GPU with its number. They
+    Each gets its share of the job's cores, unless OMP_NUM_THREADS says otherwise, and the GPU with its number. They
     end with this process, whatever ends it.
     """
     environment = {
-        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // n_ranks)),
+        "OMP_NUM_THREADS": str(max(1, available_cores() // n_ranks)),
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),

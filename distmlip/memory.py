@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from distmlip.job_limits import control_group_bytes, process_bytes
+
 USABLE = 0.8
 """Of the memory that is free: the rest is for fragments, libraries and others."""
 
@@ -19,14 +21,21 @@ MESSAGES = (
 """Of errors that reach Python as a plain RuntimeError."""
 
 
-def available_bytes(device: torch.device) -> int:
-    """What can still be allocated on a device, torch's own unused blocks included."""
+def available_bytes(device: torch.device, n_processes: int = 1) -> int:
+    """What one of ``n_processes`` that share a device can still allocate on it.
+
+    Torch's own unused blocks are included. Limits of a process are its own: they are not shared.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    limits = [_of_machine(), _of_control_group()]
-    known = [limit for limit in limits if limit is not None]
-    return min(known) if known else 2**62
+        return (
+            free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        ) // n_processes
+    shared = [
+        n_bytes // n_processes for n_bytes in (_of_machine(), control_group_bytes()) if n_bytes is not None
+    ]
+    own = process_bytes()
+    return min([*shared, 2**62 if own is None else own])
 
 
 def _of_machine() -> int | None:
@@ -35,17 +44,6 @@ def _of_machine() -> int | None:
         (line,) = (line for line in lines if line.startswith("MemAvailable:"))
         return 1024 * int(line.split()[1])
     except (OSError, ValueError, IndexError):
-        return None
-
-
-def _of_control_group(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """A container may have less than its machine; what its files hold in memory can be given back."""
-    try:
-        limit = int((folder / "memory.max").read_text())
-        used = int((folder / "memory.current").read_text())
-        fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return limit - used + int(fields.get("inactive_file", 0))
-    except (OSError, ValueError):  # no limit is the word "max"
         return None
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers
 
 from distmlip._native import core
+from distmlip.elements import N_NUMBERS, require_known
 from distmlip.errors import InvalidInputError
 from distmlip.options import checked_length
 
@@ -61,6 +62,8 @@ def neighbor_list(
     InvalidInputError
         For unknown letters, cutoffs that are negative or not finite, radii that are not one per atom, unknown
         elements, positions that are not finite, and periodic cells without volume.
+    UnsupportedElementError
+        With cutoffs per pair of elements, for atomic numbers that are no elements.
     """
     for letter in quantities:
         if letter not in QUANTITIES:
@@ -100,8 +103,8 @@ def _with_pair_cutoffs(
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise InvalidInputError(f"cutoff has the key {pair!r}; keys must be pairs of elements")
         lengths[_atomic_number(pair[0]), _atomic_number(pair[1])] = checked_length(f"cutoff[{pair}]", value)
-    size = len(chemical_symbols)
-    table = np.zeros((size, size))
+    require_known(a.numbers)
+    table = np.zeros((N_NUMBERS, N_NUMBERS))
     for (first, second), length in lengths.items():
         table[first, second] = table[second, first] = length
     arrays = _within(_and("ijd", quantities), a, max(lengths.values()), self_interaction)
@@ -112,7 +115,7 @@ def _with_pair_cutoffs(
 def _atomic_number(element: str | int) -> int:
     if isinstance(element, str) and element in atomic_numbers:
         return int(atomic_numbers[element])
-    if isinstance(element, int | np.integer) and 0 <= element < len(chemical_symbols):
+    if isinstance(element, int | np.integer) and 0 <= element < N_NUMBERS:
         return int(element)
     raise InvalidInputError(f"cutoff names the element {element!r}; give a symbol or an atomic number")
 
@@ -123,14 +126,15 @@ def _with_radii(
     try:
         values = np.asarray(radii, dtype=float)
     except (TypeError, ValueError):
-        raise InvalidInputError("cutoff is a sequence of something else than numbers (Å)") from None
+        raise InvalidInputError("cutoff is a sequence of something else than numbers (Ang)") from None
     if values.shape != (len(a),):
         raise InvalidInputError(
             f"cutoff has the shape {values.shape} for {len(a)} atoms; give one radius per atom, or one number"
         )
     if not np.all(np.isfinite(values) & (values >= 0)):
         raise InvalidInputError(
-            f"cutoff has radii from {values.min()} to {values.max()} Å; they must be finite and not negative"
+            f"cutoff has radii from {values.min()} to {values.max()} Ang; "
+            "they must be finite and not negative"
         )
     largest = 2 * float(values.max(initial=0.0))
     arrays = _within(_and("ijd", quantities), a, largest, self_interaction)

@@ -51,10 +51,10 @@ def checked_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
 def checked_length(name: str, value: object) -> float:
     """A length in Å: finite and not negative."""
     if isinstance(value, str) or not isinstance(value, Real | np.ndarray):
-        raise InvalidInputError(f"{name}={value!r}; it must be a number (Å)")
+        raise InvalidInputError(f"{name}={value!r}; it must be a number (Ang)")
     length = float(value)
     if not math.isfinite(length) or length < 0:
-        raise InvalidInputError(f"{name}={length} Å; it must be a finite number of at least 0")
+        raise InvalidInputError(f"{name}={length} Ang; it must be a finite number of at least 0")
     return length
 
 

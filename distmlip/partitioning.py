@@ -167,7 +167,7 @@ def _checked_count(partitions: int) -> int:
 def _checked_cutoff(name: str, value: float) -> float:
     length = checked_length(name, value)
     if length == 0:
-        raise InvalidInputError(f"{name}=0 Å; it must be above 0")
+        raise InvalidInputError(f"{name}=0 Ang; it must be above 0")
     return length
 
 

@@ -205,4 +205,4 @@ def _means(steps: Sequence[Sequence[Cost]]) -> list[float]:
 def _seconds(seconds: float) -> str:
     if seconds >= 0.1:
         return f"{seconds:.2f} s"
-    return f"{1e3 * seconds:.1f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.0f} µs"
+    return f"{1e3 * seconds:.1f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.0f} us"

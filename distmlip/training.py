@@ -36,6 +36,7 @@ from distmlip.options import (
 from distmlip.rank_graph import RankExchange
 from distmlip.ranks import Ranks, device_of_rank, ranks_of_this_run
 from distmlip.settings import Settings
+from distmlip.torch_modes import usual_modes
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -80,6 +81,7 @@ class DistModel(nn.Module):
         DeviceError: a device does not exist.
     """
 
+    @usual_modes()
     def __init__(
         self,
         model: Any,
@@ -114,8 +116,7 @@ class DistModel(nn.Module):
             )
         self._number = -1
         self._make_adapter = partial(adapter_for, model, checked_dtype(dtype), **family_options)
-        with torch.inference_mode(False):
-            self._adapter = self._make_adapter()
+        self._adapter = self._make_adapter()
         _require_trainable(self._adapter)
         (self.model,) = self._adapter.models
         on = _device_of(self.model) if devices is None else devices
@@ -129,8 +130,7 @@ class DistModel(nn.Module):
             skin=0.0,  # structures of a training set have no history
             ranks=self._ranks,
         )
-        with torch.inference_mode(False):
-            self._set_up()
+        self._set_up()
 
     def _set_up(self) -> None:
         """What is made of the parameters and buffers as they are now."""
@@ -148,7 +148,7 @@ class DistModel(nn.Module):
         differentiable = torch.is_grad_enabled()
         _require_eval_mode(self.model)
         turn = nullcontext() if self._ranks is None else self._ranks.lock
-        with self._lock, turn, torch.inference_mode(False), torch.enable_grad():
+        with self._lock, turn, usual_modes():
             if self._ranks is not None:
                 atoms = self._shared(self._ranks, atoms)
             check_atoms(atoms, self._adapter, self._settings.weights)

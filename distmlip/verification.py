@@ -25,7 +25,7 @@ class Verification:
     """μB."""
 
     def __str__(self) -> str:
-        units = {"energy_per_atom": "eV/atom", "forces": "eV/Å", "stress": "eV/Å^3", "magmoms": "μB"}
+        units = {"energy_per_atom": "eV/atom", "forces": "eV/Ang", "stress": "eV/Ang^3", "magmoms": "mu_B"}
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         shown = {
             name: "-" if value is None else f"{value:.1e} {units[name]}" for name, value in values.items()

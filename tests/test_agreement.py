@@ -45,9 +45,9 @@ def test_the_same_is_no_complaint() -> None:
             "type of atom 2, 13 instead of 29",
         ),
         (changed(lambda atoms: atoms.set_pbc([True, True, False])), "periodic directions"),
-        (changed(lambda atoms: atoms.positions.__iadd__(0.3)), "differ by 0.3 Å"),
-        (changed(lambda atoms: atoms.set_cell([3.61, 3.61, 4.0])), "cell that differ by 0.39 Å"),
-        (changed(lambda atoms: atoms.positions.fill(np.nan)), "differ by inf Å"),
+        (changed(lambda atoms: atoms.positions.__iadd__(0.3)), "differ by 0.3 Ang"),
+        (changed(lambda atoms: atoms.set_cell([3.61, 3.61, 4.0])), "cell that differ by 0.39 Ang"),
+        (changed(lambda atoms: atoms.positions.fill(np.nan)), "differ by inf Ang"),
     ],
 )
 def test_other_atoms_are_named_with_the_remedy(atoms: Atoms, message: str, tolerance: float) -> None:
@@ -60,7 +60,7 @@ def test_other_atoms_are_named_with_the_remedy(atoms: Atoms, message: str, toler
 def test_drift_is_for_later_calls() -> None:
     drifted = call(changed(lambda atoms: atoms.positions.__iadd__(0.1)))
     assert complaint(2, drifted, call(copper()), DRIFT) is None
-    assert "differ by 0.1 Å" in str(complaint(2, drifted, call(copper()), SAME))
+    assert "differ by 0.1 Ang" in str(complaint(2, drifted, call(copper()), SAME))
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,10 @@ LIBTORCH_FOLDERS = {"exchange", "executor", "bindings"}
 
 # Each group may use those before it, and itself. `__init__` is the public face: it may use all.
 PYTHON_ORDER = [
-    {"errors", "data"},
+    {"errors", "torch_modes", "data"},
     {"_native", "_core", "_built_for"},
-    {"plan", "options", "cell", "devices", "neighbors", "partitioning", "costs", "memory"},
+    {"elements"},
+    {"plan", "options", "cell", "devices", "neighbors", "partitioning", "costs", "job_limits", "memory"},
     {"collectives", "identity", "heartbeat"},
     {"joining", "agreement"},
     {"ranks"},
@@ -39,6 +40,7 @@ PYTHON_ORDER = [
     {"report"},
     {"demo", "doctor"},
     {"launch"},
+    {"terminal"},
     {"cli"},
     {"__main__"},
 ]

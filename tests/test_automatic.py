@@ -180,7 +180,7 @@ def test_a_plan_of_given_numbers_says_so() -> None:
 def give_memory(monkeypatch: pytest.MonkeyPatch, n_bytes: float, host: float | None = None) -> None:
     """``host``: the memory of the CPU beside a GPU."""
     free = {"cuda": n_bytes, "cpu": n_bytes if host is None else host}
-    monkeypatch.setattr(choice, "available_bytes", lambda device: free[device.type] / memory.USABLE)
+    monkeypatch.setattr(choice, "available_bytes", lambda device, *_: free[device.type] / memory.USABLE)
 
 
 def test_recompute_and_more_partitions_are_chosen_where_memory_is_short(

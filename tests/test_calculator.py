@@ -299,7 +299,8 @@ def test_verify_reports_differences(atoms: Atoms, model: torch.nn.Module) -> Non
     assert 0 < difference.forces < 1e-9
     assert difference.stress is not None
     assert difference.stress < 1e-11
-    assert "eV/Å" in str(difference)
+    assert "eV/Ang" in str(difference)
+    assert str(difference).isascii()
 
 
 # ---- bad input
@@ -366,6 +367,10 @@ def _unknown_element(atoms: Atoms) -> None:
     atoms.numbers[2] = 118
 
 
+def _no_elements(atoms: Atoms) -> None:
+    atoms.numbers[[2, 3, 4]] = 200, -1, 0
+
+
 def _empty(atoms: Atoms) -> None:
     del atoms[:]
 
@@ -380,6 +385,11 @@ def _empty(atoms: Atoms) -> None:
         (_no_cell, InvalidInputError, "cell"),
         (_nan_cell, InvalidInputError, "cell"),
         (_unknown_element, UnsupportedElementError, r"Og \(118\)"),
+        (
+            _no_elements,
+            UnsupportedElementError,
+            r"-1 \(no element\), X \(0, no element\), 200 \(no element\)",
+        ),
     ],
 )
 def test_bad_structure_computes_nothing_and_leaves_the_calculator_usable(

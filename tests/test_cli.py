@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,10 +13,11 @@ from matplotlib.image import imread
 from distmlip import doctor
 
 
-def distmlip(*arguments: str) -> subprocess.CompletedProcess[str]:
+def distmlip(*arguments: str, encoding: str = "utf-8") -> subprocess.CompletedProcess[str]:
     """The command in a process of its own: it quiets warnings for the whole process."""
     command = [sys.executable, "-P", "-c", "from distmlip.cli import app; app()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    return subprocess.run(command, env=environment, encoding=encoding, capture_output=True, check=False)
 
 
 def test_demo_leaves_a_trajectory_and_a_picture(tmp_path: Path) -> None:
@@ -41,6 +43,27 @@ def test_demo_leaves_a_trajectory_and_a_picture(tmp_path: Path) -> None:
     assert len(frames) == 2 + 3
     assert all(frame.calc.results.keys() >= {"energy", "forces", "magmoms"} for frame in frames)
     assert imread(tmp_path / "out" / "demo.png").shape[1] > 1000
+
+
+@pytest.mark.parametrize(("encoding", "length"), [("ascii", "Ang"), ("latin-1", "Å")])
+def test_demo_writes_words_for_what_the_terminal_cannot_show(
+    encoding: str, length: str, tmp_path: Path
+) -> None:
+    done = distmlip(
+        "demo", "--supercell", "1", "1", "1", "--partitions", "2", "--relax-steps", "1", "--steps", "1",
+        "--output", str(tmp_path), encoding=encoding,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for shown in ("|dE|/atom", "max|dF|", "max|dsigma|", f"eV/{length}^3", "structure ...", "demo.png"):
+        assert shown in done.stdout
+    assert "?" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["--help"], ["demo", "--help"], ["run", "--help"]])
+def test_other_commands_can_be_read_on_any_terminal(arguments: list[str]) -> None:
+    done = distmlip(*arguments, encoding="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "?" not in done.stdout.replace("\\u", "?")
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ def test_counters_equal_the_plan_and_do_not_depend_on_partitions(n_partitions: i
         plan.bytes_per_exchange["second layer: add bond_total"]
     )
     assert str(n_partitions) in str(plan)
+    assert str(plan).isascii()
 
 
 class Breaking(ToyAdapter):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import psutil
 import pytest
 import torch
@@ -14,14 +12,29 @@ def test_free_memory_is_that_of_the_machine_or_of_its_container() -> None:
     assert 0 < free <= 1.5 * psutil.virtual_memory().available
 
 
-def test_a_containers_limit_counts_without_what_it_can_give_back(tmp_path: Path) -> None:
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("700\n")
-    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
-    assert memory._of_control_group(tmp_path) == 450
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory._of_control_group(tmp_path) is None
-    assert memory._of_control_group(tmp_path / "nowhere") is None
+@pytest.mark.parametrize(
+    ("machine", "group", "own", "n_processes", "expected"),
+    [
+        (1000, None, None, 1, 1000),
+        (1000, 600, None, 1, 600),
+        (1000, 600, None, 4, 150),  # of which every process has a share
+        (1000, None, 100, 4, 100),  # which every process has for itself
+        (1000, 600, 200, 4, 150),
+        (None, None, None, 4, 2**62),
+    ],
+)
+def test_processes_share_what_is_the_machines_and_not_what_is_their_own(
+    machine: int | None,
+    group: int | None,
+    own: int | None,
+    n_processes: int,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "_of_machine", lambda: machine)
+    monkeypatch.setattr(memory, "control_group_bytes", lambda: group)
+    monkeypatch.setattr(memory, "process_bytes", lambda: own)
+    assert memory.available_bytes(torch.device("cpu"), n_processes) == expected
 
 
 def test_an_allocation_that_no_machine_can_make_is_recognised() -> None:

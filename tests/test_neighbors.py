@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.brute_force import Edge, all_pairs
 from support.structures_strategy import structures
 
-from distmlip.errors import InvalidInputError
+from distmlip.errors import InvalidInputError, UnsupportedElementError
 from distmlip.neighbors import neighbor_list
 
 
@@ -180,7 +180,7 @@ def test_large_systems_in_every_boundary(pbc: tuple[bool, bool, bool]) -> None:
 
 BAD = {
     "unknown letter": ({"quantities": "ijx"}, "'x'.*'ijdDS'"),
-    "negative cutoff": ({"cutoff": -1.0}, "-1.0 Å"),
+    "negative cutoff": ({"cutoff": -1.0}, "-1.0 Ang"),
     "cutoff not a number": ({"cutoff": math.nan}, "nan"),
     "infinite cutoff": ({"cutoff": math.inf}, "inf"),
     "cutoff of a wrong type": ({"cutoff": "far"}, "'far'"),
@@ -200,6 +200,20 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> N
     call = {"quantities": "ij", "a": bulk("Cu", cubic=True), "cutoff": 3.0, **arguments}
     with pytest.raises(InvalidInputError, match=message):
         neighbor_list(**call)
+
+
+@pytest.mark.parametrize("number", [119, 200, -1, -119])
+def test_atomic_numbers_that_are_no_elements_have_no_cutoffs_per_pair(number: int) -> None:
+    atoms = Atoms(numbers=[29, number, 29], positions=[[0, 0, 0], [0, 0, 2], [0, 0, 1]])
+    with pytest.raises(UnsupportedElementError, match=f"{number} "):
+        neighbor_list("i", atoms, {(29, 29): 3.0, ("Og", "Cu"): 3.0})
+    np.testing.assert_array_equal(neighbor_list("i", atoms, 1.5), [0, 1, 2, 2])  # which need no elements
+
+
+def test_a_site_without_an_element_has_cutoffs_as_in_ase() -> None:
+    atoms = Atoms("CuXCu", positions=[[0, 0, 0], [0, 0, 2], [0, 0, 1]])
+    for cutoff in ({("Cu", "Cu"): 3.0}, {("X", "Cu"): 3.0}, {(0, 29): 1.5, (29, 29): 0.5}):
+        assert_same_as_ase(atoms, cutoff)
 
 
 def broken(**changes: Any) -> Atoms:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from ase import Atoms
 from support import chgnet_models, mace_models, matgl_models, matgl_threebody_models, structures, toy
+from support.torch_globals import MODES, modes
 from support.undivided import (
     gradients_of,
     largest_difference,
@@ -216,6 +217,23 @@ def test_without_gradients(switch: Any) -> None:
         assert theirs.requires_grad
         assert not ours.requires_grad
         torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["autocast", "device_context", "default_device"])
+def test_the_callers_modes_play_no_role(mode: str) -> None:
+    model = chgnet().requires_grad_()
+    exact = gradients_of(*undivided(model), small())
+    distributed = DistModel(model, partitions=2)
+    expected = distributed(small())
+    with MODES[mode]():
+        before = modes()
+        within = DistModel(model, partitions=2)
+        predictions = within(small()), distributed(small())
+        assert modes() == before
+    for prediction in predictions:
+        for ours, theirs in zip(prediction, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    assert largest_difference(gradients_of(model, lambda _: predictions[0], small()), exact) < 1e-9
 
 
 def test_other_dtype_than_the_models() -> None:

@@ -54,7 +54,7 @@ def adapt(
         on_isolated_atoms = on_isolated_atoms or network.graph_converter.on_isolated_atoms
         if abs(model.stress_weight * EV_PER_CUBIC_ANGSTROM_IN_GPA - 1) > 1e-3:
             raise InvalidInputError(
-                f"stress_weight={model.stress_weight} of the CHGNetCalculator is not ASE's unit eV/Å^3, "
+                f"stress_weight={model.stress_weight} of the CHGNetCalculator is not ASE's unit eV/Ang^3, "
                 f"which is {1 / EV_PER_CUBIC_ANGSTROM_IN_GPA:.6f}; leave it at that, and convert the results"
             )
     elif isinstance(model, CHGNet):
@@ -142,8 +142,8 @@ class CHGNetAdapter(Adapter):
         if count == 0 or self._on_isolated_atoms == "ignore":
             return
         message = (
-            f"{count} atoms have no neighbour within the cutoff of {self.cutoff} Å; CHGNet was not made for "
-            "that; on_isolated_atoms='ignore' accepts them"
+            f"{count} atoms have no neighbour within the cutoff of {self.cutoff} Ang; CHGNet was not made "
+            "for that; on_isolated_atoms='ignore' accepts them"
         )
         if self._on_isolated_atoms == "error":
             raise InvalidInputError(message)
@@ -209,7 +209,7 @@ class _Original(CHGNetCalculator):
         atoms = self.atoms if atoms is None else atoms
         super().calculate(_with_volume(atoms, self.model), properties, system_changes)
         self.atoms = atoms.copy()  # what the results belong to, for ASE's caching
-        volume = torch.tensor([np.linalg.det(atoms.cell.array)])
+        volume = torch.tensor([np.linalg.det(atoms.cell.array)], dtype=torch.float64)
         if volume == 0:
             del self.results["stress"]
             return

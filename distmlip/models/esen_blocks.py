@@ -109,7 +109,7 @@ class Blocks:
         most = int(n_neighbors.max())
         if most > self.max_neighbors:
             raise InvalidInputError(
-                f"an atom has {most} neighbours within {self.backbone.cutoff} Å, but the model's graph has "
+                f"an atom has {most} neighbours within {self.backbone.cutoff} Ang, but the model's graph has "
                 f"only the nearest {self.max_neighbors}, and which of equally distant ones is not defined; "
                 "load the predict unit without external_graph_gen, or set the backbone's "
                 "enforce_max_neighbors_strictly to False"

@@ -35,8 +35,8 @@ def energies_of(potential: Potential, numbers: np.ndarray, outputs: np.ndarray) 
             batch_full=torch.zeros(len(numbers), dtype=torch.int64),
             atomic_numbers_full=torch.from_numpy(numbers),
         )
-        total = ElementReferences.compute_references(batch, torch.tensor([energy]), references, "add")
-        energy = total.item()
+        without = torch.tensor([energy], dtype=torch.float64)
+        energy = ElementReferences.compute_references(batch, without, references, "add").item()
         energies = energies + references.double().numpy()[numbers]
     shared: np.ndarray = energies + (energy - energies.sum()) / len(energies)
     return shared

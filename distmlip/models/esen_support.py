@@ -79,8 +79,8 @@ def _model_of(unit: MLIPPredictUnit) -> Any:
     backbone = model.backbone
     if unit.inference_settings.external_graph_gen and backbone.cutoff > EXTERNAL_CUTOFF:
         raise UnsupportedModelError(
-            f"external_graph_gen=True of the predict unit makes graphs with a cutoff of {EXTERNAL_CUTOFF} Å, "
-            f"less than the model's {backbone.cutoff} Å; load the unit without it"
+            f"external_graph_gen=True of the predict unit makes graphs with a cutoff of {EXTERNAL_CUTOFF} "
+            f"Ang, less than the model's {backbone.cutoff} Ang; load the unit without it"
         )
     if backbone.always_use_pbc and backbone.radius_pbc_version != 2:
         raise UnsupportedModelError(

@@ -69,7 +69,7 @@ def _calculator_options(calculator: MACECalculator) -> Options:
     if calculator.length_units_to_A != 1.0:
         raise UnsupportedModelError(
             f"length_units_to_A={calculator.length_units_to_A} of the MACECalculator rescales forces but not "
-            "positions, so that no cutoff in Å exists; convert the model, or leave it at 1"
+            "positions, so that no cutoff in Ang exists; convert the model, or leave it at 1"
         )
     return Options(
         head=_head_of(calculator),
@@ -120,8 +120,8 @@ def require_supported(model: Any) -> None:
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     if getattr(type(model), "forward", None) not in (MACE.forward, ScaleShiftMACE.forward):
         raise UnsupportedModelError(
-            f"{kind} computes more than an energy of edges (dipoles, polarizabilities, electrostatics, …) or "
-            "wraps another model; only MACE and ScaleShiftMACE can be distributed"
+            f"{kind} computes more than an energy of edges (dipoles, polarizabilities, electrostatics, ...) "
+            "or wraps another model; only MACE and ScaleShiftMACE can be distributed"
         )
     for part, supported in PARTS.items():
         for position, block in enumerate(getattr(model, part)):

@@ -73,7 +73,7 @@ def _refuse_atomic_virials(calculator: SevenNetCalculator) -> None:
         raise UnsupportedModelError(
             "compute_atomic_virial=True of the SevenNetCalculator gives virials in eV, each edge's to one of "
             "its atoms, under the name 'stresses'; make it without: DistCalculator always gives 'stresses' "
-            "as ASE defines them, in eV/Å^3"
+            "as ASE defines them, in eV/Ang^3"
         )
 
 
@@ -81,7 +81,7 @@ def _require_supported(model: Any) -> None:
     """Refuse a model whose energy is not what the stages compute, naming the part."""
     if model.type_map is None or model.cutoff <= 0:
         raise UnsupportedModelError(
-            f"the model has type_map={model.type_map} and cutoff={model.cutoff} Å; SevenNet's calculator "
+            f"the model has type_map={model.type_map} and cutoff={model.cutoff} Ang; SevenNet's calculator "
             "needs both, too: build the model from a checkpoint"
         )
     for name, part in model.named_children():

@@ -227,7 +227,7 @@ def test_a_strict_limit_of_neighbors_is_refused_where_it_acts() -> None:
     model = build(max_neighbors=9)
     model.backbone.enforce_max_neighbors_strictly = True
     calculator = DistCalculator(model, partitions=2, devices="cpu")
-    with pytest.raises(InvalidInputError, match=r"neighbours within 4.5 Å.*nearest 9"):
+    with pytest.raises(InvalidInputError, match=r"neighbours within 4.5 Ang.*nearest 9"):
         calculator.calculate(oxide().atoms)
     molecule = charged(STRUCTURES["molecule"]().atoms)
     assert_same_results(results_of(calculator, molecule), results_of(adapt(model).reference(), molecule))

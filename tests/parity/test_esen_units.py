@@ -425,10 +425,10 @@ def test_datasets_are_asked_for_where_there_are_several() -> None:
 
 def test_external_graphs_have_a_cutoff_and_a_limit_of_neighbors(tmp_path: Path) -> None:
     settings = {"external_graph_gen": True}
-    with pytest.raises(UnsupportedModelError, match=r"external_graph_gen=True.*6\.0 Å.*6\.5 Å"):
+    with pytest.raises(UnsupportedModelError, match=r"external_graph_gen=True.*6\.0 Ang.*6\.5 Ang"):
         DistCalculator(unit(tmp_path, settings=settings, cutoff=6.5))
     calculator = DistCalculator(unit(tmp_path, settings=settings))
-    with pytest.raises(InvalidInputError, match=r"neighbours within 4\.5 Å.*300.*external_graph_gen"):
+    with pytest.raises(InvalidInputError, match=r"neighbours within 4\.5 Ang.*300.*external_graph_gen"):
         calculator.calculate(Atoms("H", cell=[1.0] * 3, pbc=True))
 
 

@@ -251,7 +251,7 @@ def test_calculator_with_dispersion() -> None:
 def test_calculator_with_virials_of_its_own() -> None:
     calculator = SevenNetCalculator(build_narrow(), "model_instance", device="cpu")
     calculator.compute_atomic_virial = True
-    with pytest.raises(UnsupportedModelError, match=r"compute_atomic_virial=True.*eV/Å\^3"):
+    with pytest.raises(UnsupportedModelError, match=r"compute_atomic_virial=True.*eV/Ang\^3"):
         DistCalculator(calculator)
 
 

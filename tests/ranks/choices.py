@@ -24,7 +24,7 @@ def main() -> None:
     assert plan.seconds is not None
 
     if rank == n_ranks - 1:  # a machine with very little memory
-        choice.available_bytes = lambda _: 1000
+        choice.available_bytes = lambda *_: 1000
     choice.CHEAP_RECOMPUTE = -1.0
     scarce = DistCalculator(ToyAdapter([ToyModel()]), devices="cpu")
     plan = scarce.plan(atoms)

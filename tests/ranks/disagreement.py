@@ -47,8 +47,8 @@ def check_atoms() -> None:
     calculator = toy()
     other = copper.copy()
     other.positions += 1e-3 * RANK
-    refused(calculator, other, "differ by 0.001 Å")
-    refused(calculator, other, "differ by 0.001 Å")  # nothing was calculated: it is still the first
+    refused(calculator, other, "differ by 0.001 Ang")
+    refused(calculator, other, "differ by 0.001 Ang")  # nothing was calculated: it is still the first
     energy = calculator.get_potential_energy(copper)
     other.rattle(0.01, seed=RANK)
     drifted = calculator.get_property("energy", other)
@@ -61,7 +61,7 @@ def check_atoms() -> None:
     assert sum("drifted" in word for word in WORDS) == RANK, WORDS  # one warning, where it is so
     far = copper.copy()
     far.positions[2] += 0.5 * RANK
-    refused(calculator, far, "differ by 0.5 Å")
+    refused(calculator, far, "differ by 0.5 Ang")
     assert calculator.get_potential_energy(copper) == energy
 
 

@@ -22,6 +22,7 @@ import torch
 from ase import Atoms
 from support.parity import EXACT, assert_parity, difference_quotient
 from support.structures import REAL, STRUCTURES, Structure, oxide, rattled
+from support.torch_globals import MODES, modes
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedElementError
@@ -284,20 +285,28 @@ class ModelContract:
             ours = self.results(oxide().atoms, 2)
             theirs = adapter_for(self.model(kind), torch.float64, **self.options_of(kind)).reference()
             theirs.calculate(self.prepare(oxide().atoms), ["energy", "forces"])
+            difference = self.calculator(2).verify(self.prepare(oxide().atoms))
         finally:
             torch.set_default_dtype(before)
+        assert difference.forces < EXACT["forces"]
         np.testing.assert_allclose(ours["forces"], theirs.results["forces"], rtol=0, atol=EXACT["forces"])
 
-    @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
-    def test_the_callers_gradient_mode_plays_no_role(self, mode: type) -> None:
+    @pytest.mark.parametrize("mode", MODES)
+    def test_the_callers_modes_play_no_role(self, mode: str) -> None:
         atoms = self.prepare(oxide().atoms)
-        expected = self.results(atoms, 3)["forces"]
-        with mode():
-            calculator = self.calculator(3)
+        expected, model = self.results(atoms, 3)["forces"], self.model(self.kinds[0])
+        with MODES[mode]():
+            before = modes()
+            calculator = self.calculator(3, model)
             calculator.plan(atoms)
             calculator.calculate(atoms)
-        np.testing.assert_allclose(calculator.results["forces"], expected, atol=1e-11)
-        calculator.calculate(atoms)
+            within = calculator.results["forces"]
+            assert not calculator.check_state(atoms)
+            difference = calculator.verify(atoms)
+            assert modes() == before
+        np.testing.assert_allclose(within, expected, atol=1e-11)
+        assert difference.forces < EXACT["forces"]
+        calculator.calculate(atoms)  # with what was made in the mode
         np.testing.assert_allclose(calculator.results["forces"], expected, atol=1e-11)
 
     # ---- bad input
@@ -308,8 +317,9 @@ class ModelContract:
 
     def test_an_unknown_element_is_named(self) -> None:
         calculator = self.calculator(1)
-        with pytest.raises(UnsupportedElementError, match="Og"):
-            calculator.calculate(Atoms("Og", cell=[5.0] * 3, pbc=True))
+        for number, name in ((118, r"Og \(118\)"), (0, r"X \(0"), (119, "119"), (200, "200"), (-1, "-1")):
+            with pytest.raises(UnsupportedElementError, match=f"does not know {name}.*; it knows"):
+                calculator.calculate(Atoms([number], cell=[5.0] * 3, pbc=True))
         calculator.calculate(self.prepare(oxide().atoms))  # and nothing is broken
 
     def test_another_dtype_is_refused(self) -> None:
