@@ -10,6 +10,7 @@ import torch
 
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.interface import Adapter
+from distmlip.models.mixtures import refuse_mixture
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) ->
         return _as_it_is(model, dtype, family_options)
     for member in model if isinstance(model, list | tuple) else [model]:
         _refuse_compiled(member)
+        refuse_mixture(member, _is_supported)
     for kind in type(_first(model)).__mro__:
         family = FAMILIES.get(kind.__module__.partition(".")[0])
         if family is not None:
@@ -61,6 +63,16 @@ def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) ->
         f"a model of type {_type_name(_first(model))} is not supported; supported are model objects and "
         f"calculators of the packages {', '.join(sorted(FAMILIES))}, and adapters (docs/new_model.md)"
     )
+
+
+def _is_supported(model: Any) -> bool:
+    try:
+        adapter_for(model, None)
+    except UnsupportedModelError:
+        return False
+    except InvalidInputError:  # it needs an option
+        return True
+    return True
 
 
 def _as_it_is(adapter: Adapter, dtype: torch.dtype | None, options: dict[str, Any]) -> Adapter:
