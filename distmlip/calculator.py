@@ -23,6 +23,7 @@ from distmlip.inputs import check_atoms, check_results
 from distmlip.models import adapter_for
 from distmlip.options import (
     METHODS,
+    checked_atoms,
     checked_choice,
     checked_dtype,
     checked_length,
@@ -174,7 +175,7 @@ class DistCalculator(Calculator):
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation; also quantities such as the charge in ``atoms.info``."""
-        changes: list[str] = super().check_state(atoms, tol=tol)
+        changes: list[str] = super().check_state(checked_atoms(atoms), tol=tol)
         if (
             self.atoms is not None
             and not changes

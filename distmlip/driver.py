@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from distmlip.options import checked_atoms
 from distmlip.ranks import Ranks, without_constraints
 
 if TYPE_CHECKING:
@@ -84,7 +85,12 @@ class Sharing:
         self._number = self._driver.make(calculator, arguments) if self._driver else -1
 
     def atoms(self, atoms: Atoms, task: Task, *content: Any) -> Atoms:
-        """What all ranks do this task with: rank 0's atoms."""
+        """What all ranks do this task with: rank 0's atoms.
+
+        Raises:
+            InvalidInputError: it is something else than an ``ase.Atoms``.
+        """
+        atoms = checked_atoms(atoms)
         if self._driver is not None:
             self._driver.send(task, self._number, (without_constraints(atoms), *content))
             return atoms

@@ -7,11 +7,13 @@ Raises:
 from __future__ import annotations
 
 import math
+import os
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
+from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from distmlip.errors import InvalidInputError
@@ -81,6 +83,33 @@ def check_weights_fit(weights: NDArray[np.float64] | None, n_atoms: int) -> None
     """Raise if there are weights, but not one per atom."""
     if weights is not None and len(weights) != n_atoms:
         raise InvalidInputError(f"weights has {len(weights)} entries for {n_atoms} atoms; give one per atom")
+
+
+def checked_atoms(atoms: object) -> Atoms:
+    """``atoms``, if it is one structure of ASE."""
+    if isinstance(atoms, Atoms):
+        return atoms
+    kind = f"{type(atoms).__module__}.{type(atoms).__qualname__}"
+    raise InvalidInputError(f"atoms is a {kind}, not an ase.Atoms; {_way_to_atoms(atoms)}")
+
+
+def _way_to_atoms(structure: object) -> str:
+    packages = {base.__module__.partition(".")[0] for base in type(structure).__mro__}
+    if isinstance(structure, str | os.PathLike):
+        return f"read the file with ase.io.read({os.fspath(structure)!r})"
+    if isinstance(structure, list | tuple) and structure and isinstance(structure[0], Atoms):
+        return "give one structure at a time"
+    if "pymatgen" in packages:
+        return "convert it with pymatgen.io.ase.AseAtomsAdaptor.get_atoms(structure)"
+    if "phonopy" in packages:
+        return (
+            "convert it with ase.Atoms(p.symbols, scaled_positions=p.scaled_positions, cell=p.cell, pbc=True)"
+        )
+    if isinstance(getattr(structure, "atoms", None), Atoms):
+        return "give its .atoms"
+    if callable(getattr(structure, "toatoms", None)):
+        return "give its .toatoms()"
+    return "make one with ase.Atoms(symbols, positions=..., cell=..., pbc=...)"
 
 
 def checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

@@ -26,6 +26,7 @@ from distmlip.models.interface import Adapter, EagerStage, LocalGraph
 from distmlip.models.trainable import TrainableReplica
 from distmlip.options import (
     METHODS,
+    checked_atoms,
     checked_choice,
     checked_dtype,
     checked_partitions,
@@ -129,7 +130,7 @@ class DistModel(nn.Module):
             InvalidInputError: a structure that cannot be calculated.
             UnsupportedModelError: a part of the model is in training mode and computes something else there.
         """
-        differentiable = torch.is_grad_enabled()
+        atoms, differentiable = checked_atoms(atoms), torch.is_grad_enabled()
         _require_eval_mode(self.model)
         with self._lock, torch.inference_mode(False), torch.enable_grad():
             if self._ranks is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,17 @@ from ase.calculators.mixing import (
     Mixer,
     SumCalculator,
 )
+from ase.db.row import AtomsRow
+from ase.filters import FrechetCellFilter
 from chgnet.model import CHGNetCalculator
 from mace.calculators import MACECalculator
+from pymatgen.io.ase import AseAtomsAdaptor
 from support.chgnet_models import build_narrow
 from support.mace_models import narrow
 from support.structures import oxide
 
-from distmlip import DistCalculator
-from distmlip.errors import UnsupportedModelError
+from distmlip import DistCalculator, DistModel, neighbor_list, partition
+from distmlip.errors import InvalidInputError, UnsupportedModelError
 
 # ---- in place of a model
 
@@ -109,3 +114,60 @@ def test_what_the_error_says_to_do_gives_the_mixture(weights: list[float]) -> No
             atol=tolerance,
             err_msg=quantity,
         )
+
+
+# ---- in place of atoms
+
+
+def phonopy_like() -> object:
+    kind = type("PhonopyAtoms", (), {})
+    kind.__module__ = "phonopy.structure.atoms"
+    return kind()
+
+
+NO_ATOMS = {
+    "pymatgen": (
+        lambda: AseAtomsAdaptor.get_structure(oxide().atoms),
+        "pymatgen.core.structure.Structure, not an ase.Atoms; convert it with pymatgen.io.ase.AseAtomsAdaptor",
+    ),
+    "list": (lambda: [oxide().atoms], "list, not an ase.Atoms; give one structure at a time"),
+    "file": (lambda: "POSCAR", "read the file with ase.io.read('POSCAR')"),
+    "path": (lambda: Path("a.cif"), "read the file with ase.io.read('a.cif')"),
+    "filter": (lambda: FrechetCellFilter(oxide().atoms), "FrechetCellFilter, not an ase.Atoms; give its .atoms"),
+    "phonopy": (phonopy_like, "convert it with ase.Atoms(p.symbols, scaled_positions=p.scaled_positions"),
+    "row": (lambda: AtomsRow(oxide().atoms), "give its .toatoms()"),
+    "positions": (lambda: np.zeros((3, 3)), "numpy.ndarray, not an ase.Atoms; make one with ase.Atoms("),
+}
+
+CALLS: dict[str, Callable[[DistCalculator, Any], object]] = {
+    "calculate": lambda calculator, given: calculator.calculate(given),
+    "energy": lambda calculator, given: calculator.get_potential_energy(given),
+    "forces": lambda calculator, given: calculator.get_property("forces", given),
+    "required": lambda calculator, given: calculator.calculation_required(given, ["energy"]),
+    "plan": lambda calculator, given: calculator.plan(given),
+    "profile": lambda calculator, given: calculator.profile(given),
+    "verify": lambda calculator, given: calculator.verify(given),
+    "training": lambda _, given: DistModel(build_narrow())(given),
+    "neighbours": lambda _, given: neighbor_list("ij", given, 3.0),
+    "partition": lambda _, given: partition(given, 3.0, 2),
+}
+
+
+@pytest.mark.parametrize("name", NO_ATOMS)
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
+def test_what_is_no_atoms_is_named_with_the_way_to_atoms(name: str, used: bool) -> None:
+    make, message = NO_ATOMS[name]
+    calculator, atoms = DistCalculator(build_narrow(), partitions=2), oxide().atoms
+    if used:
+        calculator.get_potential_energy(atoms)
+    for call in CALLS.values():
+        with pytest.raises(InvalidInputError, match=re.escape(message)):
+            call(calculator, make())
+    assert np.isfinite(calculator.get_potential_energy(atoms))
+
+
+def test_a_converted_structure_is_calculated() -> None:
+    atoms = oxide().atoms
+    again = AseAtomsAdaptor.get_atoms(AseAtomsAdaptor.get_structure(atoms))
+    calculator = DistCalculator(build_narrow(), partitions=2, dtype="float64")
+    assert calculator.get_potential_energy(again) == pytest.approx(calculator.get_potential_energy(atoms))
