@@ -19,7 +19,7 @@ from distmlip.devices import DeviceLike, resolve_devices
 from distmlip.driver import Sharing, Task
 from distmlip.errors import InvalidInputError
 from distmlip.evaluator import Evaluator
-from distmlip.inputs import check_atoms, check_results
+from distmlip.inputs import check_atoms, check_results, words_for_missing
 from distmlip.models import adapter_for
 from distmlip.options import (
     METHODS,
@@ -241,6 +241,9 @@ class DistCalculator(Calculator):
                 f"cannot change {', '.join(changes)}; make a new DistCalculator with these options"
             )
         return {}
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(words_for_missing(name), name=name, obj=self)
 
     def __copy__(self) -> DistCalculator:
         return _rebuild(*self._arguments)

@@ -20,8 +20,9 @@ from ase.calculators.mixing import (
 )
 from ase.db.row import AtomsRow
 from ase.filters import FrechetCellFilter
-from chgnet.model import CHGNetCalculator
+from chgnet.model import CHGNetCalculator, MolecularDynamics, StructOptimizer
 from mace.calculators import MACECalculator
+from matgl.ext.ase import PESCalculator
 from pymatgen.io.ase import AseAtomsAdaptor
 from support.chgnet_models import build_narrow
 from support.mace_models import narrow
@@ -171,3 +172,37 @@ def test_a_converted_structure_is_calculated() -> None:
     again = AseAtomsAdaptor.get_atoms(AseAtomsAdaptor.get_structure(atoms))
     calculator = DistCalculator(build_narrow(), partitions=2, dtype="float64")
     assert calculator.get_potential_energy(again) == pytest.approx(calculator.get_potential_energy(atoms))
+
+
+# ---- a calculator in place of a model
+
+MODEL_WANTED: dict[str, Callable[[DistCalculator], object]] = {
+    "chgnet's optimizer": lambda calculator: StructOptimizer(model=calculator),
+    "chgnet's calculator": lambda calculator: CHGNetCalculator(calculator),
+    "matgl's calculator": lambda calculator: PESCalculator(calculator),
+    "as chgnet predicts": lambda calculator: calculator.predict_structure(oxide().atoms),
+    "as a module": lambda calculator: calculator.eval(),
+}
+
+
+@pytest.mark.parametrize("name", MODEL_WANTED)
+def test_who_takes_a_calculator_for_a_model_is_told(name: str) -> None:
+    calculator = DistCalculator(build_narrow())
+    with pytest.raises(AttributeError, match=r"an ASE calculator, not a model; set atoms.calc = calculator"):
+        MODEL_WANTED[name](calculator)
+
+
+def test_what_is_not_there_is_plainly_missing() -> None:
+    calculator = DistCalculator(build_narrow())
+    with pytest.raises(AttributeError, match=r"'DistCalculator' object has no attribute 'partitoins'$"):
+        _ = calculator.partitoins
+    assert not hasattr(calculator, "to")
+    empty = DistCalculator.__new__(DistCalculator)
+    assert not hasattr(empty, "_lock")
+
+
+def test_dynamics_of_chgnet_take_the_calculator() -> None:
+    atoms = oxide().atoms
+    expected = DistCalculator(build_narrow()).get_potential_energy(atoms)
+    dynamics = MolecularDynamics(atoms, model=DistCalculator(build_narrow(), partitions=2), ensemble="nve")
+    assert dynamics.atoms.get_potential_energy() == pytest.approx(expected, abs=1e-4)
