@@ -21,6 +21,7 @@ from distmlip.errors import InvalidInputError
 from distmlip.evaluator import Evaluator
 from distmlip.inputs import check_atoms, check_results, words_for_missing
 from distmlip.models import adapter_for
+from distmlip.models.quiet import quiet
 from distmlip.options import (
     METHODS,
     checked_atoms,
@@ -212,9 +213,10 @@ class DistCalculator(Calculator):
         with self._lock:
             original = self._sharing.atoms(atoms, Task.EVALUATE, False).copy()
         ours = self.evaluate_shared(original, with_virials=False)
-        original.calc = self._adapter.reference()
         try:
-            forces = original.get_forces()
+            with quiet():
+                original.calc = self._adapter.reference()
+                forces = original.get_forces()
         except Exception as error:
             error.add_note("raised by the original calculator, which verify() compares with")
             raise

@@ -95,21 +95,19 @@ def checked_atoms(atoms: object) -> Atoms:
 
 def _way_to_atoms(structure: object) -> str:
     packages = {base.__module__.partition(".")[0] for base in type(structure).__mro__}
-    if isinstance(structure, str | os.PathLike):
-        return f"read the file with ase.io.read({os.fspath(structure)!r})"
-    if isinstance(structure, list | tuple) and structure and isinstance(structure[0], Atoms):
-        return "give one structure at a time"
-    if "pymatgen" in packages:
-        return "convert it with pymatgen.io.ase.AseAtomsAdaptor.get_atoms(structure)"
-    if "phonopy" in packages:
-        return (
-            "convert it with ase.Atoms(p.symbols, scaled_positions=p.scaled_positions, cell=p.cell, pbc=True)"
-        )
-    if isinstance(getattr(structure, "atoms", None), Atoms):
-        return "give its .atoms"
-    if callable(getattr(structure, "toatoms", None)):
-        return "give its .toatoms()"
-    return "make one with ase.Atoms(symbols, positions=..., cell=..., pbc=...)"
+    is_list = isinstance(structure, list | tuple) and len(structure) > 0
+    ways = {
+        "give one structure at a time": is_list and isinstance(structure[0], Atoms),  # type: ignore[index]
+        f"read the file with ase.io.read({str(structure)!r})": isinstance(structure, str | os.PathLike),
+        "convert it with pymatgen.io.ase.AseAtomsAdaptor.get_atoms(structure)": "pymatgen" in packages,
+        "convert it with ase.Atoms(p.symbols, scaled_positions=p.scaled_positions, cell=p.cell, pbc=True)": (
+            "phonopy" in packages
+        ),
+        "give its .atoms": isinstance(getattr(structure, "atoms", None), Atoms),
+        "give its .toatoms()": callable(getattr(structure, "toatoms", None)),
+        "make one with ase.Atoms(symbols, positions=..., cell=..., pbc=...)": True,
+    }
+    return next(way for way, fits in ways.items() if fits)
 
 
 def checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

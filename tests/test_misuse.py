@@ -1,4 +1,4 @@
-"""Objects that people hand over in place of a model, of atoms or of a calculator: the error says what to do."""
+"""What people hand over in place of a model, of atoms or of a calculator: the error says what to do."""
 
 from __future__ import annotations
 
@@ -129,12 +129,15 @@ def phonopy_like() -> object:
 NO_ATOMS = {
     "pymatgen": (
         lambda: AseAtomsAdaptor.get_structure(oxide().atoms),
-        "pymatgen.core.structure.Structure, not an ase.Atoms; convert it with pymatgen.io.ase.AseAtomsAdaptor",
+        "pymatgen.core.structure.Structure, not an ase.Atoms; convert it with pymatgen.io.ase.Ase",
     ),
     "list": (lambda: [oxide().atoms], "list, not an ase.Atoms; give one structure at a time"),
     "file": (lambda: "POSCAR", "read the file with ase.io.read('POSCAR')"),
     "path": (lambda: Path("a.cif"), "read the file with ase.io.read('a.cif')"),
-    "filter": (lambda: FrechetCellFilter(oxide().atoms), "FrechetCellFilter, not an ase.Atoms; give its .atoms"),
+    "filter": (
+        lambda: FrechetCellFilter(oxide().atoms),
+        "FrechetCellFilter, not an ase.Atoms; give its .atoms",
+    ),
     "phonopy": (phonopy_like, "convert it with ase.Atoms(p.symbols, scaled_positions=p.scaled_positions"),
     "row": (lambda: AtomsRow(oxide().atoms), "give its .toatoms()"),
     "positions": (lambda: np.zeros((3, 3)), "numpy.ndarray, not an ase.Atoms; make one with ase.Atoms("),
@@ -178,8 +181,8 @@ def test_a_converted_structure_is_calculated() -> None:
 
 MODEL_WANTED: dict[str, Callable[[DistCalculator], object]] = {
     "chgnet's optimizer": lambda calculator: StructOptimizer(model=calculator),
-    "chgnet's calculator": lambda calculator: CHGNetCalculator(calculator),
-    "matgl's calculator": lambda calculator: PESCalculator(calculator),
+    "chgnet's calculator": CHGNetCalculator,
+    "matgl's calculator": PESCalculator,
     "as chgnet predicts": lambda calculator: calculator.predict_structure(oxide().atoms),
     "as a module": lambda calculator: calculator.eval(),
 }

@@ -11,6 +11,7 @@ import torch
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.interface import Adapter
 from distmlip.models.mixtures import refuse_mixture
+from distmlip.models.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) ->
     for kind in type(_first(model)).__mro__:
         family = FAMILIES.get(kind.__module__.partition(".")[0])
         if family is not None:
-            adapter: Adapter = importlib.import_module(family.adapter).adapt(model, dtype, **family_options)
+            with quiet():  # parts of the family's package may be imported first here
+                module = importlib.import_module(family.adapter)
+            adapter: Adapter = module.adapt(model, dtype, **family_options)
             return adapter
     raise UnsupportedModelError(
         f"a model of type {_type_name(_first(model))} is not supported; supported are model objects and "
