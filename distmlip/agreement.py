@@ -100,10 +100,12 @@ def _largest(one: NDArray[Any], other: NDArray[Any]) -> float:
 def digest_of(models: Sequence[torch.nn.Module], options: Mapping[str, Any], with_values: bool = True) -> str:
     """A short name of models and options: the same on ranks that have the same.
 
-    ``with_values``: of the models' tensors; else only their names and shapes count.
+    ``with_values``: of the models' tensors; else only their names and shapes count. Devices are each rank's.
     """
     digest = hashlib.blake2b(digest_size=16)
     for name, value in options.items():
+        if name == "devices":
+            continue
         digest.update(f"{name}={_plain(value)}\n".encode())
     for model in models:
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:

@@ -20,9 +20,10 @@ from distmlip.devices import DeviceLike, resolve_devices
 from distmlip.driver import Sharing, Task
 from distmlip.errors import InvalidInputError
 from distmlip.evaluator import Evaluator
-from distmlip.inputs import check_atoms, check_results
+from distmlip.inputs import check_atoms, check_results, words_for_missing
 from distmlip.kept_results import KeepsResults
 from distmlip.models import adapter_for
+from distmlip.models.quiet import quiet
 from distmlip.options import (
     METHODS,
     checked_choice,
@@ -206,9 +207,10 @@ class DistCalculator(KeepsResults):
         with self._turn():
             original = self._sharing.share(atoms, Task.EVALUATE, False).copy()
             ours = self.evaluate_shared(original, with_virials=False)
-        original.calc = self._adapter.reference()
         try:
-            forces = original.get_forces()
+            with quiet():
+                original.calc = self._adapter.reference()
+                forces = original.get_forces()
         except Exception as error:
             error.add_note("raised by the original calculator, which verify() compares with")
             raise
@@ -235,6 +237,9 @@ class DistCalculator(KeepsResults):
                 f"cannot change {', '.join(changes)}; make a new DistCalculator with these options"
             )
         return {}
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(words_for_missing(name), name=name, obj=self)
 
     def __copy__(self) -> DistCalculator:
         twin = _rebuild(*self._arguments)

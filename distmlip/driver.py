@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from distmlip.agreement import DRIFT, SAME, Call, complaint, digest_of, distance
 from distmlip.errors import InvalidInputError
+from distmlip.options import checked_atoms
 from distmlip.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -123,8 +124,9 @@ class Sharing:
         """What all ranks do this task with: rank 0's atoms. Its :meth:`turn` must be held until it is done.
 
         Raises:
-            InvalidInputError: ranks that run the script each for itself have different atoms.
+            InvalidInputError: these are no atoms; or ranks that each run the script have different ones.
         """
+        atoms = checked_atoms(atoms)
         if self._ranks is None:
             return atoms
         if self._driver is not None:
@@ -140,10 +142,7 @@ class Sharing:
     def _agreed(self, ranks: Ranks, atoms: Atoms, task: Task, content: tuple[Any, ...]) -> Atoms:
         if self._number < 0:
             self._number = ranks.next_number()
-        model, options = "", self._arguments[1]
-        if not self._has_shared:
-            same = {name: value for name, value in options.items() if name != "devices"}
-            model = digest_of(self._adapter.models, same)
+        model = "" if self._has_shared else digest_of(self._adapter.models, self._arguments[1])
         tolerance = DRIFT if self._has_shared else SAME
         what = task, self._number, content, model
         shared, apart = agreed_atoms(ranks, self._adapter, atoms, what, tolerance)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
@@ -13,6 +14,22 @@ from distmlip.elements import in_words, symbols
 from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
 from distmlip.models.interface import Adapter
 from distmlip.options import check_weights_fit
+
+OF_MODELS = frozenset(
+    {"calc_stresses", "graph_converter", "model", "potential", "predict_graph", "predict_structure"}
+)
+"""Attributes of the families' models that a torch module does not have."""
+
+
+def words_for_missing(attribute: str) -> str:
+    """Of an AttributeError of a calculator: somebody may have taken it for a model."""
+    words = f"'DistCalculator' object has no attribute {attribute!r}"
+    if attribute in OF_MODELS or (not attribute.startswith("_") and hasattr(torch.nn.Module, attribute)):
+        words += (
+            ": it is an ASE calculator, not a model; set atoms.calc = calculator and use ASE's own drivers, "
+            "such as FIRE(FrechetCellFilter(atoms)), and where a model is asked for give the model itself"
+        )
+    return words
 
 
 def check_atoms(atoms: Atoms, adapter: Adapter, weights: NDArray[np.float64] | None) -> None:

@@ -13,6 +13,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from torch import Tensor, equal
 
 from distmlip.cell import volume_of
+from distmlip.options import checked_atoms
 from distmlip.torch_modes import usual_modes
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class KeepsResults(Calculator):
             PropertyNotImplementedError: there is no such result for this model, or for these atoms.
         """
         with self._turn():
-            target = atoms if atoms is not None else self.atoms
+            target = checked_atoms(atoms) if atoms is not None else self.atoms
             known = name in self.implemented_properties
             if known and target is not None and _needs_a_volume(name) and volume_of(target) == 0:
                 if not allow_calculation:
@@ -81,7 +82,7 @@ class KeepsResults(Calculator):
     @usual_modes()
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation; also quantities such as the charge in ``atoms.info``."""
-        changes: list[str] = super().check_state(atoms, tol=tol)
+        changes: list[str] = super().check_state(checked_atoms(atoms), tol=tol)
         if self.results and not changes and not _equal(self._reads(atoms), self._read):
             changes.append("info")
         return changes

@@ -12,7 +12,7 @@ from ase.data import atomic_numbers
 from distmlip._native import core
 from distmlip.elements import N_NUMBERS, require_known
 from distmlip.errors import InvalidInputError
-from distmlip.options import checked_length
+from distmlip.options import checked_atoms, checked_length
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -60,11 +60,13 @@ def neighbor_list(
     Raises
     ------
     InvalidInputError
-        For unknown letters, cutoffs that are negative or not finite, radii that are not one per atom, unknown
-        elements, positions that are not finite, and periodic cells without volume.
+        For something else than an ``ase.Atoms``, unknown letters, cutoffs that are negative or not finite,
+        radii that are not one per atom, unknown elements, positions that are not finite, and periodic cells
+        without volume.
     UnsupportedElementError
         With cutoffs per pair of elements, for atomic numbers that are no elements.
     """
+    checked_atoms(a)
     for letter in quantities:
         if letter not in QUANTITIES:
             raise InvalidInputError(f"quantities has {letter!r}; it may have the letters of {QUANTITIES!r}")

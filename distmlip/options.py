@@ -7,11 +7,13 @@ Raises:
 from __future__ import annotations
 
 import math
+import os
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
+from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from distmlip.errors import InvalidInputError
@@ -81,6 +83,31 @@ def check_weights_fit(weights: NDArray[np.float64] | None, n_atoms: int) -> None
     """Raise if there are weights, but not one per atom."""
     if weights is not None and len(weights) != n_atoms:
         raise InvalidInputError(f"weights has {len(weights)} entries for {n_atoms} atoms; give one per atom")
+
+
+def checked_atoms(atoms: object) -> Atoms:
+    """``atoms``, if it is one structure of ASE."""
+    if isinstance(atoms, Atoms):
+        return atoms
+    kind = f"{type(atoms).__module__}.{type(atoms).__qualname__}"
+    raise InvalidInputError(f"atoms is a {kind}, not an ase.Atoms; {_way_to_atoms(atoms)}")
+
+
+def _way_to_atoms(structure: object) -> str:
+    packages = {base.__module__.partition(".")[0] for base in type(structure).__mro__}
+    is_list = isinstance(structure, list | tuple) and len(structure) > 0
+    ways = {
+        "give one structure at a time": is_list and isinstance(structure[0], Atoms),  # type: ignore[index]
+        f"read the file with ase.io.read({str(structure)!r})": isinstance(structure, str | os.PathLike),
+        "convert it with pymatgen.io.ase.AseAtomsAdaptor.get_atoms(structure)": "pymatgen" in packages,
+        "convert it with ase.Atoms(p.symbols, scaled_positions=p.scaled_positions, cell=p.cell, pbc=True)": (
+            "phonopy" in packages
+        ),
+        "give its .atoms": isinstance(getattr(structure, "atoms", None), Atoms),
+        "give its .toatoms()": callable(getattr(structure, "toatoms", None)),
+        "make one with ase.Atoms(symbols, positions=..., cell=..., pbc=...)": True,
+    }
+    return next(way for way, fits in ways.items() if fits)
 
 
 def checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

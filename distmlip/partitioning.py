@@ -14,6 +14,7 @@ from distmlip.errors import InvalidInputError
 from distmlip.options import (
     METHODS,
     check_weights_fit,
+    checked_atoms,
     checked_choice,
     checked_length,
     checked_partitions,
@@ -138,7 +139,7 @@ def partition(
     count = _checked_count(partitions)
     edge_cutoff = _checked_cutoff("cutoff", cutoff)
     bonds = None if bond_cutoff is None else _checked_cutoff("bond_cutoff", bond_cutoff)
-    if len(atoms) == 0:
+    if len(checked_atoms(atoms)) == 0:
         raise InvalidInputError("the structure has no atoms; at least 1 is needed")
     balance = checked_weights(weights)
     check_weights_fit(balance, len(atoms))

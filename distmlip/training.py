@@ -28,6 +28,7 @@ from distmlip.models.interface import Adapter, EagerStage, LocalGraph
 from distmlip.models.trainable import TrainableReplica
 from distmlip.options import (
     METHODS,
+    checked_atoms,
     checked_choice,
     checked_dtype,
     checked_partitions,
@@ -145,7 +146,7 @@ class DistModel(nn.Module):
             InvalidInputError: a structure that cannot be calculated.
             UnsupportedModelError: a part of the model is in training mode and computes something else there.
         """
-        differentiable = torch.is_grad_enabled()
+        atoms, differentiable = checked_atoms(atoms), torch.is_grad_enabled()
         _require_eval_mode(self.model)
         turn = nullcontext() if self._ranks is None else self._ranks.lock
         with self._lock, turn, usual_modes():
@@ -161,8 +162,7 @@ class DistModel(nn.Module):
             digest = ""
             if self._number < 0:
                 self._number = ranks.next_number()
-                same = {name: value for name, value in self._arguments[1].items() if name != "devices"}
-                digest = digest_of([self.model], same, with_values=not self._takes_over)
+                digest = digest_of([self.model], self._arguments[1], with_values=not self._takes_over)
             atoms, _ = agreed_atoms(ranks, self._adapter, atoms, (Task.PREDICT, self._number, (), digest))
             ranks.require_same_devices(self._settings.devices.devices[0])
             if self._takes_over:

@@ -10,6 +10,8 @@ import torch
 
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.interface import Adapter
+from distmlip.models.mixtures import refuse_mixture
+from distmlip.models.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,28 @@ def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) ->
         return _as_it_is(model, dtype, family_options)
     for member in model if isinstance(model, list | tuple) else [model]:
         _refuse_compiled(member)
+        refuse_mixture(member, _is_supported)
     for kind in type(_first(model)).__mro__:
         family = FAMILIES.get(kind.__module__.partition(".")[0])
         if family is not None:
-            adapter: Adapter = importlib.import_module(family.adapter).adapt(model, dtype, **family_options)
+            with quiet():  # parts of the family's package may be imported first here
+                module = importlib.import_module(family.adapter)
+            adapter: Adapter = module.adapt(model, dtype, **family_options)
             return adapter
     raise UnsupportedModelError(
         f"a model of type {_type_name(_first(model))} is not supported; supported are model objects and "
         f"calculators of the packages {', '.join(sorted(FAMILIES))}, and adapters (docs/new_model.md)"
     )
+
+
+def _is_supported(model: Any) -> bool:
+    try:
+        adapter_for(model, None)
+    except UnsupportedModelError:
+        return False
+    except InvalidInputError:  # it needs an option
+        return True
+    return True
 
 
 def _as_it_is(adapter: Adapter, dtype: torch.dtype | None, options: dict[str, Any]) -> Adapter:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +22,7 @@ from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.chgnet_blocks import Blocks
 from distmlip.models.chgnet_projection import project_before_gathering
 from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, Stage, with_derived
+from distmlip.models.quiet import Advice
 from distmlip.models.replicate import replicate
 
 EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
@@ -41,7 +41,7 @@ def adapt(
     """The adapter of a ``CHGNet`` or a ``CHGNetCalculator``.
 
     ``on_isolated_atoms`` says what to do about atoms without a neighbour within the cutoff: ``"ignore"``,
-    ``"warn"`` or ``"error"``. Default: what the calculator does; for a model ``"warn"``.
+    ``"warn"`` (in the log) or ``"error"``. Default: what the calculator does; for a model ``"warn"``.
 
     Raises:
         UnsupportedModelError: the model has a part that cannot be distributed.
@@ -93,6 +93,7 @@ class CHGNetAdapter(Adapter):
         magmoms = ("magmoms",) if model.n_conv > 1 else ()
         self.implemented_properties = (*PROPERTIES, *magmoms)
         self._on_isolated_atoms = on_isolated_atoms
+        self._advice = Advice()
 
     def replicate(self, index: int, device: torch.device) -> nn.Module:
         """See :class:`Adapter`."""
@@ -147,7 +148,7 @@ class CHGNetAdapter(Adapter):
         )
         if self._on_isolated_atoms == "error":
             raise InvalidInputError(message)
-        warnings.warn(message, stacklevel=2)
+        self._advice.give(message)
 
 
 def _refuse_unsupported(model: CHGNet) -> None:

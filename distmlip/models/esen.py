@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from types import SimpleNamespace
@@ -35,6 +34,7 @@ from distmlip.models.esen_results import direct_stress, energies_of, is_looked_u
 from distmlip.models.esen_support import read_potential
 from distmlip.models.esen_undivided import undivided
 from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, Stage, with_derived
+from distmlip.models.quiet import Advice
 from distmlip.models.replicate import replicate
 
 
@@ -87,6 +87,7 @@ class FAIRChemAdapter(Adapter):
                 "derivative of an energy; give a task whose mean is 0"
             )
         self._potential = potential
+        self._advice = Advice()
         self._system = SystemEmbedding(model.backbone, self.dtype, potential.dataset)
         self._looked_up_energy = lru_cache(maxsize=8)(partial(looked_up_energy, potential))
 
@@ -127,10 +128,9 @@ class FAIRChemAdapter(Adapter):
         defaults = {"charge": DEFAULT_CHARGE, "spin": DEFAULT_SPIN_OMOL if is_omol else DEFAULT_SPIN}
         missing = [name for name in defaults if name not in atoms.info]
         if is_omol and missing:
-            warnings.warn(
+            self._advice.give(
                 f"atoms.info has no {' and no '.join(missing)}, which the task 'omol' depends on; taken as "
-                f"{' and '.join(str(defaults[name]) for name in missing)}",
-                stacklevel=2,
+                f"{' and '.join(str(defaults[name]) for name in missing)}"
             )
         given = SimpleNamespace(info={**defaults, **atoms.info})
         backbone: Any = self._potential.model.backbone

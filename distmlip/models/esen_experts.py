@@ -20,6 +20,7 @@ from fairchem.core.models.uma.nn.mole import MOLE, MOLEGlobals
 from torch import Tensor, nn
 
 from distmlip.models.esen_plain import make_plain
+from distmlip.models.quiet import quiet
 from distmlip.models.replicate import replicate
 
 
@@ -120,7 +121,8 @@ class SystemEmbedding:
         if self._mixes:
             numbers = torch.repeat_interleave(counts)
             same_system = torch.zeros_like(numbers)
-            self._backbone.set_MOLE_coefficients(numbers, same_system, embedding)
+            with quiet():  # torch says that a function fairchem uses is in beta
+                self._backbone.set_MOLE_coefficients(numbers, same_system, embedding)
             quantities["experts"] = self._backbone.global_mole_tensors.expert_mixing_coefficients
         if self._balances:
             # A linear embedding of the spin overwrites spin 0, and what is balanced is what it leaves.

@@ -10,6 +10,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
+from distmlip.models.quiet import quiet
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -34,7 +36,8 @@ def replicate(
         **{id(function): function for function in _script_functions(module)},
         **stand_ins,
     }
-    replica = copy.deepcopy(module, aliases)
+    with quiet():  # TorchScript modules are copied with functions that are deprecated
+        replica = copy.deepcopy(module, aliases)
     # Module.to swaps each parameter's data, so an alias leaves the original's storage when it is converted.
     return replica.to(device=device, dtype=dtype).eval().requires_grad_(False)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from sevenn.calculator import SevenNetCalculator, SevenNetD3Calculator
+from sevenn.calculator import SevenNetCalculator
 from sevenn.nn.convolution import IrrepsConvolution
 from sevenn.nn.edge_embedding import EdgeEmbedding
 from sevenn.nn.equivariant_gate import EquivariantGate
@@ -44,12 +44,6 @@ def read_model(model: Any) -> Any:
     Raises:
         UnsupportedModelError: it has none, or one with a part that cannot be distributed.
     """
-    if isinstance(model, SevenNetD3Calculator):
-        raise UnsupportedModelError(
-            "SevenNetD3Calculator adds a dispersion correction that is no part of the model: give its "
-            "SevenNetCalculator, and add the correction with ASE's "
-            "SumCalculator([DistCalculator(...), D3Calculator(...)])"
-        )
     if isinstance(model, SevenNetCalculator):
         _refuse_atomic_virials(model)
         model = model.model

@@ -242,9 +242,12 @@ def test_replicas_share_the_weights() -> None:
 
 
 def test_calculator_with_dispersion() -> None:
-    # Its constructor needs a GPU.
+    # Its own constructor, and that of the correction, need a GPU.
     calculator = SevenNetD3Calculator.__new__(SevenNetD3Calculator)
-    with pytest.raises(UnsupportedModelError, match=r"SevenNetD3Calculator.*SumCalculator\("):
+    parts = [SevenNetCalculator(build_narrow(), "model_instance", device="cpu"), LennardJones()]
+    SumCalculator.__init__(calculator, parts)
+    remedy = re.escape("SumCalculator([DistCalculator(calcs[0]), calcs[1]])")
+    with pytest.raises(UnsupportedModelError, match=f"SevenNetD3Calculator.*mixer.calcs, {remedy}"):
         DistCalculator(calculator)
 
 

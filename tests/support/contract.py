@@ -12,6 +12,7 @@ A family's own tests (heads, committees, units, what is refused) stand beside it
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -310,6 +311,14 @@ class ModelContract:
         np.testing.assert_allclose(calculator.results["forces"], expected, atol=1e-11)
 
     # ---- bad input
+
+    def test_no_warning_ends_a_calculation_where_warnings_are_errors(self) -> None:
+        model, atoms = self.fresh_model(), self.prepare(oxide().atoms)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for recompute in (False, True):
+                calculator = self.calculator(2, model, recompute=recompute)
+                assert calculator.verify(atoms).forces < EXACT["forces"]
 
     def test_an_unknown_option_is_named(self) -> None:
         with pytest.raises(InvalidInputError, match="no_such_option"):
