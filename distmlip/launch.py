@@ -60,7 +60,7 @@ def run_script(script: Path, arguments: Sequence[str]) -> None:
 
 
 def _run_as_main(script: Path, arguments: Sequence[str]) -> None:
-    """Unlike with runpy, the script stays the main module until the end, with an absolute path, as in Python."""
+    """Unlike with runpy, the script stays the main module until the end, and has an absolute path."""
     sys.argv = [str(script), *arguments]
     _search_modules_beside(script)
     main = ModuleType("__main__")
@@ -101,8 +101,8 @@ def serve(ranks: Ranks) -> None:
 def launch(n_ranks: int, script: Path, arguments: Sequence[str]) -> int:
     """Run a script on so many processes of this machine; returns the exit code.
 
-    Each gets its share of the job's cores, unless OMP_NUM_THREADS says otherwise, and the GPU with its number. They
-    end with this process, whatever ends it.
+    Each gets its share of the job's cores, unless OMP_NUM_THREADS says otherwise, and the GPU with its number.
+    They end with this process, whatever ends it.
     """
     environment = {
         "OMP_NUM_THREADS": str(max(1, available_cores() // n_ranks)),

@@ -61,15 +61,15 @@ def output_of(arguments: list[str], folder: Path, **more: str) -> str:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """Prints what it sees of the world; beside it is a module, and in the working folder one that hides numpy."""
+    """Prints what it sees. Beside it is a module, and in the working folder one that would hide numpy."""
     (tmp_path / "numpy.py").write_text("raise AssertionError('the working folder is no place for modules')")
     folder = tmp_path / "sub"
     folder.mkdir()
     (folder / "mine.py").write_text("found = 'mine'")
     (folder / "job.py").write_text(
         "import os, sys, mine, numpy\n"
-        "ranks = {name: os.environ.get(name) for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'LOCAL_RANK')}\n"
-        "print(sys.argv, mine.found, sys.path[0], __name__, __file__, sorted(filter(None, ranks.values())))\n"
+        "ranks = [os.environ.get(name) for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'LOCAL_RANK')]\n"
+        "print(sys.argv, mine.found, sys.path[0], __name__, __file__, ranks)\n"
     )
     return tmp_path
 

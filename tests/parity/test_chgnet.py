@@ -52,7 +52,7 @@ def test_crystal_features_are_those_of_the_original() -> None:
     for calculator in (theirs, ours):
         calculator.calculate(atoms)
     np.testing.assert_allclose(
-        ours.results["crystal_fea"], theirs.results["crystal_fea"], rtol=1e-11, atol=1e-11
+        ours.extras["crystal_fea"], theirs.results["crystal_fea"], rtol=1e-11, atol=1e-11
     )
 
 

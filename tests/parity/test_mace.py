@@ -22,7 +22,7 @@ from support.mace_models import (
     mp0_medium,
     narrow,
 )
-from support.parity import EXACT, original
+from support.parity import EXACT, all_results, original
 from support.structures import STRUCTURES, Structure, oxide_cell, rattled
 from support.torch_globals import torch_globals
 
@@ -72,7 +72,7 @@ def small_oxide() -> Atoms:
 def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
     atoms = atoms.copy()
     calculator.calculate(atoms)
-    return dict(calculator.results)
+    return all_results(calculator)
 
 
 def assert_same_results(ours: dict[str, Any], theirs: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from support.matgl_models import (
     qet,
     tensornet,
 )
-from support.parity import EXACT, assert_parity
+from support.parity import EXACT, all_results, assert_parity
 from support.structures import STRUCTURES, Structure, oxide, rattled
 
 from distmlip import DistCalculator
@@ -95,7 +95,7 @@ def test_pretrained_weights_without_warp(partitions: int) -> None:
 
 def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
     calculator.calculate(atoms.copy(), ["energy", "forces", "stress"])
-    return dict(calculator.results)
+    return all_results(calculator)
 
 
 @pytest.mark.parametrize("name", ["oxide", "metal_with_vacancies", "thin_in_one_direction"])

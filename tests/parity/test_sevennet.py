@@ -19,7 +19,7 @@ from sevenn.calculator import SevenNetCalculator, SevenNetD3Calculator
 from sevenn.nn.convolution import IrrepsScatterGatterFusedConvolution
 from sevenn.nn.sequential import AtomGraphSequential
 from support.contract import DTYPES, PARTITIONS, ModelContract, assert_nothing_is_computed_twice
-from support.parity import EXACT
+from support.parity import EXACT, all_results
 from support.sevennet_models import NARROW, OPTIONS, PLAIN, PUBLISHED, build_narrow, narrow, published
 from support.structures import STRUCTURES, Structure, oxide_cell, periodic, rattled
 from support.undivided import training_difference
@@ -145,7 +145,7 @@ def expected_rows(name: str, rows: int, calculator: DistCalculator) -> int:
 
 def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
     calculator.calculate(atoms.copy())
-    return dict(calculator.results)
+    return all_results(calculator)
 
 
 def assert_same_within_float32(ours: dict[str, Any], theirs: dict[str, Any]) -> None:

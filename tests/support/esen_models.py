@@ -255,7 +255,7 @@ def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
     """What a calculator gives for a copy of the atoms, whatever it calculated before."""
     atoms = atoms.copy()
     calculator.calculate(atoms, ["energy"], [])
-    return dict(calculator.results)
+    return all_results(calculator)
 
 
 def assert_same_results(ours: dict[str, Any], theirs: dict[str, Any], atol: float = 1e-9) -> None:

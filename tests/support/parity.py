@@ -42,6 +42,11 @@ class Values:
         return {name: float(norm(ours - theirs)) for name, (ours, theirs) in present.items()}
 
 
+def all_results(calculator: Any) -> dict[str, Any]:
+    """The properties of ASE that a calculator has, and what else it has."""
+    return {**calculator.results, **getattr(calculator, "extras", {})}
+
+
 def largest(difference: Any) -> Any:
     """The largest absolute component."""
     return np.max(np.abs(difference))
