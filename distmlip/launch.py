@@ -101,7 +101,7 @@ def serve(ranks: Ranks) -> None:
 def launch(n_ranks: int, script: Path, arguments: Sequence[str]) -> int:
     """Run a script on so many processes of this machine; returns the exit code.
 
-    Each gets its share of the job's cores, unless OMP_NUM_THREADS says otherwise, and the GPU with its number.
+    Each gets its share of the job's cores, unless OMP_NUM_THREADS says otherwise, and the GPU of its number.
     They end with this process, whatever ends it.
     """
     environment = {

@@ -14,6 +14,7 @@ from ase import Atoms
 from fairchem.core.models.base import HydraModel
 from fairchem.core.units.mlip_unit import InferenceSettings, MLIPPredictUnit
 from fairchem.core.units.mlip_unit.api.inference import MLIPInferenceCheckpoint
+from support.parity import all_results
 from support.torch_globals import torch_globals
 
 MODELS = "fairchem.core.models"
