@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from distmlip._native import core
 from distmlip.cell import volume_of
 from distmlip.devices import DeviceLike, resolve_devices
 from distmlip.driver import Driver
@@ -137,7 +138,8 @@ class DistModel(nn.Module):
                     self._ranks.require_same_devices(self._evaluator.settings.devices.devices[0])
                     atoms = self._ranks.atoms_of_first(atoms)
             check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
-            prediction = self._predict(atoms, differentiable)
+            with core.FlushedTeam():  # as in the executor's threads; backward is the user's own
+                prediction = self._predict(atoms, differentiable)
         return prediction if differentiable else _detached(prediction)
 
     def _predict(self, atoms: Atoms, differentiable: bool) -> Prediction:
