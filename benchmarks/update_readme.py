@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import bench_ranks
+import bench_subnormals
 import goals
 import tables
 from bench_step import as_markdown
@@ -15,6 +16,7 @@ from step_goals import as_goals
 
 GRAPHS = [RESULTS / f"{name}.json" for name in ("neighbors", "partition", "overhead")]
 RANKS = RESULTS / "ranks.json"
+SUBNORMALS = RESULTS / "subnormals.json"
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results: benchmarks/update_readme.py writes what follows -->", "<!-- end of results -->"
 TITLES = {
@@ -70,6 +72,12 @@ def sweeps(steps: list[dict]) -> str:
             "of the slowest rank, and the most that a rank's memory grows above the loaded model:"
         )
         parts.append(bench_ranks.as_markdown(ranks["cases"]))
+    if SUBNORMALS.exists():
+        parts.append(
+            "What the executor's threads save by taking subnormal numbers for zero (`bench_subnormals.py`): "
+            "one thread, one partition, float32, medians of CPU seconds of a step, both ways in turns:"
+        )
+        parts.append(bench_subnormals.as_markdown(json.loads(SUBNORMALS.read_text())["cases"]))
     return "\n\n".join(parts)
 
 

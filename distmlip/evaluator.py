@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from distmlip._native import core
+from distmlip.memory import limit_kept_pages
 from distmlip.models.checks import checked
 from distmlip.models.interface import Adapter, BondGraph, Evaluation, LocalGraph, Stage
 from distmlip.models.stages import bytes_received
@@ -31,6 +32,7 @@ class Evaluator:
     """One adapter on given devices. Keeps replicas of the models, and the graph while it stays valid."""
 
     def __init__(self, adapter: Adapter, settings: Settings) -> None:
+        limit_kept_pages()
         self.adapter = adapter
         self.settings = settings
         self.counters: dict[str, dict[str, int]] = {}

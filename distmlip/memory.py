@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gc
+from functools import cache
 from pathlib import Path
 
 import torch
 
+from distmlip._native import core
 from distmlip.job_limits import control_group_bytes, process_bytes
 
 USABLE = 0.8
 """Of the memory that is free: the rest is for fragments, libraries and others."""
+
+KEPT = 16
+"""The core keeps at most one part in so many of what it frees, for the next array."""
 
 MESSAGES = (
     "DefaultCPUAllocator: can't allocate memory",
@@ -45,6 +50,13 @@ def _of_machine() -> int | None:
         return 1024 * int(line.split()[1])
     except (OSError, ValueError, IndexError):
         return None
+
+
+@cache
+def limit_kept_pages() -> None:
+    """Once: what the core keeps of freed arrays is little of what this job may use, not of the machine."""
+    _, most = core.kept_pages()
+    core.keep_at_most(min(most, available_bytes(torch.device("cpu")) // KEPT))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from distmlip._native import core
 from distmlip.agreement import digest_of
 from distmlip.cell import volume_of
 from distmlip.devices import DeviceLike, resolve_devices
@@ -153,7 +154,8 @@ class DistModel(nn.Module):
             if self._ranks is not None:
                 atoms = self._shared(self._ranks, atoms)
             check_atoms(atoms, self._adapter, self._settings.weights)
-            prediction = self._predict(atoms, differentiable)
+            with core.FlushedTeam():  # as in the executor's threads; backward is the user's own
+                prediction = self._predict(atoms, differentiable)
         return prediction if differentiable else _detached(prediction)
 
     def _shared(self, ranks: Ranks, atoms: Atoms) -> Atoms:

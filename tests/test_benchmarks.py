@@ -4,12 +4,18 @@ import importlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from ase.build import bulk
 from support import contestants
+from support.toy import ToyAdapter, ToyModel
+
+from distmlip import DistCalculator
+from distmlip.models.interface import EagerStage
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = {
@@ -79,6 +85,44 @@ def test_ranks_are_measured_beside_one_rank(
     assert both["energy"] == pytest.approx(alone["energy"], rel=1e-6)
     assert both["largest_growth_mib"] > 0
     assert capsys.readouterr().out.count("|") > 20
+
+
+def test_steps_are_measured_with_subnormal_numbers_and_without(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "subnormals.json"
+    module = benchmark("bench_subnormals")
+    options = f"--families chgnet --rounds 1 --output {output}"
+    monkeypatch.setattr(sys, "argv", ["bench_subnormals", *options.split()])
+    module.main()
+    case = json.loads(output.read_text())["cases"]["chgnet"]
+    assert all(case["cpu_s"][way] > 0 for way in module.WAYS)
+    assert case["rms_error"]["flushed"] == pytest.approx(case["rms_error"]["computed"], rel=0.01)
+    assert capsys.readouterr().out.count("|") > 20
+
+
+def test_the_switch_of_subnormal_numbers_reaches_the_stages(benchmark) -> None:
+    seen = []
+
+    class Observing(ToyAdapter):
+        def stages(self, module: torch.nn.Module, recompute: bool) -> list[EagerStage]:
+            first, *others, last = super().stages(module, recompute)
+            function = last.function
+
+            def observed(*arguments: object) -> dict[str, torch.Tensor]:
+                subnormal = torch.ones(1, dtype=torch.int32).view(torch.float32)
+                seen.append(float(subnormal * 1e30) == 0)
+                return function(*arguments)
+
+            return [first, *others, replace(last, function=observed)]
+
+    adapter = Observing([ToyModel()])
+    switch = benchmark("bench_subnormals").Switch(adapter)
+    calculator = DistCalculator(adapter, devices="cpu", partitions=1, recompute=False)
+    for flushes in (True, False, True):
+        switch.flushes = flushes
+        calculator.calculate(bulk("Cu", cubic=True) * 2, ["forces"], ["positions"])
+    assert seen == [True, False, True]
 
 
 def test_large_systems_are_measured(

@@ -5,9 +5,11 @@
 
 namespace distmlip::bindings {
 
+void bind_core(pybind11::module_& module);
 void bind_partition(pybind11::module_& module);
 void bind_executor(pybind11::module_& module);
 void bind_device(pybind11::module_& module);
+void bind_flushed_team(pybind11::module_& module);
 void bind_ranks(pybind11::module_& module);
 
 }  // namespace distmlip::bindings

@@ -1,11 +1,13 @@
 #include "core/pages.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <new>
@@ -22,9 +24,15 @@ std::size_t rounded(std::size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-std::size_t most_kept() {
+std::size_t default_limit() {
   const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
-  return pages > 0 && page > 0 ? static_cast<std::size_t>(pages) / 16 * static_cast<std::size_t>(page) : 0;
+  std::size_t limit =
+      pages > 0 && page > 0 ? static_cast<std::size_t>(pages) / 16 * static_cast<std::size_t>(page) : 0;
+  rlimit address_space;
+  if (getrlimit(RLIMIT_AS, &address_space) == 0 && address_space.rlim_cur != RLIM_INFINITY) {
+    limit = std::min(limit, static_cast<std::size_t>(address_space.rlim_cur / 16));
+  }
+  return limit;
 }
 
 /// A mapping that starts at a multiple of the huge page, or null.
@@ -66,18 +74,40 @@ class Kept {
 
   void release_all() {
     const std::lock_guard lock(mutex_);
-    for (auto& [size, blocks] : free_) {
-      for (void* memory : blocks) munmap(memory, size);
-    }
-    free_.clear();
-    bytes_ = 0;
+    release_above(0);
+  }
+
+  void set_limit(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    limit_ = bytes;
+    release_above(limit_);
+  }
+
+  KeptPages now() {
+    const std::lock_guard lock(mutex_);
+    return {bytes_, limit_};
   }
 
  private:
+  /// The largest blocks first.
+  void release_above(std::size_t limit) {
+    while (bytes_ > limit) {
+      const auto largest = std::prev(free_.end());
+      auto& [size, blocks] = *largest;
+      if (blocks.empty()) {
+        free_.erase(largest);
+      } else {
+        munmap(blocks.back(), size);
+        blocks.pop_back();
+        bytes_ -= size;
+      }
+    }
+  }
+
   std::mutex mutex_;
   std::map<std::size_t, std::vector<void*>> free_;  // by size
   std::size_t bytes_ = 0;
-  const std::size_t limit_ = most_kept();
+  std::size_t limit_ = default_limit();
 };
 
 /// Never destroyed: arrays may be freed after static objects were.
@@ -108,5 +138,9 @@ void return_pages(void* memory, std::size_t bytes) noexcept {
   }
   munmap(memory, size);
 }
+
+void keep_at_most(std::size_t bytes) { kept().set_limit(bytes); }
+
+KeptPages kept_pages() { return kept().now(); }
 
 }  // namespace distmlip

@@ -13,7 +13,19 @@ constexpr std::size_t smallest_paged = std::size_t{1} << 20;
 void* take_pages(std::size_t bytes);
 
 /// Gives back what take_pages() gave for the same number of bytes. It is kept for the next array of about
-/// this size, up to a sixteenth of the machine's memory in all.
+/// this size, while all that is kept stays within the limit.
 void return_pages(void* memory, std::size_t bytes) noexcept;
+
+/// From now on at most so many bytes are kept; the system gets back what is above. Until the first call it is
+/// a sixteenth of the machine's memory, and of the address space of the process where that is limited
+/// (RLIMIT_AS).
+void keep_at_most(std::size_t bytes);
+
+struct KeptPages {
+  std::size_t bytes, limit;
+};
+
+/// What is kept now, and how much may be.
+KeptPages kept_pages();
 
 }  // namespace distmlip

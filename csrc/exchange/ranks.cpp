@@ -14,9 +14,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Messages are often there at once; after that, waiting must not take the processor from who computes.
+/// Messages are often there at once; after that, waiting must not take the processor from who computes. So
+/// long a sleep makes nothing later by more than a hundredth of the wait, and by no more than the longest.
 constexpr int polls_before_sleep = 200;
-constexpr std::chrono::microseconds shortest_sleep = 10us, longest_sleep = 1ms;
+constexpr int waits_per_sleep = 100;
+constexpr std::chrono::nanoseconds shortest_sleep = 10us, longest_sleep = 30ms;
 
 /// After a connection has broken it takes a few heartbeats until it is known whose fault it was.
 constexpr auto patience = 5s;
@@ -98,14 +100,14 @@ void Ranks::finish(bool on_host, const std::function<c10::intrusive_ptr<c10d::Wo
 /// On a GPU the stream waits and the host goes on. On the host this looks again and again, because no backend
 /// promises to wake up when another rank is lost.
 void Ranks::wait(const c10::intrusive_ptr<c10d::Work>& work, bool on_host) {
-  auto sleep = shortest_sleep;
+  const auto start = std::chrono::steady_clock::now();
   for (int polls = 0; on_host && !work->isCompleted(); ++polls) {
     check();
     if (polls < polls_before_sleep) {
       std::this_thread::yield();
     } else {
-      std::this_thread::sleep_for(sleep);
-      sleep = std::min(longest_sleep, sleep + sleep / 16);
+      const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - start;
+      std::this_thread::sleep_for(std::clamp(waited / waits_per_sleep, shortest_sleep, longest_sleep));
     }
   }
   try {

@@ -9,6 +9,8 @@
 #include <thread>
 #include <utility>
 
+#include "core/subnormals.h"
+
 namespace distmlip::executor {
 
 Worker::Worker() { std::thread(&Worker::run, this).detach(); }
@@ -25,6 +27,9 @@ std::future<void> Worker::submit(std::function<void()> job) {
 }
 
 void Worker::run() {
+  // For good: this thread computes nothing but stages. It starts its intra-op threads, which begin with the
+  // same.
+  set_subnormal_bits(flush_subnormals);
   for (;;) {
     std::unique_lock lock(mutex_);
     arrived_.wait(lock, [this] { return !jobs_.empty(); });

@@ -13,7 +13,8 @@ namespace distmlip::executor {
 /// A thread that runs jobs one after another, in the order in which they came.
 ///
 /// Calculators on the same device share its worker: their stages take turns instead of competing for the
-/// device. A job must not wait for another job of the same worker.
+/// device. A job must not wait for another job of the same worker. Subnormal numbers are zero in jobs, also
+/// for their intra-op threads (core/subnormals.h).
 class Worker {
  public:
   Worker();
