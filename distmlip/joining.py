@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -139,8 +140,7 @@ def _wait_for_answer(host: str, port: int, identity: Identity, limit: float) -> 
             with socket.create_connection((host, port), timeout=2.0):
                 return
         except OSError as error:
-            waiting.go_on([0], f"MASTER_ADDR={host}, MASTER_PORT={port} do not answer ({error})")
-            time.sleep(0.05)
+            waiting.go_on(lambda: [0], f"MASTER_ADDR={host}, MASTER_PORT={port} do not answer ({error})")
 
 
 def _wait_for_all(store: Any, identity: Identity, limit: float) -> None:
@@ -158,13 +158,14 @@ def _wait_for_all(store: Any, identity: Identity, limit: float) -> None:
         while not store.check(all_keys):
             if store.check(["failed"]):
                 raise RankError(store.get("failed").decode())
-            missing = [rank for rank, key in enumerate(all_keys) if not store.check([key])]
             try:
-                waiting.go_on(missing, f"rank {identity.rank} is in its first calculation")
+                waiting.go_on(
+                    lambda: [rank for rank, key in enumerate(all_keys) if not store.check([key])],
+                    f"rank {identity.rank} is in its first calculation",
+                )
             except RankError as error:
                 store.set("failed", str(error))
                 raise
-            time.sleep(0.05)
     except dist.DistError as error:
         raise RankError(f"the store that ranks meet in does not answer: {error}") from error
 
@@ -172,28 +173,34 @@ def _wait_for_all(store: Any, identity: Identity, limit: float) -> None:
 class _Waiting:
     """Waits for ranks up to a limit, and says for whom."""
 
+    SHORTEST, LONGEST = 0.01, 0.5
+    """Seconds between two looks; in a large run the store has many to answer."""
+
     def __init__(self, identity: Identity, limit: float) -> None:
         self._begin = time.monotonic()
         self._limit = limit
         self._quiet = min(QUIET, limit / 2)
         self._rank = identity.rank
 
-    def go_on(self, missing: list[int], why: str) -> None:
-        """
+    def go_on(self, missing: Callable[[], list[int]], why: str) -> None:
+        """Until the next look.
+
         Raises:
             RankError: it has waited long enough.
         """
         waited = time.monotonic() - self._begin
-        names = ranks_in_words(missing)
+        if waited < min(self._quiet, self._limit):
+            time.sleep(min(max(waited / 10, self.SHORTEST), self.LONGEST))
+            return
+        names = ranks_in_words(missing())
         if waited >= self._limit:
             raise RankError(
                 f"{names} did not come within {self._limit:.0f} s: {why}. Every rank has to make the same "
                 f"calculations in the same order; {ALONE}, or set {TIMEOUT_VARIABLE} (now "
                 f"{rank_timeout():g} s) higher if they are only slow"
             )
-        if waited >= self._quiet:
-            self._quiet = float("inf")
-            log.warning("rank %d waits for %s, up to %.0f s: %s", self._rank, names, self._limit, why)
+        self._quiet = float("inf")
+        log.warning("rank %d waits for %s, up to %.0f s: %s", self._rank, names, self._limit, why)
 
 
 def ranks_in_words(ranks: list[int]) -> str:

@@ -51,11 +51,11 @@ def run_script(script: Path, arguments: Sequence[str]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what an interrupt means is for the script to say
         serve(ranks)
         return
+    if ranks is not None:
+        ranks.connect()  # while the environment says how
+    for name in LAUNCHER_VARIABLES:  # the script, and programs that it starts, are no ranks of their own
+        os.environ.pop(name, None)
     with nullcontext() if ranks is None else Driver(ranks):
-        if ranks is not None:
-            ranks.connect()  # while the environment says how
-        for name in LAUNCHER_VARIABLES:  # the script, and programs that it starts, are no ranks of their own
-            os.environ.pop(name, None)
         _run_as_main(script, arguments)
 
 
