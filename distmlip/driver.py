@@ -73,7 +73,7 @@ class Driver:
 
     def make(self, calculator: object, arguments: tuple[Any, ...]) -> int:
         """Have all ranks make this calculator; returns its number. The model travels as a pickle."""
-        with self.ranks.lock:
+        with self.ranks.turn():
             number = self._n_made
             self._n_made += 1
             self.send(Task.MAKE, number, arguments)
@@ -118,7 +118,7 @@ class Sharing:
 
     def turn(self) -> AbstractContextManager[object]:
         """Held while all ranks do one thing together: threads of this process take turns."""
-        return nullcontext() if self._ranks is None else self._ranks.lock
+        return nullcontext() if self._ranks is None else self._ranks.turn()
 
     def share(self, atoms: Atoms, task: Task, *content: Any) -> Atoms:
         """What all ranks do this task with: rank 0's atoms. Its :meth:`turn` must be held until it is done.

@@ -39,9 +39,7 @@ class Ranks:
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
-        self.lock = threading.RLock()
-        """Who holds it does something together with the other ranks: threads take turns, from the first
-        message of a task to its end."""
+        self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._why_not_joined = ""
         self._is_going_back = threading.Event()
@@ -57,8 +55,7 @@ class Ranks:
         """
         if self._connection is not None and self.is_this_process:
             return self._connection
-        self._require_own_process()
-        with self.lock:
+        with self.turn():
             if self._connection is None:
                 self._connection = self._join()
             return self._connection
@@ -73,6 +70,19 @@ class Ranks:
             raise
         atexit.register(self._end)
         return connection
+
+    def turn(self) -> threading.RLock:
+        """Held from the first message of what ranks do together to its end: threads take turns.
+
+        Raises:
+            InvalidInputError: this process is a child of the rank.
+        """
+        if not self.is_this_process:
+            raise InvalidInputError(
+                f"process {os.getpid()} is a child of rank {self.rank} (process {self.identity.pid}) and "
+                f"cannot calculate together with the other ranks; {ALONE}"
+            )
+        return self._lock
 
     def connect(self) -> None:
         """Find the other ranks now."""
@@ -173,7 +183,7 @@ class Ranks:
         Raises:
             RankError: another rank failed or is lost.
         """
-        with self.lock:
+        with self.turn():
             native = self.core
             self.report_broken_backward()
             try:
@@ -210,13 +220,6 @@ class Ranks:
     def next_number(self) -> int:
         """Of what ranks use together: the same on all of them, if they use them in the same order."""
         return next(self._numbers)
-
-    def _require_own_process(self) -> None:
-        if not self.is_this_process:
-            raise InvalidInputError(
-                f"process {os.getpid()} is a child of rank {self.rank} (process {self.identity.pid}) and "
-                f"cannot calculate together with the other ranks; {ALONE}"
-            )
 
     def _end(self) -> None:
         """The script of this rank has ended."""

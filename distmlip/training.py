@@ -149,7 +149,7 @@ class DistModel(nn.Module):
         """
         atoms, differentiable = checked_atoms(atoms), torch.is_grad_enabled()
         _require_eval_mode(self.model)
-        turn = nullcontext() if self._ranks is None else self._ranks.lock
+        turn = nullcontext() if self._ranks is None else self._ranks.turn()
         with self._lock, turn, usual_modes():
             if self._ranks is not None:
                 atoms = self._shared(self._ranks, atoms)
