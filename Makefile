@@ -53,16 +53,18 @@ format: $(VENV)/.lint
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_step.py
+	$(BIN)/python benchmarks/update_performance.py
 
 bench-graph: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_neighbors.py
 	$(BIN)/python benchmarks/bench_partition.py
 	$(BIN)/python benchmarks/bench_overhead.py
 	$(BIN)/python benchmarks/plot_graphs.py
-	$(BIN)/python benchmarks/update_readme.py
+	$(BIN)/python benchmarks/update_performance.py
 
 bench-ranks: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_ranks.py
+	$(BIN)/python benchmarks/update_performance.py
 
 clean:
 	rm -rf $(VENV) $(VENV_E3NN) build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

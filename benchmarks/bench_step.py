@@ -174,10 +174,10 @@ def parity(family: str) -> list[dict[str, Any]]:
 
 
 def as_markdown(results: dict[str, Any]) -> str:
-    """The tables of one family, for the terminal and the README."""
+    """The tables of one family, for the terminal and docs/performance.md."""
     lines = ["| atoms | " + " | ".join(VARIANTS) + " |", "|" + "---|" * (len(VARIANTS) + 1)]
     for size in results["sizes"]:
-        cells = [_cell(size, variant) for variant in VARIANTS]
+        cells = [cell(size, variant) for variant in VARIANTS]
         lines.append(f"| {size['n_atoms']} | " + " | ".join(cells) + " |")
     lines += ["", *_goals(results["sizes"])]
     lines += [
@@ -204,7 +204,8 @@ def _goals(sizes: list[dict[str, Any]]) -> Iterator[str]:
         yield f"- {line}"
 
 
-def _cell(size: dict[str, Any], variant: str) -> str:
+def cell(size: dict[str, Any], variant: str) -> str:
+    """Seconds and memory of one variant, or why there are none."""
     if variant in size["seconds"]:
         return f"{size['seconds'][variant]:.2f} s, {size['memory_mb'][variant]:,.0f} MB"
     if variant not in size["not_run_expected_mb"]:

@@ -128,7 +128,7 @@ def step(calculator: DistCalculator, atoms: Atoms) -> tuple[float, Any]:
 
 
 def as_markdown(cases: dict[str, Facts]) -> str:
-    """For the terminal and the README."""
+    """For the terminal and docs/performance.md."""
     head = ["model", "atoms", "CPU s: computed", "flushed", "time saved (middle half of rounds)",
             "RMS error of forces, eV/Å: computed", "flushed", "forces differ by"]  # fmt: skip
     rows = []

@@ -1,4 +1,4 @@
-"""The measured graph benchmarks as Markdown, for the terminal and the README."""
+"""The measured graph benchmarks as Markdown, for the terminal and docs/performance.md."""
 
 from __future__ import annotations
 

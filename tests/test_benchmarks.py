@@ -206,6 +206,24 @@ def test_goals_of_steps_and_ranks(benchmark) -> None:
     assert not any("128" in aim for aim in found)
 
 
+def test_tables_in_the_docs_are_those_of_the_results(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = benchmark("update_performance")
+    copies = {}
+    for name in ("PERFORMANCE", "README"):
+        committed = getattr(module, name).read_text()
+        copy = tmp_path / name
+        copy.write_text(committed)
+        module.replace(copy, "an older table")
+        assert copy.read_text() != committed
+        monkeypatch.setattr(module, name, copy)
+        copies[copy] = committed
+    module.main()
+    for copy, committed in copies.items():
+        assert copy.read_text() == committed, "run benchmarks/update_performance.py"
+
+
 @pytest.mark.parametrize("n_partitions", [2, 8])
 def test_formulas_of_halos_describe_real_cuts(benchmark, n_partitions: int) -> None:
     counted = benchmark("bench_scaling").count_halos(benchmark("systems").water(6000), n_partitions, 5.0)

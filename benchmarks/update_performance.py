@@ -1,4 +1,7 @@
-"""Writes the measured tables into README.md, between its `results` marks, from benchmarks/results/*.json."""
+"""Writes what benchmarks/results/*.json hold into docs/performance.md, and chosen rows of it into README.md.
+
+Both have marks around what is written here; what stands outside of them is not touched.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import bench_ranks
 import bench_subnormals
 import goals
 import tables
-from bench_step import as_markdown
+from bench_step import as_markdown, cell
 from goals import as_table
 from measure import RESULTS
 from step_goals import as_goals
@@ -17,8 +20,12 @@ from step_goals import as_goals
 GRAPHS = [RESULTS / f"{name}.json" for name in ("neighbors", "partition", "overhead")]
 RANKS = RESULTS / "ranks.json"
 SUBNORMALS = RESULTS / "subnormals.json"
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- results: benchmarks/update_readme.py writes what follows -->", "<!-- end of results -->"
+ROOT = Path(__file__).parents[1]
+PERFORMANCE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
+BEGIN, END = (
+    "<!-- results: benchmarks/update_performance.py writes what follows -->",
+    "<!-- end of results -->",
+)
 TITLES = {
     "chgnet": "CHGNet 0.3.0, pretrained, beside `CHGNetCalculator`",
     "esen": "eSEN of the size sm (6 million random weights), beside fairchem's own modules",
@@ -28,17 +35,54 @@ TITLES = {
     "tensornet": "TensorNet-MatPES-PBE-v2025.1 of matgl (warp), pretrained, beside `PESCalculator`",
     "tensornet_torch": "The same TensorNet in plain torch, beside `PESCalculator`",
 }
+SHORT_TITLES = {
+    "chgnet": "CHGNet 0.3.0",
+    "esen": "eSEN, size sm",
+    "m3gnet": "M3GNet (matgl)",
+    "mace": "MACE, size of MP-0 medium",
+    "sevennet": "SevenNet-0",
+    "tensornet": "TensorNet (matgl, warp)",
+}
+CHOSEN_ROWS = [
+    ("chgnet", 1024),
+    ("chgnet", 2000),
+    ("mace", 1024),
+    ("tensornet", 2000),
+    ("m3gnet", 504),
+    ("sevennet", 128),
+    ("esen", 128),
+]
+"""Families and atoms of the README's table: the largest of each that was measured beside its original, and
+CHGNet at a size that its original does not reach."""
+CHOSEN_VARIANTS = ("original", "auto", "P=4", "P=4, recompute")
 
 
 def main() -> None:
-    """Replace what stands between the marks."""
+    """Replace what stands between the marks of both files."""
     steps = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("step_*.json"))]
     sections = [sweeps(steps), *map(section, steps)]
     if all(path.exists() for path in GRAPHS):
         sections.insert(0, graphs())
-    before, rest = README.read_text().split(BEGIN)
+    replace(PERFORMANCE, "\n\n".join(sections))
+    replace(README, chosen_rows(steps))
+
+
+def replace(path: Path, text: str) -> None:
+    """Put ``text`` between the marks of a file that has them once."""
+    before, rest = path.read_text().split(BEGIN)
     after = rest.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def chosen_rows(steps: list[dict]) -> str:
+    """Seconds per step and memory of ``CHOSEN_ROWS``, beside the originals."""
+    sizes = {(results["family"], size["n_atoms"]): size for results in steps for size in results["sizes"]}
+    lines = ["| model | atoms | " + " | ".join(CHOSEN_VARIANTS) + " |"]
+    lines.append("|" + "---|" * (len(CHOSEN_VARIANTS) + 2))
+    for family, n_atoms in CHOSEN_ROWS:
+        cells = [cell(sizes[family, n_atoms], variant) for variant in CHOSEN_VARIANTS]
+        lines.append(f"| {SHORT_TITLES[family]} | {n_atoms} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def graphs() -> str:
@@ -48,12 +92,12 @@ def graphs() -> str:
     versions = ", ".join(f"{package} {version}" for package, version in neighbors["versions"].items())
     return "\n\n".join(
         [
-            "### Neighbour lists, graphs and partitions, beside their peers",
+            "## Neighbour lists, graphs and partitions, beside their peers",
             f"{machine['cores']} cores ({machine['cpu']}, {machine['memory_gb']} GB), {versions}. "
             "Medians of CPU seconds (user and system) of candidates that take turns; memory is the growth of "
             "the peak RSS in a fresh process. What was to be reached:",
             goals.as_markdown(neighbors, partition, overhead),
-            "![CPU time per atom of every package, by number of atoms and by system](docs/graphs.png)",
+            "![CPU time per atom of every package, by number of atoms and by system](graphs.png)",
             tables.neighbors(neighbors),
             tables.partition(partition),
             tables.overhead(overhead),
@@ -63,7 +107,7 @@ def graphs() -> str:
 
 def sweeps(steps: list[dict]) -> str:
     """Steps and ranks: goals, then the table of ranks."""
-    parts = ["### Steps, ranks and GPUs"]
+    parts = ["## Steps, ranks and GPUs"]
     ranks = json.loads(RANKS.read_text()) if RANKS.exists() else {"cases": []}
     parts.append(as_table(as_goals(steps, ranks["cases"])))
     if ranks["cases"]:
@@ -88,7 +132,7 @@ def section(results: dict) -> str:
         f"Measured on {machine['cores']} cores ({machine['cpu']}, {machine['memory_gb']} GB), "
         f"torch {machine['torch']}, {machine['torch_threads']} threads, float32."
     )
-    return f"### {TITLES[results['family']]}\n\n{where}\n\n{as_markdown(results)}"
+    return f"## {TITLES[results['family']]}\n\n{where}\n\n{as_markdown(results)}"
 
 
 if __name__ == "__main__":
