@@ -44,7 +44,7 @@ energies = []
 for _ in range(5):
     dynamics.run(2)
     energies.append(atoms.get_potential_energy())
-assert calculator.results["mine"]
+assert calculator.extras["mine"]
 del atoms, dynamics, calculator  # the other ranks' calculators go, too
 other = bulk("Ni", cubic=True)
 other.calc = DistCalculator(ToyAdapter([ToyModel()]), partitions=4, devices="cpu")
