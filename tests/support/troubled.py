@@ -43,7 +43,7 @@ class Troubled(ToyAdapter):
 
         def troubled(*arguments: Any) -> Any:
             self.n_runs += 1
-            if os.environ["RANK"] == "1" and self.n_runs == 2 and os.environ["TROUBLE"] in globals():
+            if os.environ.get("RANK") == "1" and self.n_runs == 2 and os.environ["TROUBLE"] in globals():
                 globals()[os.environ["TROUBLE"]]()
             return function(*arguments)
 
