@@ -159,6 +159,8 @@ def _wait_for_all(store: Any, identity: Identity, limit: float) -> None:
             if store.check(["failed"]):
                 raise RankError(store.get("failed").decode())
             missing = [rank for rank, key in enumerate(all_keys) if not store.check([key])]
+            if not missing:  # the last one came just now
+                return
             try:
                 waiting.go_on(missing, f"rank {identity.rank} is in its first calculation")
             except RankError as error:

@@ -19,6 +19,8 @@ from support.launching import LIMIT, PASSED, SCRIPTS, python_path, run_ranks, su
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
+from distmlip.identity import Identity
+from distmlip.joining import _wait_for_all
 
 RANK_TIMEOUT = 4.0  # s
 
@@ -262,6 +264,24 @@ def test_a_later_call_on_rank_0_only_ends_with_the_time_limit_of_the_group() -> 
     assert found, ended
     assert 4.0 <= float(found[1]) < 15.0
     assert "ranks=False" in ended[0].output
+
+
+def test_the_last_rank_may_come_while_the_missing_ones_are_named() -> None:
+    class JustInTime:
+        """A store in which rank 1 appears between two looks."""
+
+        looks = 0
+
+        def set_timeout(self, _: object) -> None: ...
+
+        def compare_set(self, _: str, __: str, value: str) -> bytes:
+            return value.encode()
+
+        def check(self, keys: list[str]) -> bool:
+            self.looks += 1
+            return "failed" not in keys and ("joined/1" not in keys or self.looks > 1)
+
+    _wait_for_all(JustInTime(), Identity(0, 2, "cpu", os.getpid()), limit=1.0)
 
 
 @pytest.mark.parametrize(
