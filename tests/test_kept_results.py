@@ -134,6 +134,14 @@ def test_copies_keep_results_and_the_atoms_that_they_belong_to(
     assert twin.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), abs=1e-10)
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies_of_a_calculator_that_was_given_its_own_atoms(atoms: Atoms, copied: Any) -> None:
+    energy = atoms.get_potential_energy()
+    atoms.calc.atoms = atoms
+    assert copied(atoms).get_potential_energy() == energy
+    assert Charged.n_evaluations == 1
+
+
 def test_molecules_have_no_stress_and_say_why_without_an_evaluation() -> None:
     Charged.n_evaluations = 0
     water = molecule("H2O")
