@@ -115,7 +115,7 @@ def _store_of_run(identity: Identity, limit: float) -> Any:
     if not is_master:
         _wait_for_answer(host, port, identity, limit)
     try:
-        return TCPStore(
+        store = TCPStore(
             host,
             port,
             is_master=is_master,
@@ -129,6 +129,8 @@ def _store_of_run(identity: Identity, limit: float) -> Any:
             f"({str(error).splitlines()[0]}); another process, perhaps the one that started this one, "
             f"may have it; {ALONE}"
         ) from error
+    # The agent's store outlives ranks that it starts again, and has what they wrote.
+    return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def _wait_for_answer(host: str, port: int, identity: Identity, limit: float) -> None:

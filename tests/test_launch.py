@@ -109,6 +109,21 @@ def test_torchrun_has_the_same_grammar(job: Path) -> None:
     assert output_of([*torchrun, *run], job, **unset) == expected
 
 
+def test_ranks_that_torchrun_starts_again_find_each_other(tmp_path: Path) -> None:
+    """The store of its agent still has what the ranks before them wrote."""
+    (tmp_path / "again.py").write_text(
+        TOY + "import os, sys\n"
+        "energy = toy().get_potential_energy(bulk('Cu', cubic=True))\n"
+        "if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':\n"
+        "    sys.exit(3)\n"
+        "print(energy)\n"
+    )
+    torchrun = [*PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    printed = np.array(output_of([*torchrun, "--max-restarts", "1", "again.py"], tmp_path).split(), float)
+    expected = undivided(ToyModel(), bulk("Cu", cubic=True))["energy"]
+    np.testing.assert_allclose(printed, [expected] * 2, rtol=0, atol=1e-9)
+
+
 def test_options_of_run_itself(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text("print('never')")
     for arguments in (["-n", "two", "job.py"], ["--rank", "2", "job.py"], ["-n", "2", "no.py"], ["-n", "2"]):
