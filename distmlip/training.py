@@ -111,7 +111,7 @@ class DistModel(nn.Module):
         self._ranks = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
         # A copy may be made by one rank alone: it has the parameters that it was copied with.
         self._takes_over = self._ranks is not None and not is_copy
-        if self._takes_over and Driver.active is not None:
+        if self._ranks is not None and Driver.active is not None:
             raise InvalidInputError(
                 "a DistModel over several ranks needs a script that all of them run, because each has to "
                 "compute the loss; start it with torchrun, not with distmlip run, or give ranks=False"

@@ -192,6 +192,23 @@ def test_worker_processes_of_a_script_calculate_by_themselves(
         np.testing.assert_allclose(printed, expected, rtol=0, atol=1e-9)
 
 
+def test_a_model_to_train_from_a_file_is_refused_like_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        TOY + "import pickle\n"
+        "from distmlip import DistModel\n"
+        "def made(**options):\n"
+        "    return DistModel(ToyAdapter([ToyModel()]), partitions=2, devices='cpu', **options)\n"
+        "alone = made(ranks=False)\n"
+        "alone._arguments[1]['ranks'] = 'auto'  # as in a file of another run\n"
+        "for make in (made, lambda: pickle.loads(pickle.dumps(alone))):\n"
+        "    try:\n"
+        "        make()\n"
+        "    except ValueError as error:\n"
+        "        print('torchrun' in str(error))\n"
+    )
+    assert output_of(command(2, "train.py"), tmp_path).split() == ["True", "True"]
+
+
 def test_a_child_that_ends_is_not_the_end_of_the_script(tmp_path: Path) -> None:
     (tmp_path / "child.py").write_text(
         TOY + "import os, sys\n"
