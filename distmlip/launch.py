@@ -45,10 +45,12 @@ def run_script(script: Path, arguments: Sequence[str]) -> None:
     Raises:
         RankError: another rank failed or is lost.
     """
-    _end_with_launcher()
+    ends_with_launcher = _end_with_launcher()
     ranks = ranks_of_this_run()
     if ranks is not None and ranks.rank != 0:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what an interrupt means is for the script to say
+        # What they mean is for the script to say. Slurm and terminals send them to every process.
+        for number in _Signals.PASSED_ON if ends_with_launcher else (signal.SIGINT,):
+            signal.signal(number, signal.SIG_IGN)
         serve(ranks)
         return
     with nullcontext() if ranks is None else Driver(ranks):
@@ -197,14 +199,15 @@ def _has_terminal() -> bool:
         return False
 
 
-def _end_with_launcher() -> None:
-    """Die when the launcher does, also if it was killed and could not say so (Linux)."""
+def _end_with_launcher() -> bool:
+    """Die when the launcher does, also if it was killed and could not say so (Linux); whether that is so."""
     launcher = os.environ.pop(LAUNCHER, None)
     if launcher is None or not sys.platform.startswith("linux"):
-        return
+        return False
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(launcher):  # it died before this
         os.kill(os.getpid(), signal.SIGKILL)
+    return True
 
 
 def _search_modules_beside(script: Path) -> None:

@@ -267,11 +267,14 @@ def test_ranks_end_with_the_launcher(tmp_path: Path, number: signal.Signals) -> 
         ended(launcher)
 
 
-def test_a_script_may_save_when_it_is_told_to_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", ["the launcher", "all processes"])  # as Slurm does, and terminals
+def test_a_script_may_save_when_it_is_told_to_end(tmp_path: Path, told: str) -> None:
     (tmp_path / "endless.py").write_text(ENDLESS)
     launcher = started(command(2, "endless.py", "save"), tmp_path)
     try:
-        ready(launcher)
+        _, *served = ready(launcher)
+        for rank in served if told == "all processes" else ():
+            rank.send_signal(signal.SIGTERM)
         launcher.send_signal(signal.SIGTERM)
         assert launcher.wait(timeout=LIMIT) == 7  # what the script ended with
         moved = bulk("Cu", cubic=True)
