@@ -83,7 +83,8 @@ def _difference_of_atoms(mine: Call, first: Call, tolerance: float) -> str | Non
         return f"other periodic directions, {own.pbc.tolist()} instead of {others.pbc.tolist()},"
     found = distance(own, others)
     if found > tolerance:
-        return f"positions or a cell that differ by {found:.3g} Ang (at most {tolerance:g} Ang may be)"
+        drift = ", with random numbers of the same seed on all ranks" if tolerance == DRIFT else ""
+        return f"positions or a cell that differ by {found:.3g} Ang (at most {tolerance:g} Ang may be{drift})"
     same = mine.system.keys() == first.system.keys() and all(
         torch.equal(mine.system[name], first.system[name]) for name in mine.system
     )
@@ -100,7 +101,8 @@ def _largest(one: NDArray[Any], other: NDArray[Any]) -> float:
 def digest_of(models: Sequence[torch.nn.Module], options: Mapping[str, Any], with_values: bool = True) -> str:
     """A short name of models and options: the same on ranks that have the same.
 
-    ``with_values``: of the models' tensors; else only their names and shapes count. Devices are each rank's.
+    ``with_values``: of the parameters; else only names and shapes count, as of buffers, which may be computed
+    anew on each machine. Devices are each rank's.
     """
     digest = hashlib.blake2b(digest_size=16)
     for name, value in options.items():
@@ -110,7 +112,7 @@ def digest_of(models: Sequence[torch.nn.Module], options: Mapping[str, Any], wit
     for model in models:
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-            if with_values:
+            if with_values and isinstance(tensor, torch.nn.Parameter) and tensor.layout is torch.strided:
                 values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
                 digest.update(values.numpy().data)
     return digest.hexdigest()

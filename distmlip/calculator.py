@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -105,6 +106,7 @@ class DistCalculator(KeepsResults):
             "ranks": ranks,
         }
         self._arguments = (model, {**options, **family_options})
+        self._pid = os.getpid()
         self._lock = threading.RLock()  # threads that share the calculator take turns
         group = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
         settings = Settings(
@@ -150,7 +152,7 @@ class DistCalculator(KeepsResults):
             raise InvalidInputError(
                 "there are no atoms to calculate; give atoms, or set atoms.calc = calculator"
             )
-        with self._turn():
+        with self._turn(), self._sharing.work:
             self.results = {}
             with_virials = properties is None or not PER_ATOM_TENSORS.isdisjoint(properties)
             shared = self._sharing.share(target, Task.EVALUATE, with_virials)
@@ -184,7 +186,7 @@ class DistCalculator(KeepsResults):
         device before.
         """
         target = self._given(atoms, "plan")
-        with self._turn():
+        with self._turn(), self._sharing.work:
             return self.plan_shared(self._sharing.share(target, Task.PLAN))
 
     @usual_modes()
@@ -195,7 +197,7 @@ class DistCalculator(KeepsResults):
         for, so that a step takes longer than otherwise.
         """
         target, steps = self._given(atoms, "profile"), checked_steps(steps)
-        with self._turn():
+        with self._turn(), self._sharing.work:
             return self.profile_shared(self._sharing.share(target, Task.PROFILE, steps), steps)
 
     @usual_modes()
@@ -204,7 +206,7 @@ class DistCalculator(KeepsResults):
 
         Needs the original's memory and time for this structure.
         """
-        with self._turn():
+        with self._turn(), self._sharing.work:
             original = self._sharing.share(atoms, Task.EVALUATE, False).copy()
             ours = self.evaluate_shared(original, with_virials=False)
         try:
@@ -258,15 +260,16 @@ class DistCalculator(KeepsResults):
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """One thread at a time calculates; across ranks, with any calculator."""
-        if self._sharing.is_of_parent:
+        if self._pid != os.getpid():
             self._leave_parent()
         with self._lock, self._sharing.turn():
             yield
 
     def _leave_parent(self) -> None:
-        """In a forked child of a rank: the ranks are the parent's, this process calculates by itself."""
+        """In a forked child: ranks are the parent's, and its threads, which may have been calculating, are
+        not here. This process calculates by itself."""
         alone = _rebuild(*self._arguments)
-        for name in ("_lock", "_adapter", "_evaluator", "_automatic", "_sharing", "parameters"):
+        for name in ("_pid", "_lock", "_adapter", "_evaluator", "_automatic", "_sharing", "parameters"):
             setattr(self, name, getattr(alone, name))
 
     def _given(self, atoms: Atoms | None, what_for: str) -> Atoms:

@@ -8,6 +8,7 @@ compared with them.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import weakref
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from distmlip.agreement import DRIFT, SAME, Call, complaint, digest_of, distance
 from distmlip.errors import InvalidInputError
 from distmlip.options import checked_atoms
-from distmlip.ranks import Ranks
+from distmlip.ranks import OneAtATime, Ranks
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -61,11 +62,12 @@ class Driver:
         self._n_made = 0
         self._dropped: list[int] = []
 
-    def __enter__(self) -> Driver:
+    def begin(self) -> None:
+        """From now on; until the script's threads and what it registered with atexit have ended."""
         Driver.active = self
-        return self
+        atexit.register(self._end)
 
-    def __exit__(self, *_: object) -> None:
+    def _end(self) -> None:
         Driver.active = None
         # A forked child of the script that ends here is not the script.
         if self.ranks.is_this_process and not self.ranks.abandoned:
@@ -110,11 +112,7 @@ class Sharing:
         self._driver = Driver.active if ranks is not None else None
         self._number = -1
         self._has_shared = self._has_warned = False
-
-    @property
-    def is_of_parent(self) -> bool:
-        """Whether a parent of this process is the rank that this belongs to."""
-        return self._ranks is not None and not self._ranks.is_this_process
+        self.work = OneAtATime() if ranks is None else ranks.work
 
     def turn(self) -> AbstractContextManager[object]:
         """Held while all ranks do one thing together: threads of this process take turns."""
@@ -149,10 +147,12 @@ class Sharing:
         if apart > SAME and not self._has_warned:
             self._has_warned = True
             log.warning(
-                "positions or cell of rank %d and rank 0 have drifted %.2g Ang apart, as random numbers of "
-                "their own make them; those of rank 0 count",
+                "positions or cell of rank %d and rank 0 have drifted %.2g Ang apart, those of rank 0 count; "
+                "if it comes from random numbers, give them the same seed on all ranks, or use distmlip run: "
+                "more than %g Ang are an error",
                 ranks.rank,
                 apart,
+                DRIFT,
             )
         return shared
 

@@ -70,6 +70,7 @@ class Heartbeat:
         self._beats = 0
         self._calls, self._call, self._call_began = 0, "", time.monotonic()
         self._has_warned = False
+        self._looked = time.monotonic()
         self._seen: dict[int, tuple[int, float]] = {}
         self._stopped = threading.Event()
         self._beat()
@@ -125,6 +126,11 @@ class Heartbeat:
 
     def _look(self) -> str:
         """Why the group must be abandoned; empty if all is well."""
+        now = time.monotonic()
+        if now - self._looked > QUICK:  # this process was stopped, perhaps the others, too: all start anew
+            self._seen.clear()
+            self._call_began = now
+        self._looked = now
         with self._lock:
             if self._store.check([FAILURE]):
                 return self._store.get(FAILURE).decode()
@@ -154,7 +160,10 @@ class Heartbeat:
     def _late(self, rank: int, waited: float) -> str:
         """A rank that lives has not come to what this one is in. It may be busy, or never come."""
         late = f"rank {self._ranks.rank} has waited {waited:.0f} s for rank {rank} in {self._call}"
-        remedy = f"ranks have to make the same calculations in the same order; {ALONE}"
+        remedy = (
+            f"ranks have to make the same calculations in the same order; {ALONE}; with "
+            "init_process_group(timeout=...) before the first calculation they wait longer"
+        )
         if waited > self._patience:
             return f"{late}; {remedy}"
         if waited > self.timeout and not self._has_warned:

@@ -25,7 +25,7 @@ from distmlip.identity import ALONE, Identity
 NO_TIMEOUT = timedelta(days=365)
 """Of the collectives: a slow rank is no lost rank. Lost and missing ranks are found by their heartbeats."""
 
-JOIN_TIMEOUTS = 4
+JOIN_TIMEOUTS = 10
 """Ranks come to their first calculation within so many timeouts: some load their model more slowly."""
 
 QUIET = 10.0
@@ -80,7 +80,8 @@ def _initialize(identity: Identity, store: Any) -> None:
 
 def _connect(identity: Identity) -> Connection:
     backend = dist.get_backend()
-    group = dist.new_group(timeout=NO_TIMEOUT, backend=backend)
+    # Until there are heartbeats, a rank that dies now must not be waited for for ever.
+    group = dist.new_group(timeout=timedelta(seconds=JOIN_TIMEOUTS * rank_timeout()), backend=backend)
     device = torch.device(identity.device if backend == "nccl" else "cpu")
     native = core.Ranks(group.group_name, device)
     # The heartbeats' own store, which rank 0 keeps.
@@ -89,6 +90,7 @@ def _connect(identity: Identity) -> Connection:
     host, port = broadcast(native, device, (host, kept.port if kept else None))
     patience = max(_timeout_of_group(), JOIN_TIMEOUTS * rank_timeout())
     heartbeat = Heartbeat(native, (host, port, kept), timeout=rank_timeout(), patience=patience)
+    dist.distributed_c10d._set_pg_timeout(NO_TIMEOUT, group)
     machine, own = socket.gethostname(), identity.device
     card = "" if own == "cpu" else str(torch.cuda.get_device_properties(own).uuid)
     places = gather(native, device, (machine, card))
@@ -116,12 +118,12 @@ def _store_of_run(identity: Identity, limit: float) -> Any:
     if not is_master:
         _wait_for_answer(host, port, identity, limit)
     try:
-        return TCPStore(
+        store = TCPStore(
             host,
             port,
             is_master=is_master,
             wait_for_workers=False,
-            multi_tenant=True,  # the script may make a group of its own later
+            multi_tenant=True,  # this process may have a store there already
             timeout=timedelta(seconds=limit),
         )
     except dist.DistError as error:
@@ -130,6 +132,8 @@ def _store_of_run(identity: Identity, limit: float) -> Any:
             f"({str(error).splitlines()[0]}); another process, perhaps the one that started this one, "
             f"may have it; {ALONE}"
         ) from error
+    # The agent's store outlives ranks that it starts again, and has what they wrote.
+    return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def _wait_for_answer(host: str, port: int, identity: Identity, limit: float) -> None:
@@ -192,7 +196,10 @@ class _Waiting:
         if waited < min(self._quiet, self._limit):
             time.sleep(min(max(waited / 10, self.SHORTEST), self.LONGEST))
             return
-        names = ranks_in_words(missing())
+        late = missing()
+        if not late:  # the last one came just now
+            return
+        names = ranks_in_words(late)
         if waited >= self._limit:
             raise RankError(
                 f"{names} did not come within {self._limit:.0f} s: {why}. Every rank has to make the same "

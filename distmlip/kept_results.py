@@ -94,7 +94,9 @@ class KeepsResults(Calculator):
 
     def _state(self) -> dict[str, Any]:
         """What a copy has besides what it is made from: the results, and the atoms that they belong to."""
-        return copy.deepcopy({name: getattr(self, name) for name in ("atoms", "results", "_extras", "_read")})
+        state = copy.deepcopy({name: getattr(self, name) for name in ("results", "_extras", "_read")})
+        # Atoms that somebody else has set here may have this calculator.
+        return {"atoms": None if self.atoms is None else self.atoms.copy(), **state}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():

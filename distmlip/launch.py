@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -45,18 +44,21 @@ def run_script(script: Path, arguments: Sequence[str]) -> None:
     Raises:
         RankError: another rank failed or is lost.
     """
-    _end_with_launcher()
+    ends_with_launcher = _end_with_launcher()
     ranks = ranks_of_this_run()
     if ranks is not None and ranks.rank != 0:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what an interrupt means is for the script to say
+        # What they mean is for the script to say. Slurm and terminals send them to every process.
+        for number in _Signals.PASSED_ON if ends_with_launcher else (signal.SIGINT,):
+            signal.signal(number, signal.SIG_IGN)
         serve(ranks)
         return
     if ranks is not None:
         ranks.connect()  # while the environment says how
     for name in LAUNCHER_VARIABLES:  # the script, and programs that it starts, are no ranks of their own
         os.environ.pop(name, None)
-    with nullcontext() if ranks is None else Driver(ranks):
-        _run_as_main(script, arguments)
+    if ranks is not None:
+        Driver(ranks).begin()
+    _run_as_main(script, arguments)
 
 
 def _run_as_main(script: Path, arguments: Sequence[str]) -> None:
@@ -68,7 +70,15 @@ def _run_as_main(script: Path, arguments: Sequence[str]) -> None:
     sys.modules["__main__"] = main
     with io.open_code(str(script)) as file:
         code = compile(file.read(), vars(main)["__file__"], "exec")
-    exec(code, vars(main))
+    try:
+        exec(code, vars(main))
+    except SystemExit:
+        raise
+    except BaseException as error:
+        # As Python would; the command line would take an EOFError, or a pipe that broke, for its own.
+        of_script = error.__traceback__.tb_next if error.__traceback__ else None
+        sys.excepthook(type(error), error.with_traceback(of_script), of_script)
+        raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
 
 
 def serve(ranks: Ranks) -> None:
@@ -80,7 +90,8 @@ def serve(ranks: Ranks) -> None:
         Task.PROFILE: lambda message: calculators[message.calculator].profile_shared(*message.content),
     }
     while True:
-        message: Message = ranks.broadcast(None)
+        with ranks.together("receiving what rank 0 sends"):
+            message: Message = ranks.broadcast(None)
         for number in message.dropped:
             calculators.pop(number, None)
         if message.task is Task.END:
@@ -106,7 +117,7 @@ def launch(n_ranks: int, script: Path, arguments: Sequence[str]) -> int:
     """
     environment = {
         "OMP_NUM_THREADS": str(max(1, available_cores() // n_ranks)),
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES},
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(n_ranks),
@@ -197,14 +208,17 @@ def _has_terminal() -> bool:
         return False
 
 
-def _end_with_launcher() -> None:
-    """Die when the launcher does, also if it was killed and could not say so (Linux)."""
+def _end_with_launcher() -> bool:
+    """Die when the launcher does, also if it was killed and could not say so (Linux); whether that is so."""
     launcher = os.environ.pop(LAUNCHER, None)
     if launcher is None or not sys.platform.startswith("linux"):
-        return
+        return False
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(launcher):  # it died before this
+    try:
+        os.kill(int(launcher), 0)
+    except ProcessLookupError:  # it died before this
         os.kill(os.getpid(), signal.SIGKILL)
+    return True
 
 
 def _search_modules_beside(script: Path) -> None:

@@ -31,6 +31,29 @@ class AgreedError(InvalidInputError):
     """What is wrong with the input, raised by all ranks alike."""
 
 
+class OneAtATime:
+    """Around a calculation, by the thread whose turn it is: that one can only come here again out of a signal
+    handler, which runs in the midst of what it interrupts."""
+
+    def __init__(self) -> None:
+        self._is_busy = False
+
+    def __enter__(self) -> None:
+        """
+        Raises:
+            InvalidInputError: a calculation is under way.
+        """
+        if self._is_busy:
+            raise InvalidInputError(
+                "a calculation is asked for in the midst of another one, as by a signal handler; set a flag "
+                "there and calculate when the other one has ended"
+            )
+        self._is_busy = True
+
+    def __exit__(self, *_: object) -> None:
+        self._is_busy = False
+
+
 class Ranks:
     """The group of processes, seen from one of them.
 
@@ -44,6 +67,8 @@ class Ranks:
         self._why_not_joined = ""
         self._is_going_back = threading.Event()
         self._numbers = itertools.count()
+        self.work = OneAtATime()
+        """Whatever ranks do together."""
 
     @property
     def connection(self) -> Connection:

@@ -36,7 +36,7 @@ from distmlip.options import (
     checked_weights,
 )
 from distmlip.rank_graph import RankExchange
-from distmlip.ranks import Ranks, device_of_rank, ranks_of_this_run
+from distmlip.ranks import OneAtATime, Ranks, device_of_rank, ranks_of_this_run
 from distmlip.settings import Settings
 from distmlip.torch_modes import usual_modes
 
@@ -108,10 +108,11 @@ class DistModel(nn.Module):
         }
         self._arguments = (model, {**options, **family_options})
         self._lock = threading.RLock()  # threads that share the model take turns
+        self._work = OneAtATime()
         self._ranks = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
         # A copy may be made by one rank alone: it has the parameters that it was copied with.
         self._takes_over = self._ranks is not None and not is_copy
-        if self._takes_over and Driver.active is not None:
+        if self._ranks is not None and Driver.active is not None:
             raise InvalidInputError(
                 "a DistModel over several ranks needs a script that all of them run, because each has to "
                 "compute the loss; start it with torchrun, not with distmlip run, or give ranks=False"
@@ -150,7 +151,7 @@ class DistModel(nn.Module):
         atoms, differentiable = checked_atoms(atoms), torch.is_grad_enabled()
         _require_eval_mode(self.model)
         turn = nullcontext() if self._ranks is None else self._ranks.turn()
-        with self._lock, turn, usual_modes():
+        with self._lock, turn, self._work if self._ranks is None else self._ranks.work, usual_modes():
             if self._ranks is not None:
                 atoms = self._shared(self._ranks, atoms)
             check_atoms(atoms, self._adapter, self._settings.weights)

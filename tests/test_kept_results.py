@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from ase.io import read
 from support.toy import ToyAdapter, ToyModel
 
 from distmlip import DistCalculator
+from distmlip.errors import InvalidInputError
 
 
 class Charged(ToyAdapter):
@@ -134,6 +139,14 @@ def test_copies_keep_results_and_the_atoms_that_they_belong_to(
     assert twin.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), abs=1e-10)
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies_of_a_calculator_that_was_given_its_own_atoms(atoms: Atoms, copied: Any) -> None:
+    energy = atoms.get_potential_energy()
+    atoms.calc.atoms = atoms
+    assert copied(atoms).get_potential_energy() == energy
+    assert Charged.n_evaluations == 1
+
+
 def test_molecules_have_no_stress_and_say_why_without_an_evaluation() -> None:
     Charged.n_evaluations = 0
     water = molecule("H2O")
@@ -155,3 +168,67 @@ def test_what_the_model_does_not_have_is_said_as_ase_says_it(atoms: Atoms) -> No
     with pytest.raises(PropertyNotImplementedError, match="dipole property not implemented"):
         atoms.calc.get_property("dipole", atoms)
     assert Charged.n_evaluations == 0
+
+
+# --- one calculation at a time ------------------------------------------------------------------------------
+
+
+class Interrupted(ToyAdapter):
+    """Something else calculates in the midst of a calculation, as a signal handler may."""
+
+    handler: Callable[[], object] = staticmethod(lambda: None)
+
+    def results(self, atoms: Atoms, evaluations: Any) -> dict[str, Any]:
+        self.handler()
+        return super().results(atoms, evaluations)
+
+
+def test_a_calculation_within_a_calculation_is_refused() -> None:
+    adapter = Interrupted([ToyModel()])
+    calculator, atoms = DistCalculator(adapter, partitions=2, devices="cpu"), bulk("Cu", cubic=True)
+    other = atoms.copy()
+    other.positions[0] += 0.1
+    refused = []
+
+    def handler() -> None:
+        for ask in (calculator.get_forces, calculator.plan, calculator.profile):
+            with pytest.raises(InvalidInputError, match="in the midst of another one") as found:
+                ask(other)
+            refused.append(found)
+
+    adapter.handler = handler
+    energy = calculator.get_potential_energy(atoms)
+    assert len(refused) == 3
+    adapter.handler = lambda: None
+    expected = DistCalculator(ToyAdapter([ToyModel()]), partitions=1, devices="cpu")
+    assert energy == pytest.approx(expected.get_potential_energy(atoms), abs=1e-10)
+    assert calculator.get_potential_energy(other) == pytest.approx(
+        expected.get_potential_energy(other), abs=1e-10
+    )
+
+
+def test_a_child_that_is_forked_in_the_midst_of_a_calculation_can_calculate() -> None:
+    """The thread that holds the calculator's lock is not in the child."""
+    adapter, entered, leave = Interrupted([ToyModel()]), threading.Event(), threading.Event()
+    calculator, atoms = DistCalculator(adapter, partitions=2, devices="cpu"), bulk("Cu", cubic=True)
+
+    def handler() -> None:
+        if threading.current_thread() is thread:
+            entered.set()
+            leave.wait(60)
+
+    adapter.handler = handler
+    thread = threading.Thread(target=calculator.get_potential_energy, args=(atoms,))
+    thread.start()
+    assert entered.wait(60)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # the default action ends a child that waits for ever
+        os.write(writer, f"{calculator.get_potential_energy(atoms)}".encode())
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    leave.set()
+    thread.join()
+    assert status == 0
+    assert float(os.read(reader, 100)) == pytest.approx(calculator.get_potential_energy(atoms), abs=1e-10)

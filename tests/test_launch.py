@@ -109,6 +109,21 @@ def test_torchrun_has_the_same_grammar(job: Path) -> None:
     assert output_of([*torchrun, *run], job, **unset) == expected
 
 
+def test_ranks_that_torchrun_starts_again_find_each_other(tmp_path: Path) -> None:
+    """The store of its agent still has what the ranks before them wrote."""
+    (tmp_path / "again.py").write_text(
+        TOY + "import os, sys\n"
+        "energy = toy().get_potential_energy(bulk('Cu', cubic=True))\n"
+        "if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':\n"
+        "    sys.exit(3)\n"
+        "print(energy)\n"
+    )
+    torchrun = [*PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    printed = np.array(output_of([*torchrun, "--max-restarts", "1", "again.py"], tmp_path).split(), float)
+    expected = undivided(ToyModel(), bulk("Cu", cubic=True))["energy"]
+    np.testing.assert_allclose(printed, [expected] * 2, rtol=0, atol=1e-9)
+
+
 def test_options_of_run_itself(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text("print('never')")
     for arguments in (["-n", "two", "job.py"], ["--rank", "2", "job.py"], ["-n", "2", "no.py"], ["-n", "2"]):
@@ -177,6 +192,57 @@ def test_worker_processes_of_a_script_calculate_by_themselves(
         np.testing.assert_allclose(printed, expected, rtol=0, atol=1e-9)
 
 
+def test_a_model_to_train_from_a_file_is_refused_like_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        TOY + "import pickle\n"
+        "from distmlip import DistModel\n"
+        "def made(**options):\n"
+        "    return DistModel(ToyAdapter([ToyModel()]), partitions=2, devices='cpu', **options)\n"
+        "alone = made(ranks=False)\n"
+        "alone._arguments[1]['ranks'] = 'auto'  # as in a file of another run\n"
+        "for make in (made, lambda: pickle.loads(pickle.dumps(alone))):\n"
+        "    try:\n"
+        "        make()\n"
+        "    except ValueError as error:\n"
+        "        print('torchrun' in str(error))\n"
+    )
+    assert output_of(command(2, "train.py"), tmp_path).split() == ["True", "True"]
+
+
+def test_threads_and_exit_handlers_may_calculate_after_the_last_line(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(
+        "import atexit, threading, time\n" + TOY + "atoms = bulk('Cu', cubic=True)\n"
+        "atoms.calc = toy()\n"
+        "def late(name):\n"
+        "    time.sleep(0.5)\n"
+        "    print(name, atoms.get_potential_energy(), flush=True)\n"
+        "    atoms.positions[0] += 0.01\n"
+        "atexit.register(late, 'exit')\n"
+        "threading.Thread(target=late, args=('thread',)).start()\n"
+    )
+    lines = [line.split() for line in output_of(command(2, "late.py"), tmp_path).splitlines()]
+    atoms = bulk("Cu", cubic=True)
+    for (name, energy), expected_name in zip(lines, ("thread", "exit"), strict=True):
+        assert name == expected_name
+        assert float(energy) == pytest.approx(undivided(ToyModel(), atoms)["energy"], abs=1e-9)
+        atoms.positions[0] += 0.01
+
+
+@pytest.mark.parametrize(
+    "error", ["EOFError('my own')", "BrokenPipeError(32, 'my own')", "KeyError('my own')"]
+)
+def test_an_error_of_the_script_ends_it_as_under_python(tmp_path: Path, error: str) -> None:
+    (tmp_path / "broken.py").write_text(f"def inner():\n    raise {error}\ninner()\n")
+    done, expected = (
+        subprocess.run(
+            [*run, "broken.py"], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+        )
+        for run in ([*PYTHON, "-m", "distmlip", "run"], PYTHON)
+    )
+    assert done.returncode == expected.returncode == 1
+    assert done.stderr == expected.stderr
+
+
 def test_a_child_that_ends_is_not_the_end_of_the_script(tmp_path: Path) -> None:
     (tmp_path / "child.py").write_text(
         TOY + "import os, sys\n"
@@ -235,11 +301,14 @@ def test_ranks_end_with_the_launcher(tmp_path: Path, number: signal.Signals) -> 
         ended(launcher)
 
 
-def test_a_script_may_save_when_it_is_told_to_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", ["the launcher", "all processes"])  # as Slurm does, and terminals
+def test_a_script_may_save_when_it_is_told_to_end(tmp_path: Path, told: str) -> None:
     (tmp_path / "endless.py").write_text(ENDLESS)
     launcher = started(command(2, "endless.py", "save"), tmp_path)
     try:
-        ready(launcher)
+        _, *served = ready(launcher)
+        for rank in served if told == "all processes" else ():
+            rank.send_signal(signal.SIGTERM)
         launcher.send_signal(signal.SIGTERM)
         assert launcher.wait(timeout=LIMIT) == 7  # what the script ended with
         moved = bulk("Cu", cubic=True)

@@ -19,6 +19,8 @@ from support.launching import LIMIT, PASSED, SCRIPTS, python_path, run_ranks, su
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
+from distmlip.identity import Identity
+from distmlip.joining import _wait_for_all
 
 RANK_TIMEOUT = 4.0  # s
 
@@ -247,9 +249,9 @@ QUICK = {"DISTMLIP_RANK_TIMEOUT": "1"}
 
 def test_a_first_call_on_rank_0_only_says_who_is_missing() -> None:
     output = succeeded(run_ranks(2, "absent.py", "first_call_on_rank_0_only", environment=QUICK))
-    message = r"after ([\d.]+) s: rank 1 did not come within 4 s: .*first calculation.*ranks=False"
+    message = r"after ([\d.]+) s: rank 1 did not come within 10 s: .*first calculation.*ranks=False"
     first, second = re.findall(message, output)
-    assert 4.0 <= float(first) < 30.0
+    assert 10.0 <= float(first) < 40.0
     assert float(second) < 2.0, "who did not come once is not waited for again"
     assert "rank 0 waits for rank 1" in output
 
@@ -260,18 +262,36 @@ def test_a_later_call_on_rank_0_only_ends_with_the_time_limit_of_the_group() -> 
         r"after ([\d.]+) s: rank 0 has waited (\d+) s for rank 1 in an evaluation", ended[0].output
     )
     assert found, ended
-    assert 4.0 <= float(found[1]) < 15.0
+    assert 10.0 <= float(found[1]) < 20.0
     assert "ranks=False" in ended[0].output
+
+
+def test_the_last_rank_may_come_while_the_missing_ones_are_named() -> None:
+    class JustInTime:
+        """A store in which rank 1 appears between two looks."""
+
+        looks = 0
+
+        def set_timeout(self, _: object) -> None: ...
+
+        def compare_set(self, _: str, __: str, value: str) -> bytes:
+            return value.encode()
+
+        def check(self, keys: list[str]) -> bool:
+            self.looks += 1
+            return "failed" not in keys and ("joined/1" not in keys or self.looks > 1)
+
+    _wait_for_all(JustInTime(), Identity(0, 2, "cpu", os.getpid()), limit=1.0)
 
 
 @pytest.mark.parametrize(
     ("rank", "environment", "message"),
     [
-        ("0", {}, r"RankError: rank 1 did not come within 4 s"),
+        ("0", {}, r"RankError: rank 1 did not come within 10 s"),
         (
             "1",
             {},
-            r"RankError: rank 0 did not come within 4 s: MASTER_ADDR=.* do not answer.*DISTMLIP_RANK_TIMEOUT",
+            r"RankError: rank 0 did not come within 10 s: MASTER_ADDR=.* do not answer.*RANK_TIMEOUT",
         ),
         ("1", {"MASTER_ADDR": ""}, r"InvalidInputError: RANK=1.*but MASTER_ADDR is not set.*ranks=False"),
         ("2", {}, r"InvalidInputError: RANK=2, WORLD_SIZE=2.*no rank below"),
