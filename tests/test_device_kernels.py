@@ -147,8 +147,8 @@ def test_bad_structures_are_refused(device: str, atoms: Atoms, message: str) -> 
 
 BAD = {
     "letter": ({"quantities": "ix"}, "'x'.*'ijdDS'"),
-    "negative cutoff": ({"cutoff": -1.0}, "-1 Å"),
-    "cutoff not a number": ({"cutoff": float("nan")}, "nan Å"),
+    "negative cutoff": ({"cutoff": -1.0}, "-1 Ang"),
+    "cutoff not a number": ({"cutoff": float("nan")}, "nan Ang"),
     "flat positions": ({"positions": torch.zeros(12)}, r"\(n_atoms, 3\)"),
     "whole positions": ({"positions": torch.zeros(4, 3, dtype=torch.int64)}, "Long.*float32 or float64"),
     "flat cell": ({"cell": torch.ones(3)}, r"\(3, 3\)"),
@@ -215,7 +215,7 @@ def test_same_local_graphs_of_larger_systems(device: str, name: str) -> None:
 BAD_PARTITIONS = {
     "partition": ({"partition": 2}, "partition is 2; it must be between 0 and 1"),
     "negative partition": ({"partition": -1}, "partition is -1"),
-    "radius": ({"radius": 0.0}, "radius is 0 Å"),
+    "radius": ({"radius": 0.0}, "radius is 0 Ang"),
     "owners": ({"owner": torch.zeros(3)}, r"owner must have the shape \(n_atoms,\)"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,18 @@ def test_tables_and_errors_of_the_library_are_plain_text() -> None:
     said = {path.name: [text for text in said_by(path) if not text.isascii()] for path in modules}
     assert len(said) > 40
     assert {name: texts for name, texts in said.items() if texts} == {}
+
+
+def test_errors_of_the_core_are_plain_text() -> None:
+    literal = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+    sources = [
+        path
+        for path in (Path(__file__).parents[1] / "csrc").rglob("*")
+        if path.suffix in {".cpp", ".h", ".cu"}
+    ]
+    said = [text for path in sources for text in literal.findall(re.sub(r"//.*", "", path.read_text()))]
+    assert len(said) > 300
+    assert [text for text in said if not text.isascii()] == []
 
 
 def terminal(monkeypatch: pytest.MonkeyPatch, encoding: str, errors: str = "strict") -> io.TextIOWrapper:

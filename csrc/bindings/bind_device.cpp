@@ -35,7 +35,7 @@ Input checked(const at::Tensor& positions, const at::Tensor& cell, const std::ar
   }
   if (cell.dim() != 2 || cell.size(0) != 3 || cell.size(1) != 3) invalid("cell must have the shape (3, 3)");
   if (!(cutoff >= 0 && std::isfinite(cutoff))) {
-    invalid("cutoff is ", cutoff, " Å; it must be finite and not negative");
+    invalid("cutoff is ", cutoff, " Ang; it must be finite and not negative");
   }
   Input input{positions.detach().to(at::kDouble).contiguous(), positions.scalar_type(), {}};
   const auto rows = cell.detach().to(at::kCPU, at::kDouble).contiguous();
@@ -132,7 +132,7 @@ std::map<std::string, at::Tensor> device_local_graph(const at::Tensor& positions
                                                      const at::Tensor& owner, int32_t n_partitions,
                                                      int32_t partition) {
   const Input input = checked(positions, cell, periodic, radius);
-  if (!(radius > 0)) invalid("radius is ", radius, " Å; it must be above 0");
+  if (!(radius > 0)) invalid("radius is ", radius, " Ang; it must be above 0");
   if (partition < 0 || partition >= n_partitions) {
     invalid("partition is ", partition, "; it must be between 0 and ", n_partitions - 1);
   }

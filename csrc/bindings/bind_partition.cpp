@@ -86,7 +86,7 @@ py::dict neighbor_list(const std::string& quantities, const Doubles& positions, 
                        int n_threads) {
   const double* data = checked_positions(positions);
   if (!(cutoff >= 0 && std::isfinite(cutoff)))
-    invalid("cutoff is ", cutoff, " Å; it must be finite and not negative");
+    invalid("cutoff is ", cutoff, " Ang; it must be finite and not negative");
   const Cell box = cell_from(cell, periodic);
   std::unique_ptr<graph::NeighborList> list;
   {

@@ -67,9 +67,9 @@ class AxisLayout {
     double n_codes = 1;
     for (int k = 0; k < 3; ++k) n_codes *= meets_images_[k] ? 2 * std::ceil(layers(k) / counts_[k]) + 1 : 1;
     if (n_codes > most_codes) {
-      invalid("a search radius of ", reach_, " Å reaches ", n_codes,
+      invalid("a search radius of ", reach_, " Ang reaches ", n_codes,
               " periodic images of the cell, whose heights are ", heights_[0], ", ", heights_[1], " and ",
-              heights_[2], " Å; at most ", most_codes,
+              heights_[2], " Ang; at most ", most_codes,
               " are supported: repeat the cell or use a smaller cutoff");
     }
     return n_codes;

@@ -180,8 +180,8 @@ void refuse_position(const Cell& cell, int64_t atom, const Vec3& position) {
   for (const double x : position) {
     if (std::abs(x) <= farthest_allowed) continue;
     invalid("atom ", atom, " is at (", position[0], ", ", position[1], ", ", position[2],
-            ") Å; coordinates must be finite and at most ", farthest_allowed,
-            " Å from the origin: check where the structure comes from");
+            ") Ang; coordinates must be finite and at most ", farthest_allowed,
+            " Ang from the origin: check where the structure comes from");
   }
   double most = 0;
   const auto rows = inverse(completed(cell));

@@ -39,14 +39,14 @@ void check(const Request& request) {
     invalid("n_atoms is ", request.n_atoms, "; it must be between 0 and ", most_atoms);
   }
   if (!(request.cutoff > 0 && request.cutoff <= largest_cutoff)) {
-    invalid("cutoff is ", request.cutoff, " Å; it must be above 0 and at most ", largest_cutoff, " Å");
+    invalid("cutoff is ", request.cutoff, " Ang; it must be above 0 and at most ", largest_cutoff, " Ang");
   }
   if (!(request.bond_cutoff >= 0 && request.bond_cutoff <= request.cutoff)) {
-    invalid("bond_cutoff is ", request.bond_cutoff, " Å; it must be between 0 (no bonds) and the cutoff of ",
-            request.cutoff, " Å");
+    invalid("bond_cutoff is ", request.bond_cutoff, " Ang; it must be between 0 (no bonds) and the cutoff of ",
+            request.cutoff, " Ang");
   }
   if (!(request.skin >= 0 && request.skin <= largest_cutoff)) {
-    invalid("skin is ", request.skin, " Å; it must be between 0 and ", largest_cutoff, " Å");
+    invalid("skin is ", request.skin, " Ang; it must be between 0 and ", largest_cutoff, " Ang");
   }
   for (int64_t atom = 0; request.weights && atom < request.n_atoms; ++atom) {
     if (!(request.weights[atom] >= 0 && std::isfinite(request.weights[atom]))) {
