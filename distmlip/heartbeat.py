@@ -127,7 +127,8 @@ class Heartbeat:
     def _look(self) -> str:
         """Why the group must be abandoned; empty if all is well."""
         now = time.monotonic()
-        if now - self._looked > QUICK:  # this process was stopped, perhaps the others, too: all start anew
+        # This process was stopped, perhaps the others, too (a job that is suspended): all start anew.
+        if now - self._looked > max(QUICK, self.timeout / 2):
             self._seen.clear()
             self._call_began = now
         self._looked = now
