@@ -65,6 +65,8 @@ NARROW: dict[str, dict[str, Any]] = {
         "scale": 1600.0,
         "readout_as_fcn": True,
         "readout_fcn_activation": "tanh",
+        # Said here, because sevenn takes it out of its own defaults when it loads a checkpoint without it.
+        "readout_fcn_hidden_neurons": [30, 30],
         "train_shift_scale": True,
         "train_denominator": True,
     },
