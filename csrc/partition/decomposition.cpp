@@ -42,8 +42,8 @@ void check(const Request& request) {
     invalid("cutoff is ", request.cutoff, " Ang; it must be above 0 and at most ", largest_cutoff, " Ang");
   }
   if (!(request.bond_cutoff >= 0 && request.bond_cutoff <= request.cutoff)) {
-    invalid("bond_cutoff is ", request.bond_cutoff, " Ang; it must be between 0 (no bonds) and the cutoff of ",
-            request.cutoff, " Ang");
+    invalid("bond_cutoff is ", request.bond_cutoff,
+            " Ang; it must be between 0 (no bonds) and the cutoff of ", request.cutoff, " Ang");
   }
   if (!(request.skin >= 0 && request.skin <= largest_cutoff)) {
     invalid("skin is ", request.skin, " Ang; it must be between 0 and ", largest_cutoff, " Ang");
