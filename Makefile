@@ -12,7 +12,7 @@ PYTEST_WORKERS ?= 2
 
 BIN := $(VENV)/bin
 comma := ,
-E3NN_TESTS := $(wildcard tests/parity/test_esen*.py tests/parity/test_sevennet*.py)
+E3NN_TESTS := $(wildcard tests/models/test_esen*.py tests/models/test_sevennet*.py)
 SOURCES := $(shell find csrc cmake distmlip build_backend -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE
 CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
@@ -44,7 +44,7 @@ lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 	$(BIN)/lizard --length 80 --CCN 15 --warnings_only csrc distmlip tests benchmarks
-	$(RUN)/python -m pytest -q tests/test_architecture.py
+	$(RUN)/python -m pytest -q tests/project/test_architecture.py
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .

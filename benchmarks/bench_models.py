@@ -84,7 +84,7 @@ def _matgl(name: str) -> torch.nn.Module:
 
 def sevennet() -> torch.nn.Module:
     """SevenNet-0 with the weights of its package."""
-    from distmlip.models.sevennet import pretrained
+    from distmlip.models.sevennet.adapter import pretrained
 
     return pretrained().model
 

@@ -32,9 +32,9 @@ from measure import RESULTS, Facts, machine, peak_rss, versions, write_results
 from tables import table
 
 from distmlip import DistCalculator
-from distmlip.demo import rattled_supercell
-from distmlip.job_limits import available_cores
-from distmlip.launch import free_port
+from distmlip.commands.demo import rattled_supercell
+from distmlip.commands.launch import free_port
+from distmlip.machine.limits import available_cores
 from distmlip.settings import ATOMS_PER_CPU_PARTITION
 
 OUTPUT = RESULTS / "ranks.json"

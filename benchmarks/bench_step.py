@@ -31,7 +31,7 @@ from bench_models import MODELS, original
 from measure import RESULTS, machine, peak_rss
 
 from distmlip import DistCalculator
-from distmlip.demo import rattled_supercell
+from distmlip.commands.demo import rattled_supercell
 
 SUPERCELLS = {128: (2, 2, 4), 504: (3, 3, 7), 1024: (4, 4, 8), 2000: (5, 5, 10)}
 PARITY_SUPERCELL = (2, 2, 4)

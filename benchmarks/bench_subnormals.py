@@ -30,7 +30,7 @@ from measure import QUARTILES, RESULTS, Facts, machine
 from tables import table
 
 from distmlip import DistCalculator
-from distmlip.demo import rattled_supercell
+from distmlip.commands.demo import rattled_supercell
 from distmlip.models import adapter_for
 from distmlip.models.interface import Adapter, EagerStage, LocalGraph, Stage, Tensors
 

@@ -30,7 +30,7 @@ from measure import RESULTS, machine, peak_rss
 from torch import Tensor
 
 from distmlip import DistModel
-from distmlip.demo import rattled_supercell
+from distmlip.commands.demo import rattled_supercell
 
 Predict = Callable[[], tuple[Tensor, Tensor, Tensor | None]]
 VARIANTS: dict[str, int | None] = {"undivided": None, "P=1": 1, "P=2": 2, "P=4": 4, "P=8": 8}

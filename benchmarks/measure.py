@@ -25,7 +25,7 @@ import torch
 from ase import Atoms
 from systems import copper
 
-from distmlip.job_limits import available_cores
+from distmlip.machine.limits import available_cores
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = {

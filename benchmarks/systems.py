@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from distmlip.demo import rattled_supercell
+from distmlip.commands.demo import rattled_supercell
 
 LATTICE_CONSTANT = 3.61  # Å, fcc Cu
 WATER_SPACING = 3.105  # Å between molecules: 1 g/cm^3

@@ -5,7 +5,7 @@ from distmlip.neighbors import neighbor_list
 from distmlip.partitioning import partition
 from distmlip.plan import Plan
 from distmlip.profiling import Profile
-from distmlip.training import DistModel, Prediction
+from distmlip.training.model import DistModel, Prediction
 from distmlip.verification import Verification
 
 __all__ = [

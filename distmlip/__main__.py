@@ -1,5 +1,5 @@
 """``python -m distmlip``."""
 
-from distmlip.cli import app
+from distmlip.commands.cli import app
 
 app(prog_name="distmlip")

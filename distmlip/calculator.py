@@ -15,28 +15,30 @@ from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike
 
-from distmlip.automatic import Automatic
 from distmlip.cell import volume_of
-from distmlip.devices import DeviceLike, resolve_devices
-from distmlip.driver import Sharing, Task
+from distmlip.choice.automatic import Automatic
 from distmlip.errors import InvalidInputError
 from distmlip.evaluator import Evaluator
-from distmlip.inputs import check_atoms, check_results, words_for_missing
-from distmlip.kept_results import KeepsResults
-from distmlip.models import adapter_for
-from distmlip.models.quiet import quiet
-from distmlip.options import (
+from distmlip.inputs import (
     METHODS,
+    check_atoms,
+    check_results,
     checked_choice,
     checked_dtype,
     checked_length,
     checked_partitions,
     checked_steps,
     checked_weights,
+    words_for_missing,
 )
+from distmlip.kept_results import KeepsResults
+from distmlip.machine.devices import DeviceLike, resolve_devices
+from distmlip.models import adapter_for
+from distmlip.models.quiet import quiet
 from distmlip.plan import Plan
 from distmlip.profiling import Profile
-from distmlip.ranks import device_of_rank, ranks_of_this_run
+from distmlip.ranks.driver import Sharing, Task
+from distmlip.ranks.group import device_of_rank, ranks_of_this_run
 from distmlip.settings import Settings
 from distmlip.torch_modes import usual_modes
 from distmlip.verification import Verification, compare
@@ -57,8 +59,7 @@ class DistCalculator(KeepsResults):
         partitions: how many, from 1 to a million; more than devices or atoms is fine. ``"auto"``: one per
             GPU, more if they do not fit into its memory; on a CPU as many as make partitions small enough for
             the caches. What the model needs is measured once and remembered (see :meth:`plan`).
-        method: how to cut: ``"slab"`` (parallel slabs along one axis), ``"bisection"`` (recursive) or
-            ``"auto"``.
+        method: how to cut: ``"slab"`` (parallel slabs), ``"bisection"`` (recursive) or ``"auto"``.
         weights: (n_atoms,) cost of each atom, to balance partitions; default: its number of edges.
         recompute: compute the inside of each stage again in the backward sweep instead of keeping it: much
             less memory for up to one more forward. ``"auto"``: where the memory is needed, and on a CPU, with

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from distmlip._native import core
-from distmlip.memory import limit_kept_pages
+from distmlip.machine.memory import limit_kept_pages
 from distmlip.models.checks import checked
 from distmlip.models.interface import Adapter, BondGraph, Evaluation, LocalGraph, Stage
 from distmlip.models.stages import bytes_received
 from distmlip.plan import Plan
 from distmlip.profiling import StepCosts
-from distmlip.rank_results import costs_of_all_ranks, joined, of_all_ranks
+from distmlip.ranks.results import costs_of_all_ranks, joined, of_all_ranks
 from distmlip.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,19 +1,132 @@
-"""What goes into a calculation and what comes out of it, checked."""
+"""What a user gives, options and structures, and what a model gives back: checked at the border.
+
+Functions that check an option return the value in its final form.
+
+Raises:
+    InvalidInputError: the value is out of its range.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
-from typing import Any
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from ase import Atoms
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from distmlip.elements import in_words, symbols
 from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
-from distmlip.models.interface import Adapter
-from distmlip.options import check_weights_fit
+
+if TYPE_CHECKING:
+    from distmlip.models.interface import Adapter
+
+MOST_PARTITIONS = 1_000_000
+"""The core's limit."""
+
+METHODS = ("auto", "slab", "bisection")
+
+
+def checked_partitions(partitions: int | str) -> int | None:
+    """The number of partitions; None for ``"auto"``."""
+    if isinstance(partitions, str) and partitions == "auto":
+        return None
+    whole = isinstance(partitions, Integral) and not isinstance(partitions, bool)
+    if not whole or not 1 <= int(partitions) <= MOST_PARTITIONS:
+        raise InvalidInputError(
+            f"partitions={partitions!r}; it must be a whole number between 1 and {MOST_PARTITIONS}, or 'auto'"
+        )
+    return int(partitions)
+
+
+def checked_steps(steps: object) -> int:
+    """A number of steps: at least one."""
+    if not isinstance(steps, Integral) or isinstance(steps, bool) or int(steps) < 1:
+        raise InvalidInputError(f"steps={steps!r}; it must be a whole number of at least 1")
+    return int(steps)
+
+
+def checked_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """``value``, if it is one of ``choices``."""
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        raise InvalidInputError(f"{name}={value!r}; it must be one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def checked_length(name: str, value: object) -> float:
+    """A length in Å: finite and not negative."""
+    if isinstance(value, str) or not isinstance(value, Real | np.ndarray):
+        raise InvalidInputError(f"{name}={value!r}; it must be a number (Ang)")
+    length = float(value)
+    if not math.isfinite(length) or length < 0:
+        raise InvalidInputError(f"{name}={length} Ang; it must be a finite number of at least 0")
+    return length
+
+
+def checked_weights(weights: ArrayLike | None) -> NDArray[np.float64] | None:
+    """A copy of the weights, (n_atoms,); :func:`check_weights_fit` compares with a structure."""
+    if weights is None:
+        return None
+    try:
+        array = np.array(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidInputError(
+            f"weights={weights!r} are not numbers; give one finite number >= 0 per atom"
+        ) from None
+    if array.ndim != 1:
+        raise InvalidInputError(f"weights has the shape {array.shape}; it must be (n_atoms,), one per atom")
+    bad = ~(np.isfinite(array) & (array >= 0))
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise InvalidInputError(f"weights[{first}]={array[first]}; it must be a finite number of at least 0")
+    return array
+
+
+def check_weights_fit(weights: NDArray[np.float64] | None, n_atoms: int) -> None:
+    """Raise if there are weights, but not one per atom."""
+    if weights is not None and len(weights) != n_atoms:
+        raise InvalidInputError(f"weights has {len(weights)} entries for {n_atoms} atoms; give one per atom")
+
+
+def checked_atoms(atoms: object) -> Atoms:
+    """``atoms``, if it is one structure of ASE."""
+    if isinstance(atoms, Atoms):
+        return atoms
+    kind = f"{type(atoms).__module__}.{type(atoms).__qualname__}"
+    raise InvalidInputError(f"atoms is a {kind}, not an ase.Atoms; {_way_to_atoms(atoms)}")
+
+
+def _way_to_atoms(structure: object) -> str:
+    packages = {base.__module__.partition(".")[0] for base in type(structure).__mro__}
+    is_list = isinstance(structure, list | tuple) and len(structure) > 0
+    ways = {
+        "give one structure at a time": is_list and isinstance(structure[0], Atoms),  # type: ignore[index]
+        f"read the file with ase.io.read({str(structure)!r})": isinstance(structure, str | os.PathLike),
+        "convert it with pymatgen.io.ase.AseAtomsAdaptor.get_atoms(structure)": "pymatgen" in packages,
+        "convert it with ase.Atoms(p.symbols, scaled_positions=p.scaled_positions, cell=p.cell, pbc=True)": (
+            "phonopy" in packages
+        ),
+        "give its .atoms": isinstance(getattr(structure, "atoms", None), Atoms),
+        "give its .toatoms()": callable(getattr(structure, "toatoms", None)),
+        "make one with ase.Atoms(symbols, positions=..., cell=..., pbc=...)": True,
+    }
+    return next(way for way, fits in ways.items() if fits)
+
+
+def checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """The dtype; None for the model's own."""
+    if dtype is None or dtype in (torch.float32, torch.float64):
+        return dtype
+    if dtype in ("float32", "float64"):
+        return torch.float32 if dtype == "float32" else torch.float64
+    raise InvalidInputError(
+        f"dtype={dtype!r}; it must be torch.float32, torch.float64 or None (the model's own)"
+    )
+
 
 OF_MODELS = frozenset(
     {"calc_stresses", "graph_converter", "model", "potential", "predict_graph", "predict_structure"}

@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from torch import Tensor, equal
 
 from distmlip.cell import volume_of
-from distmlip.options import checked_atoms
+from distmlip.inputs import checked_atoms
 from distmlip.torch_modes import usual_modes
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ase.data import atomic_numbers
 from distmlip._native import core
 from distmlip.elements import N_NUMBERS, require_known
 from distmlip.errors import InvalidInputError
-from distmlip.options import checked_atoms, checked_length
+from distmlip.inputs import checked_atoms, checked_length
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -11,7 +11,7 @@ import torch
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
-from distmlip.options import (
+from distmlip.inputs import (
     METHODS,
     check_weights_fit,
     checked_atoms,

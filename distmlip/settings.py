@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distmlip.devices import Devices
-from distmlip.ranks import Ranks
+from distmlip.machine.devices import Devices
+from distmlip.ranks.group import Ranks
 
 ATOMS_PER_CPU_PARTITION = 128
 """For ``partitions="auto"`` on a CPU: small partitions stay in the caches (``benchmarks/bench_step.py``)."""

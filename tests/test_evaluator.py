@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.toy import ToyAdapter, ToyModel, undivided
 
-from distmlip.devices import resolve_devices
 from distmlip.evaluator import Evaluator
+from distmlip.machine.devices import resolve_devices
 from distmlip.models.interface import EagerStage, Stage
 from distmlip.settings import Settings
 

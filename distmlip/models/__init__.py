@@ -1,9 +1,10 @@
-"""Model families: one adapter file each, imported only when a model of that family is given."""
+"""Model families: one folder each, imported only when a model of that family is given."""
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,25 +19,26 @@ from distmlip.models.quiet import quiet
 class Family:
     """Where a family's models come from, and with which versions of their package they were tested."""
 
-    adapter: str
-    """Module of the adapter."""
+    folder: str
+    """Of :mod:`distmlip.models`."""
     distribution: str
     """What pip calls the package."""
     lowest: str
     newest: str
+    extra: str
+    """Of ``pip install distmlip[extra]``."""
 
-    @property
-    def extra(self) -> str:
-        """Of ``pip install distmlip[extra]``."""
-        return self.adapter.rpartition(".")[2]
+    def adapter_module(self) -> ModuleType:
+        """Where the family's ``adapt`` is; imports the family's package."""
+        return importlib.import_module(f"{__name__}.{self.folder}.adapter")
 
 
 FAMILIES = {
-    "chgnet": Family("distmlip.models.chgnet", "chgnet", "0.4.0", "0.4.2"),
-    "fairchem": Family("distmlip.models.esen", "fairchem-core", "2.24.0", "2.24.0"),
-    "mace": Family("distmlip.models.mace", "mace-torch", "0.3.16", "0.3.16"),
-    "matgl": Family("distmlip.models.matgl", "matgl", "4.1.1", "4.1.2"),
-    "sevenn": Family("distmlip.models.sevennet", "sevenn", "0.12.0", "0.13.0"),
+    "chgnet": Family("chgnet", "chgnet", "0.4.0", "0.4.2", "chgnet"),
+    "fairchem": Family("fairchem", "fairchem-core", "2.24.0", "2.24.0", "esen"),
+    "mace": Family("mace", "mace-torch", "0.3.16", "0.3.16", "mace"),
+    "matgl": Family("matgl", "matgl", "4.1.1", "4.1.2", "matgl"),
+    "sevenn": Family("sevennet", "sevenn", "0.12.0", "0.13.0", "sevennet"),
 }
 """By the top-level package that a model's class (or one of its bases) comes from."""
 
@@ -59,7 +61,7 @@ def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) ->
         family = FAMILIES.get(kind.__module__.partition(".")[0])
         if family is not None:
             with quiet():  # parts of the family's package may be imported first here
-                module = importlib.import_module(family.adapter)
+                module = family.adapter_module()
             adapter: Adapter = module.adapt(model, dtype, **family_options)
             return adapter
     raise UnsupportedModelError(

@@ -1,4 +1,4 @@
-"""Starts several ranks of a script in tests/ranks, as torchrun would, and sees them to their end."""
+"""Starts several ranks of a script in tests/rank_scripts, as torchrun would, and sees them to their end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distmlip.launch import free_port
+from distmlip.commands.launch import free_port
 
 TESTS = Path(__file__).parents[1]
-SCRIPTS = TESTS / "ranks"
+SCRIPTS = TESTS / "rank_scripts"
 LIMIT = 180.0
 """Seconds: far more than any of them takes, so that a deadlock is a failure and not a hanging test."""
 

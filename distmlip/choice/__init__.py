@@ -1,0 +1,1 @@
+"""How many partitions, and what is computed again, where the user leaves it open."""

@@ -1,0 +1,217 @@
+"""How many partitions, and whether they recompute: chosen from a cost model where the user leaves it open."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from distmlip.choice.costs import CostModel, Rows
+from distmlip.inputs import MOST_PARTITIONS
+from distmlip.machine.memory import USABLE, available_bytes
+from distmlip.plan import Memory, recompute_in_words
+from distmlip.settings import ATOMS_PER_CPU_PARTITION, Settings
+
+STAGE_BYTES_ON_A_CPU = 96_000_000
+"""Of one stage on one partition. More is slower: it leaves the caches, and its largest tensors become blocks
+that the C library takes from the system, page by page, each time anew (measured over 504 atoms)."""
+FEWEST_ATOMS = 16
+"""Per partition, unless memory runs out: halos and calls would cost more than smaller ones give."""
+CHEAP_RECOMPUTE = 0.2
+"""Of a step on a CPU: what computing stages again may cost where memory does not force it."""
+PAGE_LOCKED = 2.0
+"""By how much torch may round up what it asks for in page-locked host memory."""
+TOLERANCE = 1.25
+"""By how much the bytes of a stage may exceed the limit: partitions that are halved again and again have ever
+larger halos."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How many partitions, whether they recompute, and why."""
+
+    partitions: int
+    recompute: bool
+    why_partitions: str = ""
+    why_recompute: str = ""
+    spill: bool = False
+    """Of what stages of a GPU were given, to host memory."""
+
+    @property
+    def why(self) -> str:
+        return "; ".join(reason for reason in (self.why_partitions, self.why_recompute) if reason)
+
+    def __str__(self) -> str:
+        partitions = "1 partition" if self.partitions == 1 else f"{self.partitions} partitions"
+        return f"{partitions}, {recompute_in_words(self.recompute, self.spill)}"
+
+    @property
+    def how(self) -> tuple[int, bool, bool]:
+        """Without the reasons."""
+        return self.partitions, self.recompute, self.spill
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """What the user gave, and which of it is open."""
+
+    given: Settings
+    recompute_is_open: bool
+    conservative: bool
+    """Whether there is a backward sweep."""
+
+    @property
+    def partitions_are_open(self) -> bool:
+        return self.given.partitions is None
+
+    def first(self, n_atoms: int) -> Choice:
+        """Without a cost model."""
+        given = self.given
+        return Choice(given.n_partitions(n_atoms), given.recompute, self._reason(), spill=given.spill)
+
+    def better(self, now: Choice, costs: CostModel, rows: Rows) -> Choice:
+        """For a system that ``now`` is cut into partitions with these rows; ``now`` if nothing is better."""
+        recompute, spill, why = self._recompute(costs, rows)
+        partitions, reason = now.partitions, now.why_partitions
+        if self.partitions_are_open:
+            if self.given.devices.on_cpu:
+                partitions, reason = self._small_enough(now, costs, rows, recompute)
+            if recompute:
+                partitions, reason = self._that_fit(partitions, reason, now, costs, rows, spill)
+        return Choice(partitions, recompute, reason, why, spill)
+
+    def after_shortage(self, now: Choice, n_atoms: int) -> Choice | None:
+        """What to try when memory ran out; None if nothing is left that may be changed."""
+        why = f"memory ran out with {now}"
+        if self.recompute_is_open and not now.recompute:
+            return Choice(now.partitions, recompute=True, why_recompute=why)
+        if self.recompute_is_open and not (now.spill or self.given.devices.on_cpu):
+            return Choice(now.partitions, recompute=True, why_recompute=why, spill=True)
+        most = min(MOST_PARTITIONS, n_atoms)
+        if self.partitions_are_open and now.partitions < most:
+            return Choice(min(2 * now.partitions, most), now.recompute, why, spill=now.spill)
+        return None
+
+    def remedies(self, now: Choice) -> str:
+        """What the user may change when memory ran out."""
+        remedies = [] if self.partitions_are_open else ["more partitions, or partitions='auto'"]
+        if not now.recompute:
+            remedies.append("recompute=True")
+        if not (now.spill or self.given.devices.on_cpu):
+            remedies.append("recompute='host'")
+        return ", ".join([*remedies, "more devices"])
+
+    def memory(self, costs: CostModel, rows: Rows, recompute: bool, spill: bool = False) -> dict[str, Memory]:
+        """Of each device of this process, by name."""
+        devices, here = self.given.devices, self.rows_here(rows)
+        names = np.array([str(devices.devices[d]) for d in devices.of_partitions(len(here))])
+        return {
+            str(device): _memory(costs, here[names == str(device)], recompute, spill, self._available(device))
+            for device in dict.fromkeys(devices.devices)
+        }
+
+    def rows_here(self, rows: Rows) -> Rows:
+        """Those of the partitions of this process."""
+        ranks = self.given.ranks
+        if ranks is None:
+            return rows
+        first = ranks.first_partitions(len(rows))
+        return rows[first[ranks.rank] : first[ranks.rank + 1]]
+
+    def _available(self, device: torch.device) -> int:
+        ranks = self.given.ranks
+        if ranks is None:
+            return available_bytes(device)
+        return available_bytes(
+            device, ranks.on_this_machine if device.type == "cpu" else ranks.on_this_device
+        )
+
+    def _reason(self) -> str:
+        if not self.partitions_are_open:
+            return "as many partitions as were asked for"
+        if self.given.devices.on_cpu:
+            return f"at most {ATOMS_PER_CPU_PARTITION} atoms per partition, for the caches of a CPU"
+        return "one partition per device"
+
+    def _recompute(self, costs: CostModel, rows: Rows) -> tuple[bool, bool, str]:
+        """Recompute, spill, and why."""
+        if not self.recompute_is_open:
+            return self.given.recompute, self.given.spill, "recompute as asked for"
+        if not self.conservative:
+            return False, False, "no recompute: nothing goes backward"
+        if not self._fits(costs, rows, recompute=False):
+            why = "recompute because what stages keep does not fit into memory"
+            smallest = _finest(rows) if self.partitions_are_open else rows
+            waiting = costs.held_bytes(self.rows_here(rows))
+            if (
+                self.given.devices.on_cpu
+                or self._fits(costs, smallest, recompute=True)
+                or PAGE_LOCKED * waiting > USABLE * self._available(torch.device("cpu"))
+            ):
+                return True, False, why
+            return True, True, f"{why}, nor what they are given, which waits in host memory"
+        share = costs.recompute_share(rows)
+        if self.partitions_are_open and self.given.devices.on_cpu and share <= CHEAP_RECOMPUTE:
+            return True, False, f"recompute because it costs only {share:.0%} of a step"
+        return False, False, f"no recompute: everything fits, and it would cost {share:.0%} of a step"
+
+    def _small_enough(self, now: Choice, costs: CostModel, rows: Rows, recompute: bool) -> tuple[int, str]:
+        """Partitions whose stages stay within what is fast on a CPU."""
+        n_bytes, n_atoms = costs.stage_bytes(rows, recompute), rows[:, 1].sum()
+        atoms = max(FEWEST_ATOMS, n_atoms / now.partitions * STAGE_BYTES_ON_A_CPU / n_bytes)
+        partitions = math.ceil(n_atoms / atoms)
+        if n_bytes <= TOLERANCE * STAGE_BYTES_ON_A_CPU or partitions <= now.partitions:
+            return now.partitions, now.why_partitions
+        return (
+            partitions,
+            f"about {STAGE_BYTES_ON_A_CPU / 1e6:.3g} MB for a stage on a partition, for the CPU",
+        )
+
+    def _that_fit(
+        self, partitions: int, reason: str, now: Choice, costs: CostModel, rows: Rows, spill: bool
+    ) -> tuple[int, str]:
+        """As many partitions, or as many more as make everything fit."""
+        most = max(partitions, min(int(rows[:, 1].sum()) // FEWEST_ATOMS, MOST_PARTITIONS))
+        fitting = partitions
+        while not self._fits(costs, split(rows, fitting / now.partitions), recompute=True, spill=spill):
+            if fitting >= most:
+                return fitting, "fewer partitions do not fit into memory, and these may not"
+            fitting = min(2 * fitting, most)
+        return (partitions, reason) if fitting == partitions else (fitting, "fewer do not fit into memory")
+
+    def _fits(self, costs: CostModel, rows: Rows, recompute: bool, spill: bool = False) -> bool:
+        memory = self.memory(costs, rows, recompute, spill).values()
+        return all(device.expected <= device.usable for device in memory)
+
+
+def what_suits_all(choices: Sequence[Choice]) -> Choice:
+    """Of several ranks: the most partitions, and recompute and spill if one of them needs it."""
+    most = max(choices, key=lambda choice: choice.partitions)
+    needy = max(choices, key=lambda choice: (choice.recompute, choice.spill))
+    return replace(needy, partitions=most.partitions, why_partitions=most.why_partitions)
+
+
+def split(rows: Rows, factor: float) -> Rows:
+    """About what rows become with so many times the partitions: halos are surfaces."""
+    pieces = max(1, round(factor))
+    parts = np.repeat(rows, pieces, axis=0)
+    parts[:, 1:] /= pieces
+    parts[:, 2] *= pieces ** (1 / 3)
+    return parts
+
+
+def _finest(rows: Rows) -> Rows:
+    """The same atoms in partitions of the fewest atoms."""
+    return split(rows, rows[:, 1].max() / FEWEST_ATOMS)
+
+
+def _memory(costs: CostModel, rows: Rows, recompute: bool, spill: bool, available: int) -> Memory:
+    usable = int(USABLE * available)
+    if len(rows) == 0:
+        return Memory(0, usable, 0)
+    atoms = max(rows[:, 1].sum(), 1.0)
+    per_atom = max(costs.peak_bytes(_finest(rows), recompute=True, spill=spill), 1.0) / atoms
+    return Memory(int(costs.peak_bytes(rows, recompute, spill)), usable, int(usable / per_atom))

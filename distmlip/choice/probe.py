@@ -1,0 +1,164 @@
+"""Measures what the stages of a model need, on two small clusters of atoms."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.build import bulk
+
+from distmlip.choice import cache
+from distmlip.choice.costs import CostModel, Rows, StageCost, fitted, rows_of
+from distmlip.evaluator import Evaluator
+from distmlip.machine.devices import Devices
+from distmlip.models.interface import Adapter, Stage
+from distmlip.plan import Plan
+from distmlip.profiling import Cost, StageCosts
+from distmlip.settings import Settings
+
+CLUSTERS = ((2.6, 48, 2), (3.7, 64, 4))
+"""Å to the nearest neighbour, atoms, partitions. Only the first has many angles; sizes and partitions differ,
+so that what depends on atoms, on halos, on edges and on nothing can be told apart."""
+REPEATS = 3
+
+
+def cost_model(adapter: Adapter, device: torch.device, slot: int, atoms: Atoms) -> CostModel:
+    """From the cache, else measured and kept there. ``atoms`` say which elements the clusters have, and the
+    quantities besides positions that the model reads."""
+    key = fingerprint(adapter, device)
+    known = cache.load(key)
+    if known is None:
+        known = probe(adapter, Devices((device,), (slot,)), atoms)
+        cache.save(key, known)
+    return known
+
+
+def probe(adapter: Adapter, devices: Devices, atoms: Atoms) -> CostModel:
+    """Measure the model's stages on a device."""
+    kept, recomputed = (_stage_costs(adapter, devices, atoms, recompute) for recompute in (False, True))
+    return CostModel(kept, recomputed)
+
+
+def fingerprint(adapter: Adapter, device: torch.device) -> dict[str, Any]:
+    """What costs depend on."""
+    model = adapter.models[0]
+    package = type(model).__module__.partition(".")[0]
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    on_cpu = device.type == "cpu"
+    return {
+        "model": f"{adapter.family} {type(model).__module__}.{type(model).__qualname__}",
+        "tensors": [f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in tensors],
+        "cutoffs": [adapter.cutoff, adapter.bond_cutoff],
+        "dtype": str(adapter.dtype),
+        "device": _processor() if on_cpu else torch.cuda.get_device_name(device),
+        "threads": torch.get_num_threads() if on_cpu else 0,
+        "versions": [sys.version, torch.__version__, _version("distmlip"), _version(package)],
+    }
+
+
+def cluster(atoms: Atoms, spacing: float, n_atoms: int) -> Atoms:
+    """``n_atoms`` of these atoms, spread over the list, in a ball of a slightly shaken fcc lattice."""
+    chosen = atoms[np.arange(n_atoms) * len(atoms) // n_atoms]
+    edge = 2 * math.ceil((n_atoms / 4) ** (1 / 3)) + 1
+    lattice = bulk("Cu", "fcc", a=math.sqrt(2) * spacing, cubic=True) * (edge, edge, edge)
+    positions = lattice.positions - lattice.positions.mean(axis=0)
+    nearest = np.argsort(np.linalg.norm(positions, axis=1), kind="stable")[:n_atoms]
+    chosen.set_constraint()
+    chosen.positions = positions[nearest] + np.random.default_rng(0).uniform(-0.05, 0.05, (n_atoms, 3))
+    chosen.cell[:] = 0
+    chosen.pbc = False
+    return chosen
+
+
+def _stage_costs(adapter: Adapter, devices: Devices, atoms: Atoms, recompute: bool) -> tuple[StageCost, ...]:
+    evaluator = Evaluator(
+        adapter,
+        Settings(devices, partitions=None, method="slab", weights=None, recompute=recompute, skin=0.0),
+    )
+    rows: list[Rows] = []
+    exchanged: list[list[list[float]]] = []
+    costs: list[list[tuple[list[Cost], list[Cost]]]] = []
+    for spacing, n_atoms, n_partitions in CLUSTERS:
+        small = cluster(atoms, spacing, n_atoms)
+        evaluator.redistribute(n_partitions, recompute)
+        evaluator.measure(small)  # what happens only once is no cost of a step
+        costs.append(_fastest([evaluator.measure(small).stages for _ in range(REPEATS)]))
+        plan = evaluator.plan(small)
+        rows.append(rows_of(plan.owned, plan.halo, plan.edges, plan.angles))
+        exchanged.append([_bytes_exchanged(stage, plan, adapter.dtype) for stage in evaluator.stages()])
+    every = np.concatenate(rows)
+    return tuple(
+        _stage_cost(
+            stage.name,
+            every,
+            [n_bytes for of_cluster in exchanged for n_bytes in of_cluster[k]],
+            [cost for of_cluster in costs for cost in of_cluster[k][0]],
+            [cost for of_cluster in costs for cost in of_cluster[k][1]],
+        )
+        for k, stage in enumerate(evaluator.stages())
+    )
+
+
+def _fastest(repeats: Sequence[Sequence[StageCosts]]) -> list[tuple[list[Cost], list[Cost]]]:
+    """Forward and backward of each stage and partition: what was least disturbed by other work."""
+
+    def fastest(costs: Sequence[list[Cost]]) -> list[Cost]:
+        return [min(of_partition, key=attrgetter("seconds")) for of_partition in zip(*costs, strict=True)]
+
+    stages = []
+    for of_stage in zip(*repeats, strict=True):
+        forward, backward, *_ = zip(*of_stage, strict=True)
+        stages.append((fastest(forward), fastest(backward)))
+    return stages
+
+
+def _stage_cost(
+    name: str, rows: Rows, exchanged: list[float], forward: list[Cost], backward: list[Cost]
+) -> StageCost:
+    left = [cost.bytes_left for cost in forward]
+    return StageCost(
+        name=name,
+        exchanged=fitted(rows, exchanged),
+        held=fitted(rows, np.add(exchanged, left).tolist()),
+        forward_peak=fitted(rows, [cost.bytes_peak for cost in forward]),
+        backward_peak=fitted(rows, [cost.bytes_peak for cost in backward]),
+        forward_seconds=fitted(rows, [cost.seconds for cost in forward]),
+        backward_seconds=fitted(rows, [cost.seconds for cost in backward]),
+    )
+
+
+def _bytes_exchanged(stage: Stage, plan: Plan, dtype: torch.dtype) -> list[float]:
+    """What the exchanges before the stage give each partition: owned rows beside those of others."""
+    total = np.zeros(plan.n_partitions)
+    for exchange in stage.before:
+        received = np.array(plan.bytes_per_exchange[f"{stage.name}: {exchange.kind} {exchange.name}"], float)
+        own: Sequence[int] = {"halo": plan.owned, "add": plan.bonds}.get(exchange.kind, [])
+        if exchange.kind == "add":
+            received[:] = 0  # into rows that the partition has already
+        total += received
+        if len(own) > 0:
+            total += np.array(own) * math.prod(exchange.width) * dtype.itemsize
+    return total.tolist()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a model of the user's own
+        return str(getattr(sys.modules.get(package), "__version__", ""))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return "cpu"

@@ -1,0 +1,1 @@
+"""The commands of ``distmlip``: what a person sees."""

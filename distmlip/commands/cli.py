@@ -1,0 +1,123 @@
+"""The command line: ``distmlip demo``, ``distmlip run`` and ``distmlip doctor``."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from distmlip.commands.terminal import printable_output
+from distmlip.errors import DistMLIPError
+
+app = typer.Typer(
+    help="Machine-learning interatomic potentials over many partitions, exactly.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+
+TIMESTEP = 2.0  # fs
+TEMPERATURE = 300.0  # K
+
+
+@app.command()
+@printable_output()
+def demo(
+    partitions: Annotated[int, typer.Option(min=1, help="How many partitions.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="NVT steps of 2 fs.")] = 20,
+    relax_steps: Annotated[int, typer.Option(min=1, help="FIRE steps before that.")] = 5,
+    supercell: Annotated[
+        tuple[int, int, int], typer.Option(help="Repeats of the 8-atom cell along a, b and c.")
+    ] = (3, 3, 8),
+    output: Annotated[Path, typer.Option(help="Folder for trajectory and picture.")] = Path("demo-output"),
+    seed: Annotated[int, typer.Option(help="Seed of the displacements and of the thermostat.")] = 0,
+    family: Annotated[str, typer.Option(help="Model family whose package ships weights.")] = "chgnet",
+) -> None:
+    """Relax LiMnO2 and run NVT under a pretrained model over partitions; compare with the original."""
+    from distmlip.commands import demo as job
+    from distmlip.commands import report
+
+    _quiet_model_packages()
+    with _errors_in_one_line():
+        original = job.pretrained(family)
+        atoms = job.rattled_supercell(supercell, seed)
+        console.print(
+            f"LiMnO2 (mp-18767), {' x '.join(map(str, supercell))} cells, {len(atoms)} atoms, rattled"
+        )
+        setup = job.prepare(original, atoms, partitions)
+        console.print(report.plan_table(setup.plan))
+        output.mkdir(parents=True, exist_ok=True)
+        trajectory, picture = output / "trajectory.traj", output / "demo.png"
+        relaxation, dynamics = job.simulate(
+            atoms,
+            setup.calculator,
+            relax_steps=relax_steps,
+            steps=steps,
+            temperature=TEMPERATURE,
+            timestep=TIMESTEP,
+            seed=seed,
+            trajectory=trajectory,
+        )
+        console.print("comparing with the undivided original on the last structure …")
+        agreement = job.compare(atoms, setup.calculator, original)
+        console.print(report.agreement_table(agreement, type(original).__name__))
+        figure = report.draw(setup.start, setup.cut, relaxation, dynamics, TIMESTEP, TEMPERATURE)
+        report.save(figure, picture)
+    console.print(f"trajectory  {trajectory}  ({relaxation.n_steps} FIRE + {dynamics.n_steps} NVT steps)")
+    console.print(f"picture     {picture}")
+
+
+# As with `python`: all that follows the script is the script's.
+@app.command(context_settings={"allow_interspersed_args": False})
+def run(
+    script: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A Python script.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="All that follows is the script's.")] = None,
+    ranks: Annotated[
+        int,
+        typer.Option("--ranks", "-n", min=0, help="Start so many processes here; 0: torchrun has done it."),
+    ] = 0,
+) -> None:
+    """Run an unchanged ASE script on rank 0; the other ranks serve its calculators.
+
+    Options stand before the script: distmlip run -n 4 script.py --its-own-option
+
+    With torchrun, on one machine or several: torchrun --nproc-per-node 4 -m distmlip run script.py
+    """
+    from distmlip.commands.launch import launch, run_script
+
+    if ranks > 0:
+        raise typer.Exit(launch(ranks, script, arguments or []))
+    run_script(script, arguments or [])
+
+
+@app.command()
+@printable_output()
+def doctor() -> None:
+    """Say what is installed, what works, and how to get the rest."""
+    from distmlip.commands.doctor import examine, findings_table
+
+    _quiet_model_packages()
+    console.print(findings_table(examine()))
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    """Errors that a user can act on end the command with their message instead of a traceback."""
+    try:
+        yield
+    except (DistMLIPError, ImportError) as error:
+        typer.echo(f"distmlip: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _quiet_model_packages() -> None:
+    """Model packages warn about their own use of other packages; in a command nobody can act on that."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)

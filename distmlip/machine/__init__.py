@@ -1,0 +1,1 @@
+"""What the machine and the job have to give: devices, memory, cores."""

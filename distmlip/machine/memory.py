@@ -1,0 +1,73 @@
+"""How much memory there is, and whether an error says that there was not enough."""
+
+from __future__ import annotations
+
+import gc
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from distmlip._native import core
+from distmlip.machine.limits import control_group_bytes, process_bytes
+
+USABLE = 0.8
+"""Of the memory that is free: the rest is for fragments, libraries and others."""
+
+KEPT = 16
+"""The core keeps at most one part in so many of what it frees, for the next array."""
+
+MESSAGES = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+)
+"""Of errors that reach Python as a plain RuntimeError."""
+
+
+def available_bytes(device: torch.device, n_processes: int = 1) -> int:
+    """What one of ``n_processes`` that share a device can still allocate on it.
+
+    Torch's own unused blocks are included. Limits of a process are its own: they are not shared.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return (
+            free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        ) // n_processes
+    shared = [
+        n_bytes // n_processes for n_bytes in (_of_machine(), control_group_bytes()) if n_bytes is not None
+    ]
+    own = process_bytes()
+    return min([*shared, 2**62 if own is None else own])
+
+
+def _of_machine() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        (line,) = (line for line in lines if line.startswith("MemAvailable:"))
+        return 1024 * int(line.split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+@cache
+def limit_kept_pages() -> None:
+    """Once: what the core keeps of freed arrays is little of what this job may use, not of the machine."""
+    _, most = core.kept_pages()
+    core.keep_at_most(min(most, available_bytes(torch.device("cpu")) // KEPT))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was asked for that there is not, on a GPU or a CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)
+
+
+def release_unused() -> None:
+    """Give back what nobody uses any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,1 @@
+"""CHGNet of the package chgnet."""

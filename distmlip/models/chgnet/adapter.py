@@ -1,0 +1,247 @@
+"""CHGNet of the ``chgnet`` package: the adapter, and the undivided original that it is compared with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from chgnet.graph import CrystalGraph
+from chgnet.model import CHGNet
+from chgnet.model.composition_model import AtomRef
+from chgnet.model.dynamics import CHGNetCalculator
+from pymatgen.core import Structure
+from torch import Tensor, nn
+
+from distmlip.cell import with_vacuum
+from distmlip.errors import InvalidInputError, UnsupportedModelError
+from distmlip.models.chgnet.projection import project_before_gathering
+from distmlip.models.chgnet.stages import Blocks
+from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, Stage, with_derived
+from distmlip.models.quiet import Advice
+from distmlip.models.replicate import replicate
+
+EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
+"""As written in CHGNet."""
+
+IsolatedAtoms = Literal["ignore", "warn", "error"]
+
+
+def adapt(
+    model: object,
+    dtype: torch.dtype | None = None,
+    *,
+    on_isolated_atoms: IsolatedAtoms | None = None,
+    **unknown: Any,
+) -> CHGNetAdapter:
+    """The adapter of a ``CHGNet`` or a ``CHGNetCalculator``.
+
+    ``on_isolated_atoms`` says what to do about atoms without a neighbour within the cutoff: ``"ignore"``,
+    ``"warn"`` (in the log) or ``"error"``. Default: what the calculator does; for a model ``"warn"``.
+
+    Raises:
+        UnsupportedModelError: the model has a part that cannot be distributed.
+        InvalidInputError: an option that CHGNet does not have, or a value out of its range.
+    """
+    if unknown:
+        raise InvalidInputError(f"options {sorted(unknown)} are unknown; CHGNet has on_isolated_atoms")
+    if isinstance(model, CHGNetCalculator):
+        network = model.model
+        on_isolated_atoms = on_isolated_atoms or network.graph_converter.on_isolated_atoms
+        if abs(model.stress_weight * EV_PER_CUBIC_ANGSTROM_IN_GPA - 1) > 1e-3:
+            raise InvalidInputError(
+                f"stress_weight={model.stress_weight} of the CHGNetCalculator is not ASE's unit eV/Ang^3, "
+                f"which is {1 / EV_PER_CUBIC_ANGSTROM_IN_GPA:.6f}; leave it at that, and convert the results"
+            )
+    elif isinstance(model, CHGNet):
+        network = model
+    else:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} of chgnet is not a potential: give a CHGNet model"
+        )
+    return CHGNetAdapter(network, dtype, on_isolated_atoms or "warn")
+
+
+def pretrained() -> CHGNetCalculator:
+    """CHGNet's own calculator with the newest weights that its package ships, 0.3.0."""
+    return CHGNetCalculator(CHGNet.load(model_name="0.3.0", verbose=False))
+
+
+class CHGNetAdapter(Adapter):
+    """One CHGNet; see :func:`adapt`."""
+
+    family: ClassVar[str] = "CHGNet"
+
+    def __init__(self, model: CHGNet, dtype: torch.dtype | None, on_isolated_atoms: IsolatedAtoms) -> None:
+        _refuse_unsupported(model)
+        own_dtype = next(model.parameters()).dtype
+        if dtype not in (None, torch.float32, torch.float64):
+            raise InvalidInputError(f"dtype={dtype}: CHGNet is evaluated in torch.float32 or torch.float64")
+        if on_isolated_atoms not in ("ignore", "warn", "error"):
+            raise InvalidInputError(
+                f"on_isolated_atoms={on_isolated_atoms!r} is not one of 'ignore', 'warn', 'error'"
+            )
+        self.models = [model]
+        self.dtype = dtype or own_dtype
+        self.cutoff = float(model.graph_converter.atom_graph_cutoff)
+        self.bond_cutoff = float(model.graph_converter.bond_graph_cutoff)
+        self.supported_numbers = frozenset(range(1, model.atom_embedding.embedding.num_embeddings + 1))
+        magmoms = ("magmoms",) if model.n_conv > 1 else ()
+        self.implemented_properties = (*PROPERTIES, *magmoms)
+        self._on_isolated_atoms = on_isolated_atoms
+        self._advice = Advice()
+
+    def replicate(self, index: int, device: torch.device) -> nn.Module:
+        """See :class:`Adapter`."""
+        replica = replicate(self.models[index], device, self.dtype)
+        project_before_gathering(replica)
+        return replica
+
+    def stages(self, module: nn.Module, recompute: bool) -> Sequence[Stage]:
+        """See :class:`Adapter`; one stage per block of the model."""
+        blocks = Blocks(module)
+        stages = [blocks.stage(k) for k in range(blocks.last + 1)]
+        return with_derived(blocks.derive, stages, memoise=not recompute)
+
+    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+        """See :class:`Adapter`; ``magmoms`` in μB, ``crystal_fea`` as the original gives it."""
+        (evaluation,) = evaluations
+        self._check_isolated_atoms(int(evaluation.system["isolated_atoms"]))
+        model = self.models[0]
+        reference = _reference_energies(model, atoms.numbers).detach().cpu().numpy()
+        energy = float(
+            evaluation.atoms["energy"].sum() + _reference_scale(model, len(atoms)) * reference.sum()
+        )
+        results = {
+            "energy": energy,
+            "free_energy": energy,
+            "energies": evaluation.atoms["energy"] + reference,
+            "forces": evaluation.forces,
+            "crystal_fea": evaluation.system["crystal_fea"],
+        }
+        if "magmoms" in evaluation.atoms:
+            results["magmoms"] = evaluation.atoms["magmoms"]
+        return results
+
+    def total_energy(self, atoms: Atoms, sums: Mapping[str, Tensor]) -> Tensor:
+        """See :class:`Adapter`."""
+        self._check_isolated_atoms(int(sums["isolated_atoms"]))
+        references = _reference_energies(self.models[0], atoms.numbers).sum()
+        return sums["energy"] + _reference_scale(self.models[0], len(atoms)) * references.to(
+            sums["energy"].device
+        )
+
+    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+        """See :class:`Adapter`; it gives ``energies`` too, and its stress is 3 x 3 as ever."""
+        return _Original(self.models[0], dtype or self.dtype)
+
+    def _check_isolated_atoms(self, count: int) -> None:
+        if count == 0 or self._on_isolated_atoms == "ignore":
+            return
+        message = (
+            f"{count} atoms have no neighbour within the cutoff of {self.cutoff} Ang; CHGNet was not made "
+            "for that; on_isolated_atoms='ignore' accepts them"
+        )
+        if self._on_isolated_atoms == "error":
+            raise InvalidInputError(message)
+        self._advice.give(message)
+
+
+def _refuse_unsupported(model: CHGNet) -> None:
+    kind = type(model)
+    if kind.forward is not CHGNet.forward or kind._compute is not CHGNet._compute:
+        raise UnsupportedModelError(
+            f"{kind.__module__}.{kind.__qualname__} has a forward of its own, which cannot be cut into "
+            "stages; only CHGNet's own can"
+        )
+    if not model.mlp_first:
+        raise UnsupportedModelError(
+            "CHGNet with mlp_first=False: its energy is not a sum over atoms, so it cannot be distributed; "
+            "only models with mlp_first=True can"
+        )
+    if not isinstance(model.composition_model, AtomRef | None):
+        raise UnsupportedModelError(
+            f"CHGNet with a composition model of type {type(model.composition_model).__name__}: "
+            "only AtomRef (such as 'MPtrj') or None can be distributed"
+        )
+
+
+def _reference_energies(model: CHGNet, numbers: np.ndarray) -> Tensor:
+    """(n_atoms,) float64: each atom's share of the composition model, in eV."""
+    if model.composition_model is None:
+        return torch.zeros(len(numbers), dtype=torch.float64)
+    weights: Tensor = model.composition_model.fc.weight[0].double()
+    return weights[torch.from_numpy(numbers - 1).to(weights.device)]
+
+
+def _reference_scale(model: CHGNet, n_atoms: int) -> float:
+    """What the original multiplies the composition energy with: not 1 if only one of the two is intensive."""
+    if model.composition_model is None:
+        return 1.0
+    return (n_atoms if model.is_intensive else 1) / (n_atoms if model.composition_model.is_intensive else 1)
+
+
+class _Original(CHGNetCalculator):
+    """The undivided original on a copy of the model; in float64 without rounding anything to float32."""
+
+    atoms: Atoms
+
+    def __init__(self, model: CHGNet, dtype: torch.dtype) -> None:
+        Calculator.__init__(self)  # CHGNetCalculator's own prints
+        self.model = copy.deepcopy(model).to(dtype).eval().requires_grad_(False)
+        self.device = next(self.model.parameters()).device
+        self.stress_weight = 1.0
+        self.return_site_energies = True
+        self.model.graph_converter.set_isolated_atom_response("ignore")
+        if dtype == torch.float64:
+            _keep_double(self.model)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] | None = None,
+    ) -> None:
+        """The original's, with a stress that is as exact as its dtype, also of atoms without a cell."""
+        atoms = self.atoms if atoms is None else atoms
+        super().calculate(_with_volume(atoms, self.model), properties, system_changes)
+        self.atoms = atoms.copy()  # what the results belong to, for ASE's caching
+        volume = torch.tensor([np.linalg.det(atoms.cell.array)], dtype=torch.float64)
+        if volume == 0:
+            del self.results["stress"]
+            return
+        # The model scales dE/dstrain to GPa with a factor that it rounds to float32.
+        rounded = 1 / volume.float() * EV_PER_CUBIC_ANGSTROM_IN_GPA
+        self.results["stress"] = self.results["stress"] / (rounded * volume).item()
+
+
+def _with_volume(atoms: Atoms, model: CHGNet) -> Atoms:
+    """The same atoms with vacuum in open directions without a cell vector, with which the original fails."""
+    missing = ~atoms.cell.array.any(axis=1)
+    return with_vacuum(atoms, missing, 2 * model.graph_converter.atom_graph_cutoff)
+
+
+def _keep_double(model: CHGNet) -> None:
+    """Make a float64 model, whose graphs and compositions would be float32, get them in float64."""
+    convert = model.graph_converter.forward
+
+    def graph_in_double(structure: Structure, *args: Any) -> CrystalGraph:
+        graph = convert(structure, *args)
+        graph.atom_frac_coord = torch.tensor(structure.frac_coords, dtype=torch.float64, requires_grad=True)
+        graph.lattice = torch.tensor(structure.lattice.matrix, dtype=torch.float64, requires_grad=True)
+        graph.neighbor_image = graph.neighbor_image.double()
+        return graph
+
+    def composition_in_double(graphs: Sequence[CrystalGraph]) -> Tensor:
+        counts = torch.stack(
+            [torch.bincount(graph.atomic_number - 1, minlength=94).double() for graph in graphs]
+        )
+        return counts / counts.sum(dim=1, keepdim=True) if model.composition_model.is_intensive else counts
+
+    model.graph_converter.forward = graph_in_double
+    if model.composition_model is not None:
+        model.composition_model._assemble_graphs = composition_in_double

@@ -1,0 +1,1 @@
+"""The architectures of matgl: TensorNet, QET, M3GNet, CHGNet."""

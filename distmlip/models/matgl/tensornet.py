@@ -1,0 +1,116 @@
+"""The stages of matgl's TensorNet: the embedding, then one per interaction layer.
+
+A layer reads the tensors of the senders of edges after a normalisation and linear maps. The stage before
+applies these to owned atoms, and a halo exchange completes their rows: so no part of a layer runs on halo
+rows. TensorNet's edges run from receiver to sender, so its vectors are ours.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from matgl.utils.cutoff import cosine_cutoff
+from torch import Tensor
+
+from distmlip.errors import UnsupportedModelError
+from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
+from distmlip.models.matgl.architecture import Architecture
+from distmlip.models.matgl.tensors import Algebra, TorchAlgebra, WarpAlgebra
+
+
+class TensorNetArchitecture(Architecture):
+    """TensorNet.
+
+    Between stages: ``tensors`` (n_owned, *shape), normalised, and ``sent`` (n_owned, *shape), what the next
+    layer reads of senders. Derived: ``lengths`` (n_edges,), ``radial`` (n_edges, num_rbf) and the algebra's
+    ``graph_tensors``.
+    """
+
+    name: ClassVar[str] = "TensorNet"
+    last_writes: ClassVar[tuple[str, ...]] = ()
+    last_results: ClassVar[tuple[str, ...]] = ("energy",)
+    """What the stage of the last layer leaves to the stages behind it, and to the caller."""
+
+    def __init__(self, potential: Any) -> None:
+        super().__init__(potential)
+        self.algebra: Algebra = WarpAlgebra() if self.network._use_warp else TorchAlgebra()
+        self.n_layers = len(self.network.layers)
+
+    def require_supported(self) -> None:
+        """See :class:`Architecture`."""
+        if self.network.is_intensive:
+            raise UnsupportedModelError(
+                f"{self.name} with is_intensive=True: its energy is not a sum over atoms, so it cannot be "
+                "distributed; only models with is_intensive=False can"
+            )
+        n_targets = self.network.final_layer.dims[-1]
+        if n_targets != 1:
+            raise UnsupportedModelError(
+                f"{self.name} with ntargets={n_targets} is not a potential; it must be 1"
+            )
+
+    def stages(self) -> list[tuple[EagerStage, frozenset[str]]]:
+        """See :class:`Architecture`."""
+        derived = frozenset({"lengths", "radial", *self.algebra.graph_tensors})
+        return [(self._stage(layer), derived) for layer in range(-1, self.n_layers)]
+
+    def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
+        """See :class:`Architecture`."""
+        lengths = torch.linalg.norm(vectors, dim=1)
+        every = {
+            "lengths": lengths,
+            "radial": self.network.bond_expansion(lengths),
+            **self.algebra.graph_of(graph),
+        }
+        return {name: every[name] for name in names}
+
+    def _stage(self, layer: int) -> EagerStage:
+        """Of an interaction layer; -1 is the embedding."""
+        first, last = layer == -1, layer == self.n_layers - 1
+        return EagerStage(
+            name="embedding" if first else f"layer {layer}",
+            function=partial(self._run, layer),
+            before=() if first else (Halo("sent", self.algebra.shape(self.network.units)),),
+            reads=() if first else ("tensors", "sent"),
+            writes=self.last_writes if last else ("tensors", "sent"),
+            results=self.last_results if last else (),
+            computes=("atoms", "edges"),
+        )
+
+    def _run(self, layer: int, graph: LocalGraph, vectors: Tensor, inputs: Tensors) -> Tensors:
+        network, algebra = self.network, self.algebra
+        if layer == -1:
+            edges = {**inputs, "vectors": vectors}
+            tensors = algebra.embedding(network.tensor_embedding, graph, self.elements(graph), edges)
+        else:
+            tensors = self._interact(network.layers[layer], graph, inputs)
+        if layer == self.n_layers - 1:
+            return self.read_out(graph, self._features(tensors))
+        tensors = algebra.normalised(tensors)
+        sent = algebra.join(algebra.mix(network.layers[layer + 1].linears_tensor[:3], tensors))
+        return {"tensors": tensors, "sent": sent}
+
+    def _interact(self, layer: Any, graph: LocalGraph, inputs: Tensors) -> Tensor:
+        """(n_owned, *shape): the tensors after a layer."""
+        algebra, sent = self.algebra, inputs["sent"]
+        weights = inputs["radial"]
+        for linear in layer.linears_scalar:
+            weights = layer.act(linear(weights))
+        weights = weights * cosine_cutoff(inputs["lengths"], layer.cutoff)[:, None]
+        messages = algebra.messages(layer, graph, algebra.split(sent), weights, inputs)
+        if layer.equivariance_invariance_group == "O(3)":
+            update = algebra.anticommutator(sent[: graph.n_owned], messages)
+        else:
+            update = 2 * algebra.product(sent[: graph.n_owned], messages)
+        change = algebra.join(algebra.mix(layer.linears_tensor[3:], algebra.normalised(update)))
+        return inputs["tensors"] + change + algebra.product(change, change)
+
+    def read_out(self, _graph: LocalGraph, features: Tensor) -> Tensors:
+        """What the last layer's stage gives, from the features (n_owned, units) of the owned atoms."""
+        return {"energy": self.scaled(self.network.final_layer(features).view(-1))}
+
+    def _features(self, tensors: Tensor) -> Tensor:
+        features: Tensor = self.network.linear(self.network.out_norm(self.algebra.invariants(tensors)))
+        return features

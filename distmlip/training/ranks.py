@@ -1,0 +1,143 @@
+"""Partitions of several processes in one autograd graph, each process with its share of it.
+
+Every rank runs the same calls in the same order, the loss and its backward among them. Inside of autograd the
+engine of each rank decides what comes next, and ranks whose graphs differ (one has no atoms, say) would meet
+in different collectives. So all that crosses ranks hangs on one chain: each crossing takes a *token* from the
+one before and gives one to the next. The token is a zero that never travels. Sums end with its square, so
+that gradients, and gradients of gradients, run along the whole chain, in its order, on every rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distmlip._native import core
+from distmlip.models.interface import Exchange, Halo, LocalGraph
+from distmlip.ranks.group import Ranks
+from distmlip.training.stages import LocalExchange
+
+Context = Any
+"""Of a torch.autograd.Function."""
+
+
+class RankExchange(LocalExchange):
+    """What crosses the partitions of all ranks."""
+
+    def __init__(self, ranks: Ranks, step: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
+        super().__init__(step, graphs, dtype)
+        self.ranks = ranks
+        self.boundary = core.Boundary(step)
+        self.is_going_back = False
+        """Whether what crosses belongs to a backward of the user's, which ends with parameters."""
+        self._is_trained = False
+        self._start = graphs[0].vectors.new_zeros((), dtype=torch.float64).requires_grad_()
+        self._token = self._start
+
+    @property
+    def tokens(self) -> list[Tensor]:
+        return [self._start]
+
+    def parameters(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        if not parameters:
+            return []
+        self._is_trained = True
+        token, *shared = _applied(_Shared, self.ranks, self._start, *parameters)
+        # Not the token itself: gradients of it would need those of all parameters.
+        self._start = self._token = token.clone()
+        return list(shared)
+
+    def follow(self, gradients: Sequence[Tensor]) -> None:
+        (self._token,) = gradients
+
+    def end(self) -> None:
+        self.is_going_back = self._is_trained
+        del self._token, self._start  # nodes of the graph know this object, and would never be freed
+
+    def fold(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        return self._cross([Halo("", ())], [rows], adjoint=True)[0]
+
+    def total(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The sum over partitions, on all ranks. A loss of it is every rank's own and counts once."""
+        shapes = self.ranks.gather(tensors[0].shape if tensors else None)
+        shape = next((shape for shape in shapes if shape is not None), ())
+        nothing = self._start.detach().new_zeros(shape)
+        mine = super().total([nothing, *tensors]) + self._token.square()
+        total: Tensor = _applied(_Sum, self.ranks, mine)
+        return total
+
+    def _crossed(self, exchanges: Sequence[Exchange], rows: Sequence[list[Tensor]]) -> list[list[Tensor]]:
+        return self._cross(exchanges, rows, adjoint=False)
+
+    def _cross(
+        self, exchanges: Sequence[Exchange], rows: Sequence[Sequence[Tensor]], adjoint: bool
+    ) -> list[list[Tensor]]:
+        flat = [tensor for of_exchange in rows for tensor in of_exchange]
+        self._token, *crossed = _applied(_Crossing, self, exchanges, adjoint, self._token, *flat)
+        return _split(crossed, len(exchanges))
+
+
+class _Crossing(torch.autograd.Function):
+    """All exchanges of a boundary, in one message; or their adjoints, which are its gradient."""
+
+    @staticmethod
+    def forward(
+        context: Context,
+        exchange: RankExchange,
+        before: Sequence[Exchange],
+        adjoint: bool,
+        token: Tensor,
+        *rows: Tensor,
+    ) -> tuple[Tensor, ...]:
+        context.what = (exchange, before, not adjoint)
+        crossed = exchange.boundary.cross(before, _split(rows, len(before)), adjoint)
+        return token.clone(), *(tensor for of_exchange in crossed for tensor in of_exchange)
+
+    @staticmethod
+    def backward(context: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        exchange = context.what[0]
+        if exchange.is_going_back:
+            exchange.ranks.begin_backward()
+        return None, None, None, *_applied(_Crossing, *context.what, *gradients)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks; all of them compute the same from it, so its gradient is that of each addend."""
+
+    @staticmethod
+    def forward(_: Context, ranks: Ranks, tensor: Tensor) -> Tensor:
+        return ranks.total(tensor)
+
+    @staticmethod
+    def backward(_: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, gradients[0]
+
+
+class _Shared(torch.autograd.Function):
+    """Tensors that all ranks have, and that each uses for its own part: gradients are summed. What a backward
+    comes to last."""
+
+    @staticmethod
+    def forward(context: Context, ranks: Ranks, token: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        context.ranks = ranks
+        return token.clone(), *(tensor.view_as(tensor) for tensor in tensors)
+
+    @staticmethod
+    def backward(context: Context, token: Tensor, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        flat = torch.cat([gradient.double().reshape(-1) for gradient in gradients])
+        sums = _applied(_Sum, context.ranks, flat).split([gradient.numel() for gradient in gradients])
+        context.ranks.end_backward()
+        whole = (total.view_as(mine).to(mine) for total, mine in zip(sums, gradients, strict=True))
+        return None, token, *whole
+
+
+def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    return function.apply(*arguments)  # type: ignore[no-untyped-call]
+
+
+def _split(tensors: Sequence[Tensor], n_groups: int) -> list[list[Tensor]]:
+    size = len(tensors) // n_groups
+    return [list(tensors[k * size : (k + 1) * size]) for k in range(n_groups)]

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from ase.build import bulk
+from support import contestants
+from support.toy import ToyAdapter, ToyModel
+
+from distmlip import DistCalculator
+from distmlip.models.interface import EagerStage
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SCRIPTS = {
+    "bench_neighbors": "--rounds 1 --packages distmlip ase --systems water --sizes 300 --cutoffs 4",
+    "bench_partition": "--rounds 1 --packages distmlip --sizes 300 --largest 0 --chgnet-atoms 100 "
+    "--cut-atoms 300 --cuts 3",
+    "bench_overhead": "--size 300 --steps 2 --threads 1",
+}
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a module of benchmarks/, which is no package."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module
+
+
+def test_a_candidate_that_misbehaves_is_reported_and_hinders_nobody(benchmark) -> None:
+    measure: ModuleType = benchmark("measure")
+    atoms = bulk("Cu", cubic=True)
+    entered = [
+        measure.Candidate("counts", contestants.counts_to, atoms, {"number": 1000}),
+        measure.Candidate("ends", contestants.ends, atoms),
+        measure.Candidate("hangs", contestants.hangs, atoms),
+        measure.Candidate("raises", contestants.raises, atoms),
+        measure.Candidate("absent", contestants.raises, atoms, package="vesin.of.tomorrow"),
+    ]
+    arena = measure.Arena(["distmlip"])
+    arena.packages = ["distmlip", "vesin.of.tomorrow"]
+    results = arena.compete(entered, rounds=2, limit=1.0, budget=1.0)
+    assert results["counts"]["total"] == sum(range(1000))
+    assert results["counts"]["n_atoms"] == len(atoms)
+    assert results["counts"]["turns"] == 2
+    assert results["counts"]["wall_s"] == sorted(results["counts"]["wall_s"])
+    assert results["ends"] == {"status": "ended by itself with exit code 3"}
+    assert results["hangs"] == {"status": "over 1 s"}
+    assert results["raises"] == {"status": "ValueError: fewer edges than threads"}
+    assert results["absent"] == {"status": "not installed"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_measure_what_they_are_told_to(
+    benchmark, script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "results.json"
+    module = benchmark(script)
+    monkeypatch.setattr(sys, "argv", [script, *SCRIPTS[script].split(), "--output", str(output)])
+    module.main()
+    cases = json.loads(output.read_text())["cases"]
+    results = [result for case in cases for result in case.get("results", {}).values()]
+    assert results
+    assert not [result["status"] for result in results if "status" in result]
+    assert all(result["peak_mb"] >= 0 and result["first_cpu_s"] > 0 for result in results)
+    assert capsys.readouterr().out.count("|") > 20
+
+
+def test_ranks_are_measured_beside_one_rank(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "ranks.json"
+    module = benchmark("bench_ranks")
+    options = f"--sizes 128 --ranks 1 2 --rounds 1 --steps 1 --output {output}"
+    monkeypatch.setattr(sys, "argv", ["bench_ranks", *options.split()])
+    module.main()
+    alone, both = json.loads(output.read_text())["cases"]
+    assert (alone["n_ranks"], both["n_ranks"]) == (1, 2)
+    assert both["energy"] == pytest.approx(alone["energy"], rel=1e-6)
+    assert both["largest_growth_mib"] > 0
+    assert capsys.readouterr().out.count("|") > 20
+
+
+def test_steps_are_measured_with_subnormal_numbers_and_without(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "subnormals.json"
+    module = benchmark("bench_subnormals")
+    options = f"--families chgnet --rounds 1 --output {output}"
+    monkeypatch.setattr(sys, "argv", ["bench_subnormals", *options.split()])
+    module.main()
+    case = json.loads(output.read_text())["cases"]["chgnet"]
+    assert all(case["cpu_s"][way] > 0 for way in module.WAYS)
+    assert case["rms_error"]["flushed"] == pytest.approx(case["rms_error"]["computed"], rel=0.01)
+    assert capsys.readouterr().out.count("|") > 20
+
+
+def test_the_switch_of_subnormal_numbers_reaches_the_stages(benchmark) -> None:
+    seen = []
+
+    class Observing(ToyAdapter):
+        def stages(self, module: torch.nn.Module, recompute: bool) -> list[EagerStage]:
+            first, *others, last = super().stages(module, recompute)
+            function = last.function
+
+            def observed(*arguments: object) -> dict[str, torch.Tensor]:
+                subnormal = torch.ones(1, dtype=torch.int32).view(torch.float32)
+                seen.append(float(subnormal * 1e30) == 0)
+                return function(*arguments)
+
+            return [first, *others, replace(last, function=observed)]
+
+    adapter = Observing([ToyModel()])
+    switch = benchmark("bench_subnormals").Switch(adapter)
+    calculator = DistCalculator(adapter, devices="cpu", partitions=1, recompute=False)
+    for flushes in (True, False, True):
+        switch.flushes = flushes
+        calculator.calculate(bulk("Cu", cubic=True) * 2, ["forces"], ["positions"])
+    assert seen == [True, False, True]
+
+
+def test_large_systems_are_measured(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "gpu.json"
+    module = benchmark("bench_gpu")
+    options = f"chgnet --sizes 100 --partitions 2 --device cpu --output {output}"
+    monkeypatch.setattr(sys, "argv", ["bench_gpu", *options.split()])
+    module.main()
+    ours, spilled, theirs, undivided = json.loads(output.read_text())["cases"]
+    assert (ours["partitions"], spilled["recompute"]) == (2, "host")
+    assert ours["exchanged_mib"] > 0
+    assert 0 < ours["exchange_share"] < 1
+    assert theirs["calculator"] == "original"
+    assert undivided["n_atoms"] == theirs["n_atoms"]
+
+
+def test_goals_say_what_was_missed_and_what_was_not_measured(benchmark) -> None:
+    goals = benchmark("goals")
+
+    def case(ours: float, peak_mb: float, **facts: object) -> dict:
+        results = {
+            "distmlip": {"cpu_s": [ours] * 5, "peak_mb": peak_mb},
+            "vesin": {"cpu_s": [1.0] * 5, "peak_mb": 1.0},
+        }
+        return {
+            "n_atoms": 97_556,
+            "cutoff": 5.0,
+            "threads": 1,
+            "system": "fcc Cu",
+            "results": results,
+            **facts,
+        }
+
+    neighbors = {
+        "simd": ["avx512", "avx2"],
+        "cases": [case(1 / 16, 1, kind="edges"), case(1 / 3, 1, kind="arrays")],
+    }
+    million = case(0.1, 600, kind="graph", n_atoms=1_000_188)
+    partition = {"cases": [million, {"kind": "gpu", "status": "compiled, not run"}]}
+    lines = goals.as_markdown(neighbors, partition, {"cases": []}).splitlines()
+    reached = {line.split(" | ")[0].lstrip("| "): line.split(" | ")[1:] for line in lines[2:]}
+    (fast,) = (value for aim, value in reached.items() if "avx512" in aim)
+    (slow,) = (value for aim, value in reached.items() if "avx2" in aim)
+    (arrays,) = (value for aim, value in reached.items() if "ijSD" in aim)
+    (memory,) = (value for aim, value in reached.items() if "0.5 GB" in aim)
+    (against,) = (value for aim, value in reached.items() if "2.2 × vesin" in aim)
+    (gpu,) = (value for aim, value in reached.items() if "GPU" in aim)
+    assert fast == ["16.0 × (0.0625 s, 1 s)", "yes |"]
+    assert slow == ["not measured", "– |"]
+    assert arrays == ["3.0 × (0.333 s, 1 s)", "**no** |"]
+    assert memory == ["0.60 GB", "**no** |"]
+    assert against == ["22.0 × (0.1 s, 2.2 s)", "yes |"]
+    assert gpu == ["compiled, not run", "– |"]
+
+
+def test_goals_of_steps_and_ranks(benchmark) -> None:
+    seconds = {"original": 10.0, "P=1": 4.0, "P=4": 5.0, "auto": 5.0}
+    memory = {"original": 100.0, "P=1": 90.0, "P=4": 50.0, "auto": 15.0}
+    large = {"n_atoms": 504, "seconds": seconds, "memory_mb": memory}
+    small = {**large, "n_atoms": 128}
+    steps = [{"family": family, "sizes": [small, large]} for family in ("chgnet", "mace")]
+    ranks = [
+        {"family": "mace", "size": 4000, "n_ranks": n, "seconds": 8.0 / n, "largest_growth_mib": 800.0 / n}
+        for n in (1, 2, 4)
+    ]
+    ranks[1]["largest_growth_mib"] = 500.0
+    found = {goal.aim: goal for goal in benchmark("step_goals").as_goals(steps, ranks)}
+
+    def reached(*words: str) -> bool | None:
+        (goal,) = (goal for aim, goal in found.items() if all(word in aim for word in words))
+        return goal.reached
+
+    assert reached("mace, 504", "0.6 ×") is True
+    assert reached("chgnet, 504", "0.35 ×") is False  # half of the original's time
+    assert reached("mace: P=4") is False
+    assert reached("2 ranks") is True
+    assert reached("memory of a rank") is False
+    assert reached("the largest size") is None
+    assert not any("128" in aim for aim in found)
+
+
+def test_tables_in_the_docs_are_those_of_the_results(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = benchmark("update_performance")
+    copies = {}
+    for name in ("PERFORMANCE", "README"):
+        committed = getattr(module, name).read_text()
+        copy = tmp_path / name
+        copy.write_text(committed)
+        module.replace(copy, "an older table")
+        assert copy.read_text() != committed
+        monkeypatch.setattr(module, name, copy)
+        copies[copy] = committed
+    module.main()
+    for copy, committed in copies.items():
+        assert copy.read_text() == committed, "run benchmarks/update_performance.py"
+
+
+@pytest.mark.parametrize("n_partitions", [2, 8])
+def test_formulas_of_halos_describe_real_cuts(benchmark, n_partitions: int) -> None:
+    counted = benchmark("bench_scaling").count_halos(benchmark("systems").water(6000), n_partitions, 5.0)
+    for method in ("slab", "bisection"):
+        assert counted[method] == pytest.approx(counted[f"{method}, formula"], rel=0.25)
+
+
+def test_communication_grows_as_it_is_said_to(benchmark) -> None:
+    model = benchmark("scaling_model")
+    family = model.Family("toy", 5.0, (64,), (), 0.0, 1e-5)
+    network = model.Network("wire", 1e9, 0.0)
+    system, larger = model.System(1e6, 0.1), model.System(8e6, 0.1)
+    # Slabs: the same halo for any number of them. Boxes: the same for the same work.
+    assert model.slab_halo(system, 4, 5.0) == model.slab_halo(system, 16, 5.0)
+    assert model.box_halo(system, 8, 5.0) == pytest.approx(model.box_halo(larger, 64, 5.0))
+    assert model.box_halo(system, 64, 5.0) < model.slab_halo(system, 64, 5.0)
+    assert model.box_halo(system, 2, 5.0) == model.slab_halo(system, 2, 5.0)
+    assert model.exchange_seconds(family, system, 1, "slab", network) == 0
+    halo = model.slab_halo(system, 4, 5.0)
+    assert model.exchange_bytes(family, system, 4, "slab") == pytest.approx(halo * (2 * 64 * 4 + 24))
