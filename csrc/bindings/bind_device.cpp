@@ -11,7 +11,7 @@
 #include "bindings/bindings.h"
 #include "core/error.h"
 #include "executor/device.h"
-#include "graph/device_neighbor_list.h"
+#include "neighbors/device_neighbor_list.h"
 #include "partition/device_local_graph.h"
 
 namespace py = pybind11;
@@ -65,8 +65,8 @@ class Outputs {
 };
 
 template <class Real>
-std::map<std::string, at::Tensor> pairs(const std::string& quantities, const graph::DeviceNeighborList& list,
-                                        const Input& input) {
+std::map<std::string, at::Tensor> pairs(const std::string& quantities,
+                                        const neighbors::DeviceNeighborList& list, const Input& input) {
   Outputs outputs(input, list.n_pairs());
   kernels::PairArrays<Real> arrays{};
   for (const char quantity : quantities) {
@@ -102,8 +102,8 @@ std::map<std::string, at::Tensor> device_neighbor_list(const std::string& quanti
   const Input input = checked(positions, cell, periodic, cutoff);
   const c10::DeviceGuard guard(positions.device());
   const auto kernels = executor::kernels_on(positions.device());
-  const graph::DeviceNeighborList list(*kernels, input.positions.const_data_ptr<double>(),
-                                       input.positions.size(0), input.cell, cutoff, self_interaction);
+  const neighbors::DeviceNeighborList list(*kernels, input.positions.const_data_ptr<double>(),
+                                           input.positions.size(0), input.cell, cutoff, self_interaction);
   return input.dtype == at::kFloat ? pairs<float>(quantities, list, input)
                                    : pairs<double>(quantities, list, input);
 }
@@ -113,9 +113,9 @@ std::map<std::string, at::Tensor> device_neighbor_rows(const at::Tensor& positio
   const Input input = checked(positions, cell, periodic, cutoff);
   const c10::DeviceGuard guard(positions.device());
   const auto kernels = executor::kernels_on(positions.device());
-  const graph::DeviceNeighborList list(*kernels, input.positions.const_data_ptr<double>(),
-                                       input.positions.size(0), input.cell, cutoff,
-                                       /*self_interaction=*/false);
+  const neighbors::DeviceNeighborList list(*kernels, input.positions.const_data_ptr<double>(),
+                                           input.positions.size(0), input.cell, cutoff,
+                                           /*self_interaction=*/false);
   Outputs outputs(input, list.n_pairs());
   kernels::PairArrays<double> arrays{};
   arrays.sender = outputs.add<int32_t>("sender");

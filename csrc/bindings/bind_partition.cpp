@@ -9,8 +9,8 @@
 #include <string>
 
 #include "core/error.h"
-#include "graph/neighbor_list.h"
 #include "kernels/distance_filter.h"
+#include "neighbors/neighbor_list.h"
 #include "partition/decomposition.h"
 
 namespace py = pybind11;
@@ -18,8 +18,8 @@ namespace py = pybind11;
 namespace distmlip::bindings {
 namespace {
 
+using cut::Method;
 using partition::Decomposition;
-using partition::Method;
 using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
 using Shape = std::vector<py::ssize_t>;
 
@@ -88,15 +88,15 @@ py::dict neighbor_list(const std::string& quantities, const Doubles& positions, 
   if (!(cutoff >= 0 && std::isfinite(cutoff)))
     invalid("cutoff is ", cutoff, " Ang; it must be finite and not negative");
   const Cell box = cell_from(cell, periodic);
-  std::unique_ptr<graph::NeighborList> list;
+  std::unique_ptr<neighbors::NeighborList> list;
   {
     const py::gil_scoped_release release;
-    list = std::make_unique<graph::NeighborList>(data, positions.shape(0), box, cutoff, self_interaction,
-                                                 n_threads);
+    list = std::make_unique<neighbors::NeighborList>(data, positions.shape(0), box, cutoff, self_interaction,
+                                                     n_threads);
   }
   const py::ssize_t n_pairs = list->n_pairs();
   py::dict arrays;
-  graph::NeighborList::Output output;
+  neighbors::NeighborList::Output output;
   const auto add = [&]<class Value>(char quantity, Value*& target, Shape shape) {
     auto array = new_array<Value>(shape);
     target = array.mutable_data();

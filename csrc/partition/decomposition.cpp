@@ -10,9 +10,9 @@
 
 #include "core/error.h"
 #include "core/thread_pool.h"
-#include "graph/bins.h"
-#include "graph/neighbor_search.h"
-#include "graph/wrapping.h"
+#include "neighbors/bins.h"
+#include "neighbors/neighbor_search.h"
+#include "neighbors/wrapping.h"
 
 namespace distmlip::partition {
 namespace {
@@ -100,23 +100,23 @@ int64_t atoms_per_sample(int64_t n_atoms, int32_t n_partitions) {
 }
 
 /// Number of edges of each rank, itself counted as one: nearly exact, at a fraction of the search.
-Buffer<float> estimated_weights(const graph::Bins& bins, const graph::EdgeRule& rule, int32_t n_partitions,
-                                int n_threads) {
+Buffer<float> estimated_weights(const neighbors::Bins& bins, const neighbors::EdgeRule& rule,
+                                int32_t n_partitions, int n_threads) {
   Buffer<float> weights(bins.n_atoms());
   constexpr int64_t samples_per_task = 500;
   const int64_t group = atoms_per_sample(bins.n_atoms(), n_partitions);
   const int64_t n_samples = (bins.n_atoms() + group - 1) / group;
   const int64_t n_tasks = (n_samples + samples_per_task - 1) / samples_per_task;
   parallel_for(n_tasks, n_threads, [&](int64_t task, int) {
-    graph::NeighborSearch search(bins, rule);
-    graph::NeighborRows row;
+    neighbors::NeighborSearch search(bins, rule);
+    neighbors::NeighborRows row;
     const int64_t end = std::min(n_samples, (task + 1) * samples_per_task);
     for (int64_t sample = task * samples_per_task; sample < end; ++sample) {
       const int64_t first = sample * group;
       const int64_t last = std::min(bins.n_atoms(), first + group);
       const auto middle = static_cast<int32_t>((first + last) / 2);
       row.row_begin = {0};
-      graph::append_rows(search, &middle, 1, row);
+      neighbors::append_rows(search, &middle, 1, row);
       std::fill(weights.begin() + first, weights.begin() + last,
                 static_cast<float>(1 + row.row_begin.back()));
     }
@@ -125,7 +125,7 @@ Buffer<float> estimated_weights(const graph::Bins& bins, const graph::EdgeRule& 
 }
 
 /// Only ratios matter: the largest becomes one, so that all fit into float32.
-Buffer<float> given_weights(const graph::Bins& bins, const double* weights) {
+Buffer<float> given_weights(const neighbors::Bins& bins, const double* weights) {
   Buffer<float> by_rank(bins.n_atoms());
   const double largest = *std::max_element(weights, weights + bins.n_atoms());
   for (int64_t rank = 0; rank < bins.n_atoms(); ++rank) {
@@ -135,11 +135,11 @@ Buffer<float> given_weights(const graph::Bins& bins, const double* weights) {
 }
 
 /// Owners by rank.
-Buffer<int32_t> choose_owners(const Request& request, const graph::Bins& bins, const graph::EdgeRule& rule,
-                              int n_threads, Decomposition& result) {
+Buffer<int32_t> choose_owners(const Request& request, const neighbors::Bins& bins,
+                              const neighbors::EdgeRule& rule, int n_threads, Decomposition& result) {
   const int64_t n_atoms = bins.n_atoms();
   if (request.n_partitions == 1 || n_atoms == 0) {
-    result.method = request.method == Method::automatic ? Method::slab : request.method;
+    result.method = request.method == cut::Method::automatic ? cut::Method::slab : request.method;
     return Buffer<int32_t>(n_atoms, 0);
   }
   const auto weights = request.weights ? given_weights(bins, request.weights)
@@ -150,9 +150,9 @@ Buffer<int32_t> choose_owners(const Request& request, const graph::Bins& bins, c
     places[k].resize(n_atoms);
     for (int64_t rank = 0; rank < n_atoms; ++rank) places[k][rank] = of_slot[k][bins.slot[rank]];
   }
-  Cut owners = cut({request.cell, n_atoms, places[0].data(), places[1].data(), places[2].data(),
-                    weights.data(), request.cutoff, n_threads},
-                   request.n_partitions, request.method);
+  cut::Cut owners = cut::make_cut({request.cell, n_atoms, places[0].data(), places[1].data(),
+                                   places[2].data(), weights.data(), request.cutoff, n_threads},
+                                  request.n_partitions, request.method);
   result.method = owners.method;
   return std::move(owners.owner);
 }
@@ -205,13 +205,13 @@ Decomposition decompose(const Request& request) {
   Decomposition result = frozen(request);
   const int n_threads = threads_for(request);
   const double radius = request.cutoff + request.skin;
-  const graph::Wrapped wrapped =
-      graph::wrap(request.cell, request.positions, request.n_atoms, radius, n_threads);
-  const graph::Bins bins = graph::sort_into_bins(request.cell, wrapped, radius, n_threads);
+  const neighbors::Wrapped wrapped =
+      neighbors::wrap(request.cell, request.positions, request.n_atoms, radius, n_threads);
+  const neighbors::Bins bins = neighbors::sort_into_bins(request.cell, wrapped, radius, n_threads);
   result.shifts = bins.shifts;
   number_wraps(wrapped.counts.data(), result);
-  const graph::EdgeRule rule(request.cell, request.positions, wrapped, bins,
-                             squared_limit_of_candidates(radius, wrapped.farthest));
+  const neighbors::EdgeRule rule(request.cell, request.positions, wrapped, bins,
+                                 squared_limit_of_candidates(radius, wrapped.farthest));
   const auto owner = choose_owners(request, bins, rule, n_threads, result);
   result.owner.resize(request.n_atoms);
   for (int64_t rank = 0; rank < request.n_atoms; ++rank) result.owner[bins.order[rank]] = owner[rank];

@@ -8,7 +8,7 @@
 
 #include "core/buffer.h"
 #include "core/cell.h"
-#include "partition/cut.h"
+#include "cut/cut.h"
 #include "partition/exchange_plan.h"
 #include "partition/local_graph.h"
 #include "partition/reuse.h"
@@ -25,7 +25,7 @@ struct Request {
   double skin = 0;         // Å, >= 0
   int32_t n_partitions = 1;
   PartitionRange here;  // of this process; all, if it is empty
-  Method method = Method::automatic;
+  cut::Method method = cut::Method::automatic;
   const double* weights = nullptr;  // (n_atoms) relative work per atom, >= 0; null: estimated
   int n_threads = 0;                // 0: all that are available
 };
@@ -36,9 +36,9 @@ struct Decomposition {
   Cell cell;
   double cutoff = 0, bond_cutoff = 0, skin = 0;
   int32_t n_partitions = 1;
-  PartitionRange here;           // the others belong to other processes, and own nothing here
-  Method method = Method::slab;  // the one that was used
-  Buffer<double> reference;      // (n_atoms, 3) positions that the candidates were searched at
+  PartitionRange here;                     // the others belong to other processes, and own nothing here
+  cut::Method method = cut::Method::slab;  // the one that was used
+  Buffer<double> reference;                // (n_atoms, 3) positions that the candidates were searched at
 
   std::vector<int32_t> wraps;     // (n_wraps, 3) the different numbers of cells that atoms lie outside
   Buffer<int32_t> wrap_index;     // (n_atoms) row of wraps: wrapped = position − wrap · cell

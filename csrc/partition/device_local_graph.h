@@ -3,13 +3,13 @@
 
 #include <cstdint>
 
-#include "graph/device_atoms.h"
+#include "neighbors/device_atoms.h"
 
 namespace distmlip::partition {
 
 /// The candidates of one partition of a system whose atoms are on a device.
 struct DeviceLocalGraph {
-  graph::DeviceAtoms atoms;
+  neighbors::DeviceAtoms atoms;
   kernels::LocalRows rows;
 };
 

@@ -19,7 +19,7 @@ constexpr int64_t rows_at_once = 256;
 /// Turns the senders of rows from ranks into local rows. Halo atoms are numbered as they are first seen.
 class SenderNumbering {
  public:
-  SenderNumbering(graph::NeighborRows& rows, Buffer<int32_t>& local_row, int64_t n_owned)
+  SenderNumbering(neighbors::NeighborRows& rows, Buffer<int32_t>& local_row, int64_t n_owned)
       : rows_(rows),
         filter_(kernels::distance_filter()),
         local_row_(local_row.data()),
@@ -36,7 +36,7 @@ class SenderNumbering {
   std::span<const int32_t> halo() const { return {halo_.data(), static_cast<size_t>(n_halo_)}; }
 
  private:
-  graph::NeighborRows& rows_;
+  neighbors::NeighborRows& rows_;
   kernels::Filter filter_;
   int32_t* local_row_;
   int32_t n_owned_, n_halo_ = 0;
@@ -72,7 +72,7 @@ void group_halo(const GraphInput& input, std::span<const int32_t> halo, LocalGra
   if (!std::is_sorted(row.begin(), row.end())) renumber(row, graph);
 }
 
-void check_size(const graph::NeighborRows& rows) {
+void check_size(const neighbors::NeighborRows& rows) {
   if (rows.row_begin.back() <= most_candidates) return;
   invalid("a partition has ", rows.row_begin.back(), " edges; at most ", most_candidates,
           " are supported: use more partitions or a smaller cutoff or skin");
@@ -89,20 +89,20 @@ LocalGraph build_local_graph(const GraphInput& input, const int32_t* ranks, int6
     graph.owned[row] = order[ranks[row]];
     local_row[ranks[row]] = static_cast<int32_t>(row);
   }
-  graph::NeighborRows rows;
+  neighbors::NeighborRows rows;
   if (n_threads > 1)
-    rows = graph::find_rows(input.bins, input.rule, ranks, n_ranks, n_threads);
+    rows = neighbors::find_rows(input.bins, input.rule, ranks, n_ranks, n_threads);
   else
-    rows = graph::make_rows(input.bins, input.rule, ranks, n_ranks);
+    rows = neighbors::make_rows(input.bins, input.rule, ranks, n_ranks);
   SenderNumbering numbering(rows, local_row, n_ranks);
-  graph::NeighborSearch search(input.bins, input.rule);
+  neighbors::NeighborSearch search(input.bins, input.rule);
   for (int64_t begin = 0; begin < n_ranks; begin += rows_at_once) {
     const int64_t end = std::min(n_ranks, begin + rows_at_once);
-    if (n_threads <= 1) graph::append_rows(search, ranks + begin, end - begin, rows);
+    if (n_threads <= 1) neighbors::append_rows(search, ranks + begin, end - begin, rows);
     check_size(rows);
     if (n_ranks < input.bins.n_atoms()) numbering.number(begin, end);
   }
-  graph::close_rows(rows);
+  neighbors::close_rows(rows);
   graph.row_begin = std::move(rows.row_begin);
   graph.sender = std::move(rows.sender);
   graph.shift_code = std::move(rows.shift_code);

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/buffer.h"
-#include "graph/neighbor_search.h"
+#include "neighbors/neighbor_search.h"
 #include "partition/row_groups.h"
 
 namespace distmlip::partition {
@@ -41,8 +41,8 @@ struct LocalGraph {
 
 /// What the graphs of all partitions are built from.
 struct GraphInput {
-  const graph::Bins& bins;
-  const graph::EdgeRule& rule;
+  const neighbors::Bins& bins;
+  const neighbors::EdgeRule& rule;
   const Buffer<int32_t>& owner;  // (n_atoms) by rank
 };
 

@@ -13,10 +13,12 @@ from ase import Atoms
 from ase.build import bulk
 from support.toy import ToyAdapter, ToyModel
 
-from distmlip import DistCalculator, automatic, choice, memory
+from distmlip import DistCalculator
+from distmlip.choice import automatic, chooser
 from distmlip.choice.chooser import Chooser
 from distmlip.choice.costs import CostModel, StageCost, rows_of
 from distmlip.errors import OutOfMemoryError
+from distmlip.machine import memory
 from distmlip.machine.devices import Devices
 from distmlip.models.interface import EagerStage, Stage
 from distmlip.settings import Settings
@@ -180,14 +182,14 @@ def test_a_plan_of_given_numbers_says_so() -> None:
 def give_memory(monkeypatch: pytest.MonkeyPatch, n_bytes: float, host: float | None = None) -> None:
     """``host``: the memory of the CPU beside a GPU."""
     free = {"cuda": n_bytes, "cpu": n_bytes if host is None else host}
-    monkeypatch.setattr(choice, "available_bytes", lambda device, *_: free[device.type] / memory.USABLE)
+    monkeypatch.setattr(chooser, "available_bytes", lambda device, *_: free[device.type] / memory.USABLE)
 
 
 def test_recompute_and_more_partitions_are_chosen_where_memory_is_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     atoms = copper(4, 4, 4)
-    monkeypatch.setattr(choice, "CHEAP_RECOMPUTE", -1.0)
+    monkeypatch.setattr(chooser, "CHEAP_RECOMPUTE", -1.0)
     much = calculator().plan(atoms)
     assert not much.recompute
     kept, again = (much.memory["cpu"].expected, calculator(recompute=True).plan(atoms).memory["cpu"].expected)
@@ -244,7 +246,7 @@ def test_only_recompute_is_chosen_where_partitions_are_given(monkeypatch: pytest
 
 
 def test_cheap_recompute_is_chosen_with_partitions_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "CHEAP_RECOMPUTE", 1.0)
+    monkeypatch.setattr(chooser, "CHEAP_RECOMPUTE", 1.0)
     atoms = copper(4, 4, 4)
     assert calculator().plan(atoms).recompute
     assert "costs only" in calculator().plan(atoms).why
@@ -254,12 +256,12 @@ def test_cheap_recompute_is_chosen_with_partitions_on_a_cpu(monkeypatch: pytest.
 
 def test_stages_are_made_small_enough_for_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     atoms = copper(4, 4, 4)
-    monkeypatch.setattr(choice, "STAGE_BYTES_ON_A_CPU", 1e6)
+    monkeypatch.setattr(chooser, "STAGE_BYTES_ON_A_CPU", 1e6)
     plan = calculator().plan(atoms)
     assert "MB for a stage" in plan.why
-    assert 2 < plan.n_partitions <= len(atoms) / choice.FEWEST_ATOMS
-    monkeypatch.setattr(choice, "STAGE_BYTES_ON_A_CPU", 1e3)
-    assert calculator().plan(atoms).n_partitions == len(atoms) / choice.FEWEST_ATOMS
+    assert 2 < plan.n_partitions <= len(atoms) / chooser.FEWEST_ATOMS
+    monkeypatch.setattr(chooser, "STAGE_BYTES_ON_A_CPU", 1e3)
+    assert calculator().plan(atoms).n_partitions == len(atoms) / chooser.FEWEST_ATOMS
 
 
 def test_a_model_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

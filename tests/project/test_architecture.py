@@ -17,7 +17,7 @@ CSRC = ROOT / "csrc"
 PACKAGE = ROOT / "distmlip"
 
 # Each one may use those before it, and itself.
-CPP_ORDER = ["core", "kernels", "graph", "partition", "exchange", "executor", "bindings"]
+CPP_ORDER = ["core", "cut", "kernels", "neighbors", "partition", "exchange", "executor", "bindings"]
 LIBTORCH_FOLDERS = {"exchange", "executor", "bindings"}
 
 # Each group of modules and packages may use those before it; what stands in one group knows nothing of each

@@ -9,7 +9,8 @@ from ase.build import bulk
 from support.launching import PASSED
 from support.toy import ToyAdapter, ToyModel
 
-from distmlip import DistCalculator, choice
+from distmlip import DistCalculator
+from distmlip.choice import chooser
 
 
 def main() -> None:
@@ -24,8 +25,8 @@ def main() -> None:
     assert plan.seconds is not None
 
     if rank == n_ranks - 1:  # a machine with very little memory
-        choice.available_bytes = lambda *_: 1000
-    choice.CHEAP_RECOMPUTE = -1.0
+        chooser.available_bytes = lambda *_: 1000
+    chooser.CHEAP_RECOMPUTE = -1.0
     scarce = DistCalculator(ToyAdapter([ToyModel()]), devices="cpu")
     plan = scarce.plan(atoms)
     assert plan.recompute, plan

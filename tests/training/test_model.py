@@ -22,9 +22,10 @@ from support.undivided import (
 )
 from torch import nn
 
-from distmlip import DistCalculator, DistModel, training
+from distmlip import DistCalculator, DistModel
 from distmlip.errors import InvalidInputError, UnsupportedElementError, UnsupportedModelError
 from distmlip.models.interface import EagerStage
+from distmlip.training import model as training
 
 PARITY = 1e-9
 """Of parameter gradients, relative, in float64."""

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "graph/device_neighbor_list.h"
 #include "kernels/device/kernels_on.h"
 #include "kernels/device/parallel_cuda.h"
+#include "neighbors/device_neighbor_list.h"
 #include "partition/device_local_graph.h"
 
 namespace distmlip::kernels {
@@ -96,8 +96,8 @@ class Found {
 
 void find_pairs(const System& system, kernels::DeviceKernels& kernels, Found& found) {
   for (const bool self_interaction : {false, true}) {
-    const graph::DeviceNeighborList list(kernels, system.positions.data(), system.n_atoms(), system.cell,
-                                         system.cutoff, self_interaction);
+    const neighbors::DeviceNeighborList list(kernels, system.positions.data(), system.n_atoms(), system.cell,
+                                             system.cutoff, self_interaction);
     const int64_t n = list.n_pairs();
     std::vector<int64_t> i(n), j(n);
     std::vector<double> distance(n), vector(3 * n);
@@ -164,7 +164,7 @@ void take_step(const System& system, kernels::DeviceKernels& kernels, const kern
 void find_graphs(const System& given, kernels::DeviceKernels& kernels, Found& found) {
   System system = given;
   const auto atoms =
-      graph::sort_on_device(kernels, given.cell, given.positions.data(), given.n_atoms(), given.cutoff);
+      neighbors::sort_on_device(kernels, given.cell, given.positions.data(), given.n_atoms(), given.cutoff);
   std::copy_n(atoms.wrapped.positions.data(), atoms.wrapped.positions.size, system.positions.data());
   std::vector<int32_t> owner;
   for (int64_t atom = 0; atom < system.n_atoms(); ++atom) owner.push_back(static_cast<int32_t>(atom % 7 % 3));

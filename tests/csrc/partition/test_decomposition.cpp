@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "graph/neighbor_list.h"
+#include "neighbors/neighbor_list.h"
 #include "partition/decomposition.h"
 
 using namespace distmlip;
@@ -107,7 +107,7 @@ Decomposition decompose(const System& system, int32_t n_partitions, int n_thread
   request.bond_cutoff = 0.6 * system.cutoff;
   request.skin = skin;
   request.n_partitions = n_partitions;
-  request.method = n_partitions % 2 ? partition::Method::slab : partition::Method::bisection;
+  request.method = n_partitions % 2 ? cut::Method::slab : cut::Method::bisection;
   request.n_threads = n_threads;
   return partition::decompose(request);
 }
@@ -252,8 +252,8 @@ void partitions_and_threads_change_nothing(const System& system) {
 
 void neighbor_list_has_as_many_pairs(const System& system) {
   const auto edges = all_edges(graphs_of(decompose(system, 3, 2, 0.0), system.positions));
-  const graph::NeighborList list(system.positions.data(), system.n_atoms(), system.cell, system.cutoff, false,
-                                 4);
+  const neighbors::NeighborList list(system.positions.data(), system.n_atoms(), system.cell, system.cutoff,
+                                     false, 4);
   require(list.n_pairs() == static_cast<int64_t>(edges.size()), "as many pairs as edges");
   const auto n_pairs = static_cast<size_t>(list.n_pairs());
   std::vector<int64_t> i(n_pairs), j(n_pairs), shift(3 * n_pairs);
@@ -329,7 +329,7 @@ void bad_input_is_refused(const std::vector<System>& all) {
 void weights_of_all_sizes(const System& system) {
   for (const double weight : {0.0, 5e-324, 1e308}) {
     const std::vector<double> weights(system.n_atoms(), weight);
-    for (const auto method : {partition::Method::slab, partition::Method::bisection}) {
+    for (const auto method : {cut::Method::slab, cut::Method::bisection}) {
       partition::Request request;
       request.positions = system.positions.data();
       request.n_atoms = system.n_atoms();

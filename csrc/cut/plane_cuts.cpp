@@ -1,4 +1,4 @@
-#include "partition/plane_cuts.h"
+#include "cut/plane_cuts.h"
 
 #include <algorithm>
 #include <bit>
@@ -9,7 +9,7 @@
 
 #include "core/thread_pool.h"
 
-namespace distmlip::partition {
+namespace distmlip::cut {
 namespace {
 
 /// So many atoms tell the extent of many.
@@ -48,7 +48,7 @@ struct Scratch {
 
 class Cutter {
  public:
-  Cutter(const CutInput& input, const CutAxes& axes, int32_t n_partitions)
+  Cutter(const Input& input, const CutAxes& axes, int32_t n_partitions)
       : input_(input), axes_(axes), n_partitions_(n_partitions) {
     order_.resize(input.n_atoms);
     std::iota(order_.begin(), order_.end(), 0);
@@ -217,7 +217,7 @@ class Cutter {
     return left;
   }
 
-  const CutInput& input_;
+  const Input& input_;
   const CutAxes& axes_;
   int32_t n_partitions_;
   int whole_axis_ = -1;
@@ -237,12 +237,12 @@ double PlaneCuts::estimated_halo() const {
          std::numbers::pi / 6 * a * b * c / (n_atoms * n_atoms);
 }
 
-PlaneCuts cut_slabs(const CutInput& input, const CutAxes& axes, int32_t n_partitions, int axis) {
+PlaneCuts cut_slabs(const Input& input, const CutAxes& axes, int32_t n_partitions, int axis) {
   return Cutter(input, axes, n_partitions).slabs(axis);
 }
 
-PlaneCuts bisect(const CutInput& input, const CutAxes& axes, int32_t n_partitions, int whole_axis) {
+PlaneCuts bisect(const Input& input, const CutAxes& axes, int32_t n_partitions, int whole_axis) {
   return Cutter(input, axes, n_partitions).bisections(whole_axis);
 }
 
-}  // namespace distmlip::partition
+}  // namespace distmlip::cut

@@ -7,7 +7,7 @@
 #include "core/buffer.h"
 #include "core/cell.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 
 struct Range {
   double low, high;
@@ -60,4 +60,4 @@ std::array<int32_t, 3> first_shares(const Cell& cell, const std::array<Occupied,
 void subtract_wrap(const Cell& cell, const int32_t* wrap, const double* positions, int64_t n_atoms,
                    double* wrapped);
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

@@ -1,4 +1,4 @@
-#include "partition/power_cells.h"
+#include "cut/power_cells.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 
 #include "core/thread_pool.h"
 
-namespace distmlip::partition {
+namespace distmlip::cut {
 namespace {
 
 constexpr int most_steps = 100;  // of one point from cell to cell
@@ -241,4 +241,4 @@ int PowerCells::cells_within(float reach, const Point& point) const {
   return count;
 }
 
-}  // namespace distmlip::partition
+}  // namespace distmlip::cut

@@ -8,7 +8,7 @@
 #include "core/cell.h"
 #include "core/vec3.h"
 
-namespace distmlip::partition {
+namespace distmlip::cut {
 
 /// Power cells: a place x belongs to the centre c, or a periodic image of it, with the smallest
 /// |x − c|² − bias (F. Aurenhammer, SIAM J. Comput. 16, 78, 1987).
@@ -91,4 +91,4 @@ class PowerCells {
   std::vector<Planes> planes_;
 };
 
-}  // namespace distmlip::partition
+}  // namespace distmlip::cut

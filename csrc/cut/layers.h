@@ -7,9 +7,9 @@
 #include <limits>
 #include <vector>
 
-#include "partition/cut.h"
+#include "cut/input.h"
 
-namespace distmlip::partition {
+namespace distmlip::cut {
 
 /// A direction that planes cut across: the normal of two opposite faces of the cell.
 struct CutAxis {
@@ -45,10 +45,10 @@ struct PlaceRange {
 };
 
 /// The axes of a system, from its atoms or some of them.
-CutAxes cut_axes(const CutInput& atoms);
+CutAxes cut_axes(const Input& atoms);
 
 /// Extent along each axis without what is empty, Å.
-std::array<double, 3> occupied_lengths(const CutInput& atoms, const CutAxes& axes);
+std::array<double, 3> occupied_lengths(const Input& atoms, const CutAxes& axes);
 
 /// Number and weight of atoms in layers of equal thickness.
 class Layers {
@@ -99,4 +99,4 @@ class Layers {
   std::vector<double> weight_;
 };
 
-}  // namespace distmlip::partition
+}  // namespace distmlip::cut

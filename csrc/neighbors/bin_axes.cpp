@@ -1,11 +1,11 @@
-#include "graph/bin_axes.h"
+#include "neighbors/bin_axes.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 namespace {
 
 constexpr double most_codes = 65535;  // a shift code has 16 bits
@@ -117,4 +117,4 @@ BinLayout choose_bins(const Cell& cell, const Extent& extent, int64_t n_atoms, d
   return bins;
 }
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

@@ -1,4 +1,4 @@
-#include "partition/relaxation.h"
+#include "cut/relaxation.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 
 #include "core/thread_pool.h"
 
-namespace distmlip::partition {
+namespace distmlip::cut {
 namespace {
 
 constexpr int n_rounds = 12;           // in which the sample settles
@@ -60,7 +60,7 @@ Cell flattened(Cell cell, int axis) {
 
 }  // namespace
 
-Relaxation::Relaxation(const CutInput& input, const Sample& sample, const Buffer<int32_t>& owner,
+Relaxation::Relaxation(const Input& input, const Sample& sample, const Buffer<int32_t>& owner,
                        int32_t n_partitions, int whole_axis)
     : input_(input),
       stride_(sample.stride),
@@ -266,4 +266,4 @@ double Relaxation::balance_exactly(const Buffer<int32_t>& owner, std::vector<Poi
   }
 }
 
-}  // namespace distmlip::partition
+}  // namespace distmlip::cut

@@ -1,4 +1,4 @@
-#include "graph/bins.h"
+#include "neighbors/bins.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/thread_pool.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 namespace {
 
 constexpr int64_t most_slots = std::numeric_limits<int32_t>::max() - 64;
@@ -291,4 +291,4 @@ Bins sort_into_bins(const Cell& cell, const Wrapped& wrapped, double radius, int
   return bins;
 }
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

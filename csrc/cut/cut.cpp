@@ -1,4 +1,4 @@
-#include "partition/cut.h"
+#include "cut/cut.h"
 
 #include <algorithm>
 #include <array>
@@ -8,12 +8,12 @@
 #include <tuple>
 #include <utility>
 
-#include "partition/layers.h"
-#include "partition/plane_cuts.h"
-#include "partition/relaxation.h"
-#include "partition/sample.h"
+#include "cut/layers.h"
+#include "cut/plane_cuts.h"
+#include "cut/relaxation.h"
+#include "cut/sample.h"
 
-namespace distmlip::partition {
+namespace distmlip::cut {
 namespace {
 
 /// With more slabs than this times the ratio of the two longest extents, bisection has smaller borders.
@@ -58,18 +58,18 @@ Cell reduced(Cell cell) {
   return cell;
 }
 
-bool can_be_round(const CutInput& input, int32_t n_partitions) {
+bool can_be_round(const Input& input, int32_t n_partitions) {
   return n_partitions <= most_round && input.n_atoms / n_partitions >= fewest_atoms_of_round;
 }
 
-int64_t sample_size(const CutInput& input, int32_t n_partitions) {
+int64_t sample_size(const Input& input, int32_t n_partitions) {
   const int64_t for_partitions = can_be_round(input, n_partitions) ? n_partitions * sample_of_partition : 0;
   return std::max({sample_of_system, input.n_atoms / most_atoms_of_one, for_partitions});
 }
 
 /// What is known of a system before it is cut.
 struct System {
-  System(const CutInput& given, int32_t count)
+  System(const Input& given, int32_t count)
       : input(given),
         n_partitions(count),
         sample(given, sample_size(given, count)),
@@ -81,7 +81,7 @@ struct System {
         std::tuple(lengths[by_length[0]], lengths[by_length[1]], lengths[by_length[2]]);
   }
 
-  const CutInput& input;
+  const Input& input;
   int32_t n_partitions;
   Sample sample;  // in the images of atoms that lie next to each other between the origins of the axes
   CutAxes axes;
@@ -140,7 +140,7 @@ Cut bisection(const System& system, Plan plan) {
   return {bisect(system.input, system.axes, system.n_partitions, plan.whole_axis).owner, Method::bisection};
 }
 
-PlaneCuts slabs(const System& system, const CutInput& atoms) {
+PlaneCuts slabs(const System& system, const Input& atoms) {
   return cut_slabs(atoms, system.axes, system.n_partitions, system.by_length[2]);
 }
 
@@ -148,7 +148,7 @@ PlaneCuts slabs(const System& system, const CutInput& atoms) {
 /// less.
 bool slabs_are_best(const System& system) {
   if (system.n_partitions * system.middle > most_slabs_per_ratio * system.longest) return false;
-  const CutInput some = system.sample.view(system.input);
+  const Input some = system.sample.view(system.input);
   const PlaneCuts planes = bisect(some, system.axes, system.n_partitions, -1);
   const bool are_slabs = planes.n_cuts[system.by_length[2]] == system.n_partitions - 1;
   return are_slabs || slabs(system, some).estimated_halo() <= slab_preference * planes.estimated_halo();
@@ -156,7 +156,7 @@ bool slabs_are_best(const System& system) {
 
 }  // namespace
 
-Cut cut(const CutInput& input, int32_t n_partitions, Method method) {
+Cut make_cut(const Input& input, int32_t n_partitions, Method method) {
   if (n_partitions == 1 || input.n_atoms == 0) {
     return {Buffer<int32_t>(input.n_atoms, 0), method == Method::bisection ? method : Method::slab};
   }
@@ -167,8 +167,7 @@ Cut cut(const CutInput& input, int32_t n_partitions, Method method) {
     weights = equal.data();
   }
   const Cell cell = reduced(input.cell);
-  const CutInput atoms{cell,    input.n_atoms, input.x,      input.y,
-                       input.z, weights,       input.cutoff, input.n_threads};
+  const Input atoms{cell, input.n_atoms, input.x, input.y, input.z, weights, input.cutoff, input.n_threads};
   const System system(atoms, n_partitions);
   if (method == Method::slab || (method == Method::automatic && slabs_are_best(system))) {
     return {slabs(system, atoms).owner, Method::slab};
@@ -176,4 +175,4 @@ Cut cut(const CutInput& input, int32_t n_partitions, Method method) {
   return bisection(system, plan_bisection(system));
 }
 
-}  // namespace distmlip::partition
+}  // namespace distmlip::cut

@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "core/buffer.h"
-#include "graph/bins.h"
 #include "kernels/distance_filter.h"
 #include "kernels/edge_geometry.h"
+#include "neighbors/bins.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 
 /// Which pairs are edges: decided in float64, from positions as given.
 class EdgeRule {
@@ -108,4 +108,4 @@ NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ra
 NeighborRows find_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ranks, int64_t n_ranks,
                        int n_threads);
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

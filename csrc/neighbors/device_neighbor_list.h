@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "core/cell.h"
-#include "graph/device_atoms.h"
+#include "neighbors/device_atoms.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 
 /// NeighborList for positions on a device: the same pairs in the same order, with the same vectors.
 class DeviceNeighborList {
@@ -40,4 +40,4 @@ class DeviceNeighborList {
   kernels::Array<int64_t> begin_;
 };
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

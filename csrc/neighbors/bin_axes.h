@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "core/cell.h"
-#include "graph/wrapping.h"
 #include "kernels/device/grid.h"
+#include "neighbors/wrapping.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 
 /// Bins along one axis: `count` real ones between `layers` ghost ones on either side.
 struct BinAxis {
@@ -45,4 +45,4 @@ struct BinLayout {
 BinLayout choose_bins(const Cell& cell, const Extent& extent, int64_t n_atoms, double reach,
                       const FindOccupied& find_occupied);
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

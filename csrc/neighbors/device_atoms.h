@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "core/cell.h"
-#include "graph/wrapping.h"
 #include "kernels/device_kernels.h"
+#include "neighbors/wrapping.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 
 struct DeviceAtoms {
   kernels::WrappedAtoms wrapped;
@@ -23,4 +23,4 @@ struct DeviceAtoms {
 DeviceAtoms sort_on_device(kernels::DeviceKernels& kernels, const Cell& cell, const double* positions,
                            int64_t n_atoms, double radius);
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

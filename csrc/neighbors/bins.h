@@ -7,11 +7,11 @@
 
 #include "core/buffer.h"
 #include "core/cell.h"
-#include "graph/bin_axes.h"
-#include "graph/wrapping.h"
 #include "kernels/distance_filter.h"
+#include "neighbors/bin_axes.h"
+#include "neighbors/wrapping.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 
 /// The rank of an atom is its place in the order of bins; atoms of one bin keep their order. Slots hold atoms
 /// and their periodic copies, bin after bin, x fastest: for given y and z, all bins within reach along x
@@ -53,4 +53,4 @@ std::vector<int32_t> numbered_shifts(const std::array<BinAxis, 3>& axes);
 /// can number.
 Bins sort_into_bins(const Cell& cell, const Wrapped& wrapped, double radius, int n_threads);
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

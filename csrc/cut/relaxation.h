@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "core/buffer.h"
-#include "partition/cut.h"
-#include "partition/power_cells.h"
-#include "partition/sample.h"
+#include "cut/input.h"
+#include "cut/power_cells.h"
+#include "cut/sample.h"
 
-namespace distmlip::partition {
+namespace distmlip::cut {
 
 /// Power cells of equal weight with each centre in the middle of its cell: they are nearly as round as cells
 /// can be that fill space, so their borders are short (S. P. Lloyd, IEEE Trans. Inf. Theory 28, 129, 1982; F.
@@ -18,7 +18,7 @@ class Relaxation {
  public:
   /// Starts from owners of a sample of the atoms, which settles while centres move and biases adapt.
   /// whole_axis: an axis that no border is to cut (cells are columns then), or -1.
-  Relaxation(const CutInput& input, const Sample& sample, const Buffer<int32_t>& owner, int32_t n_partitions,
+  Relaxation(const Input& input, const Sample& sample, const Buffer<int32_t>& owner, int32_t n_partitions,
              int whole_axis);
 
   /// Rows of all halos together, nearly, if the sample were all there is.
@@ -48,11 +48,11 @@ class Relaxation {
   double balance_exactly(const Buffer<int32_t>& owner, std::vector<Point>& border);
   std::vector<Point> settle_all(Buffer<int32_t>& owner) const;
 
-  const CutInput& input_;
+  const Input& input_;
   int64_t stride_;
   PowerCells::Vector whole_{};  // unit vector along the axis that is not cut, or zero
   std::vector<Point> sample_;
   PowerCells cells_;
 };
 
-}  // namespace distmlip::partition
+}  // namespace distmlip::cut

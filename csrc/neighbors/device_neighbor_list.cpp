@@ -1,6 +1,6 @@
-#include "graph/device_neighbor_list.h"
+#include "neighbors/device_neighbor_list.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 namespace {
 
 /// A search needs some reach, also for a cutoff of zero, which no pair is below.
@@ -18,4 +18,4 @@ DeviceNeighborList::DeviceNeighborList(kernels::DeviceKernels& kernels, const do
       found_(kernels.find_neighbors(atoms_.sorted, rule_, nullptr, n_atoms)),
       begin_(kernels.pairs_begin(atoms_.sorted, found_, with_self_, &n_pairs_)) {}
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

@@ -1,9 +1,9 @@
-#include "partition/sample.h"
+#include "cut/sample.h"
 
 #include <algorithm>
 #include <numeric>
 
-namespace distmlip::partition {
+namespace distmlip::cut {
 namespace {
 
 /// A number below `limit` that looks random: a fixed step through a crystal would meet the same place of its
@@ -15,7 +15,7 @@ int64_t scattered(int64_t k, int64_t limit) {
 
 }  // namespace
 
-Sample::Sample(const CutInput& input, int64_t size) : stride(std::max<int64_t>(1, input.n_atoms / size)) {
+Sample::Sample(const Input& input, int64_t size) : stride(std::max<int64_t>(1, input.n_atoms / size)) {
   const int64_t n = input.n_atoms / stride;
   atom.resize(n);
   for (auto* values : {&x, &y, &z, &weights}) values->resize(n);
@@ -29,8 +29,8 @@ Sample::Sample(const CutInput& input, int64_t size) : stride(std::max<int64_t>(1
   }
 }
 
-CutInput Sample::view(const CutInput& input) const {
+Input Sample::view(const Input& input) const {
   return {input.cell, size(), x.data(), y.data(), z.data(), weights.data(), input.cutoff, input.n_threads};
 }
 
-}  // namespace distmlip::partition
+}  // namespace distmlip::cut

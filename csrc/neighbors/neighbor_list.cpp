@@ -1,4 +1,4 @@
-#include "graph/neighbor_list.h"
+#include "neighbors/neighbor_list.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "core/thread_pool.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 namespace {
 
 constexpr int64_t atoms_per_task = 1000;
@@ -64,4 +64,4 @@ void NeighborList::write(const Output& output) const {
   });
 }
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

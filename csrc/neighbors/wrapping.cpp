@@ -1,4 +1,4 @@
-#include "graph/wrapping.h"
+#include "neighbors/wrapping.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/thread_pool.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 namespace {
 
 constexpr Range nothing = {std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()};
@@ -231,4 +231,4 @@ void subtract_wrap(const Cell& cell, const int32_t* wrap, const double* position
   }
 }
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

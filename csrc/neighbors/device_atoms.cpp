@@ -1,4 +1,4 @@
-#include "graph/device_atoms.h"
+#include "neighbors/device_atoms.h"
 
 #include <algorithm>
 #include <array>
@@ -6,10 +6,10 @@
 #include <limits>
 
 #include "core/error.h"
-#include "graph/bin_axes.h"
-#include "graph/bins.h"
+#include "neighbors/bin_axes.h"
+#include "neighbors/bins.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 namespace {
 
 static_assert(kernels::wrap_shares == n_shares);
@@ -142,4 +142,4 @@ DeviceAtoms sort_on_device(kernels::DeviceKernels& kernels, const Cell& cell, co
   return Sorter(kernels, cell, positions, n_atoms).sort(radius);
 }
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

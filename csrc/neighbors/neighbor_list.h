@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "core/cell.h"
-#include "graph/neighbor_search.h"
+#include "neighbors/neighbor_search.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 
 /// All pairs (i, j, shift) with |x_j − x_i + shift · cell| < cutoff, positions as given, also outside the
 /// cell; sorted by i. Pairs of an atom with its own periodic images are included.
@@ -45,4 +45,4 @@ class NeighborList {
   std::vector<int64_t> first_pair_;  // (n_atoms + 1)
 };
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

@@ -1,11 +1,11 @@
-#include "graph/neighbor_search.h"
+#include "neighbors/neighbor_search.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "core/thread_pool.h"
 
-namespace distmlip::graph {
+namespace distmlip::neighbors {
 namespace {
 
 constexpr int64_t rows_per_thread = 2000;
@@ -141,4 +141,4 @@ NeighborRows find_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ra
   return rows;
 }
 
-}  // namespace distmlip::graph
+}  // namespace distmlip::neighbors

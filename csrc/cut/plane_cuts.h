@@ -5,10 +5,10 @@
 #include <cstdint>
 
 #include "core/buffer.h"
-#include "partition/cut.h"
-#include "partition/layers.h"
+#include "cut/input.h"
+#include "cut/layers.h"
 
-namespace distmlip::partition {
+namespace distmlip::cut {
 
 /// The heaviest partition may have so many times the mean weight: what all cuts on the way to it share.
 constexpr double most_imbalance = 1.025;
@@ -24,10 +24,10 @@ struct PlaneCuts {
 };
 
 /// Parallel cuts across one axis.
-PlaneCuts cut_slabs(const CutInput& input, const CutAxes& axes, int32_t n_partitions, int axis);
+PlaneCuts cut_slabs(const Input& input, const CutAxes& axes, int32_t n_partitions, int axis);
 
 /// Cuts in two, again and again, each across the axis where what is cut is longest; never across `whole_axis`
 /// (-1: none).
-PlaneCuts bisect(const CutInput& input, const CutAxes& axes, int32_t n_partitions, int whole_axis);
+PlaneCuts bisect(const Input& input, const CutAxes& axes, int32_t n_partitions, int whole_axis);
 
-}  // namespace distmlip::partition
+}  // namespace distmlip::cut

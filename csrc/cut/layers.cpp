@@ -1,10 +1,10 @@
-#include "partition/layers.h"
+#include "cut/layers.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
-namespace distmlip::partition {
+namespace distmlip::cut {
 namespace {
 
 constexpr double layers_per_cutoff = 64;
@@ -20,7 +20,7 @@ constexpr double narrow_gap = 0.1;
 constexpr double gain_for_slack = 0.05;
 
 /// Place that a ring of atoms is best opened at: the middle of the gap where the fewest are touched.
-void open_ring(const CutInput& atoms, CutAxis& axis) {
+void open_ring(const Input& atoms, CutAxis& axis) {
   PlaceRange range;
   std::vector<float> places(atoms.n_atoms);
   for (int64_t k = 0; k < atoms.n_atoms; ++k) {
@@ -47,7 +47,7 @@ void open_ring(const CutInput& atoms, CutAxis& axis) {
 
 }  // namespace
 
-CutAxes cut_axes(const CutInput& atoms) {
+CutAxes cut_axes(const Input& atoms) {
   const Cell full = completed(atoms.cell);
   const auto directions = inverse(full);
   CutAxes axes;
@@ -62,7 +62,7 @@ CutAxes cut_axes(const CutInput& atoms) {
   return axes;
 }
 
-std::array<double, 3> occupied_lengths(const CutInput& atoms, const CutAxes& axes) {
+std::array<double, 3> occupied_lengths(const Input& atoms, const CutAxes& axes) {
   std::array<double, 3> lengths{};
   for (int k = 0; k < 3; ++k) {
     PlaceRange range;
@@ -148,4 +148,4 @@ int32_t Layers::edge_before(double weight) const {
          1;
 }
 
-}  // namespace distmlip::partition
+}  // namespace distmlip::cut
