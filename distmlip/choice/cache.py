@@ -9,9 +9,12 @@ import os
 import secrets
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
-from distmlip.choice.costs import CostModel
+from distmlip.choice.costs import CostModel, Json
+
+Key: TypeAlias = dict[str, Json]
+"""What costs depend on."""
 
 FORMAT = 1
 """Of the file; another one is not read."""
@@ -28,13 +31,13 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distmlip"
 
 
-def load(key: dict[str, Any]) -> CostModel | None:
+def load(key: Key) -> CostModel | None:
     """The cost model of this key; None if there is none that can be read."""
     try:
         content = json.loads(_path(key).read_text())
         if content["key"] != _plain(key):
             return None
-        return CostModel.from_dict(content["costs"])
+        return CostModel.from_json(content["costs"])
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError) as error:
@@ -44,7 +47,7 @@ def load(key: dict[str, Any]) -> CostModel | None:
     return None
 
 
-def save(key: dict[str, Any], costs: CostModel) -> None:
+def save(key: Key, costs: CostModel) -> None:
     """Keep the cost model. Readers see the old file or the new one, never a part."""
     try:
         path = _path(key)
@@ -53,7 +56,7 @@ def save(key: dict[str, Any], costs: CostModel) -> None:
         try:
             # Not by tempfile, whose files nobody else can read: the folder may be shared.
             with part.open("x") as file:
-                json.dump({"key": _plain(key), "costs": costs.to_dict()}, file)
+                json.dump({"key": _plain(key), "costs": costs.to_json()}, file)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -73,10 +76,10 @@ def _warn(what: str, error: Exception) -> None:
         )
 
 
-def _path(key: dict[str, Any]) -> Path:
+def _path(key: Key) -> Path:
     text = json.dumps(_plain(key), sort_keys=True)
     return folder() / f"costs-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 
-def _plain(key: dict[str, Any]) -> Any:
+def _plain(key: Key) -> Json:
     return json.loads(json.dumps({**key, "format": FORMAT}))

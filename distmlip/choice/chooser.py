@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from distmlip.choice.costs import CostModel, Rows
+from distmlip.choice.costs import CostModel, Rows, column
 from distmlip.inputs import MOST_PARTITIONS
 from distmlip.machine.memory import USABLE, available_bytes
 from distmlip.plan import Memory, recompute_in_words
@@ -160,7 +160,7 @@ class Chooser:
 
     def _small_enough(self, now: Choice, costs: CostModel, rows: Rows, recompute: bool) -> tuple[int, str]:
         """Partitions whose stages stay within what is fast on a CPU."""
-        n_bytes, n_atoms = costs.stage_bytes(rows, recompute), rows[:, 1].sum()
+        n_bytes, n_atoms = costs.stage_bytes(rows, recompute), column(rows, "owned").sum()
         atoms = max(FEWEST_ATOMS, n_atoms / now.partitions * STAGE_BYTES_ON_A_CPU / n_bytes)
         partitions = math.ceil(n_atoms / atoms)
         if n_bytes <= TOLERANCE * STAGE_BYTES_ON_A_CPU or partitions <= now.partitions:
@@ -174,7 +174,7 @@ class Chooser:
         self, partitions: int, reason: str, now: Choice, costs: CostModel, rows: Rows, spill: bool
     ) -> tuple[int, str]:
         """As many partitions, or as many more as make everything fit."""
-        most = max(partitions, min(int(rows[:, 1].sum()) // FEWEST_ATOMS, MOST_PARTITIONS))
+        most = max(partitions, min(int(column(rows, "owned").sum()) // FEWEST_ATOMS, MOST_PARTITIONS))
         fitting = partitions
         while not self._fits(costs, split(rows, fitting / now.partitions), recompute=True, spill=spill):
             if fitting >= most:
@@ -199,19 +199,19 @@ def split(rows: Rows, factor: float) -> Rows:
     pieces = max(1, round(factor))
     parts = np.repeat(rows, pieces, axis=0)
     parts[:, 1:] /= pieces
-    parts[:, 2] *= pieces ** (1 / 3)
+    column(parts, "halo")[:] *= pieces ** (1 / 3)
     return parts
 
 
 def _finest(rows: Rows) -> Rows:
     """The same atoms in partitions of the fewest atoms."""
-    return split(rows, rows[:, 1].max() / FEWEST_ATOMS)
+    return split(rows, column(rows, "owned").max() / FEWEST_ATOMS)
 
 
 def _memory(costs: CostModel, rows: Rows, recompute: bool, spill: bool, available: int) -> Memory:
     usable = int(USABLE * available)
     if len(rows) == 0:
         return Memory(0, usable, 0)
-    atoms = max(rows[:, 1].sum(), 1.0)
+    atoms = max(column(rows, "owned").sum(), 1.0)
     per_atom = max(costs.peak_bytes(_finest(rows), recompute=True, spill=spill), 1.0) / atoms
     return Memory(int(costs.peak_bytes(rows, recompute, spill)), usable, int(usable / per_atom))

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-KINDS = ("partition", "owned", "halo", "edge", "angle")
-"""What costs are given for: a partition as such, owned atoms, halo atoms, directed edges, angles."""
+Json: TypeAlias = Any
+"""What a file may hold: checked where it is read."""
+
+
+class PerKind(NamedTuple):
+    """One number for each kind of row that costs are given for."""
+
+    partition: float = 0.0
+    """As such, whatever it holds."""
+    owned: float = 0.0
+    """Owned atom."""
+    halo: float = 0.0
+    """Halo atom."""
+    edge: float = 0.0
+    """Directed edge."""
+    angle: float = 0.0
+
+    def larger(self, other: PerKind) -> PerKind:
+        """Of the two, kind by kind."""
+        return PerKind(*map(max, self, other))
+
 
 EDGE_BYTES = 52
 ANGLE_BYTES = 16
 """Of the graph, in float32: indices, vector, gradient and bond of an edge, and candidates for the skin; the
 two edges of an angle."""
 
+GRAPH_BYTES = PerKind(edge=EDGE_BYTES, angle=ANGLE_BYTES)
+
 Rows = NDArray[np.float64]
-"""(n_partitions, 5): how many of each of :data:`KINDS`."""
+"""(n_partitions, 5): how many of each kind, in the order of :class:`PerKind`; see :func:`column`."""
 
 
 def rows_of(owned: Sequence[int], halo: Sequence[int], edges: Sequence[int], angles: Sequence[int]) -> Rows:
@@ -26,36 +47,41 @@ def rows_of(owned: Sequence[int], halo: Sequence[int], edges: Sequence[int], ang
     return np.column_stack([np.ones(len(owned)), owned, halo, edges, angles]).astype(np.float64)
 
 
-def fitted(rows: Rows, values: Sequence[float]) -> tuple[float, ...]:
+def column(rows: Rows, kind: str) -> NDArray[np.float64]:
+    """(n_partitions,) rows of one kind, a view."""
+    return rows[:, PerKind._fields.index(kind)]
+
+
+def fitted(rows: Rows, values: Sequence[float]) -> PerKind:
     """The cost of each kind that explains the values of partitions best, none of them below zero."""
     from scipy.optimize import nnls  # takes long to import
 
     scale = np.maximum(rows.max(axis=0), 1.0)
     costs, _ = nnls(rows / scale, np.maximum(values, 0.0))
-    return tuple((costs / scale).tolist())
+    return PerKind(*(costs / scale).tolist())
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage on one partition; every field has a number for each of :data:`KINDS`."""
+    """One stage on one partition, by rows of its graph."""
 
     name: str
-    exchanged: tuple[float, ...]
+    exchanged: PerKind
     """Bytes of what the exchanges before the stage give it."""
-    held: tuple[float, ...]
+    held: PerKind
     """Bytes that stay until the stage's backward: what it was given and gives, and, unless it is computed
     again, its inside."""
-    forward_peak: tuple[float, ...]
+    forward_peak: PerKind
     """Bytes, the most while it runs, what it was given left out."""
-    backward_peak: tuple[float, ...]
+    backward_peak: PerKind
     """Bytes, the most while its backward runs, beyond what was held already."""
-    forward_seconds: tuple[float, ...]
-    backward_seconds: tuple[float, ...]
+    forward_seconds: PerKind
+    backward_seconds: PerKind
 
     @property
-    def peak(self) -> tuple[float, ...]:
+    def peak(self) -> PerKind:
         """Of the direction that needs more, kind by kind."""
-        return tuple(map(max, self.forward_peak, self.backward_peak))
+        return self.forward_peak.larger(self.backward_peak)
 
 
 @dataclass(frozen=True)
@@ -73,7 +99,7 @@ class CostModel:
         """The most that these partitions need at a time on the device that they share. ``spill``: what stages
         were given waits elsewhere."""
         stages = self.stages(recompute)
-        level = float(rows @ (0, 0, 0, EDGE_BYTES, ANGLE_BYTES) @ np.ones(len(rows)))
+        level = float(np.sum(rows @ GRAPH_BYTES))
         peak = level
         for k, stage in enumerate(stages):
             exchanged, held = rows @ stage.exchanged, rows @ stage.held
@@ -107,13 +133,13 @@ class CostModel:
             sum(float(np.sum(rows @ stage.backward_seconds)) for stage in stages),
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values, for a file."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Any) -> CostModel:
-        """Of what :meth:`to_dict` gave.
+    def from_json(cls, values: Json) -> CostModel:
+        """Of what :meth:`to_json` gave.
 
         Raises:
             ValueError, TypeError, KeyError: it is something else.
@@ -124,10 +150,11 @@ class CostModel:
         return cls(*ways)
 
 
-def _stage_cost(values: dict[str, Any]) -> StageCost:
+def _stage_cost(values: Json) -> StageCost:
     costs = {
-        name: tuple(float(number) for number in numbers) for name, numbers in values.items() if name != "name"
+        name: [float(number) for number in numbers] for name, numbers in values.items() if name != "name"
     }
-    if any(len(numbers) != len(KINDS) or not np.all(np.isfinite(numbers)) for numbers in costs.values()):
-        raise ValueError(f"costs that are not {len(KINDS)} finite numbers")
-    return StageCost(name=str(values["name"]), **costs)
+    n_kinds = len(PerKind._fields)
+    if any(len(numbers) != n_kinds or not np.all(np.isfinite(numbers)) for numbers in costs.values()):
+        raise ValueError(f"costs that are not {n_kinds} finite numbers")
+    return StageCost(str(values["name"]), **{name: PerKind(*numbers) for name, numbers in costs.items()})

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from importlib import metadata
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +46,7 @@ def probe(adapter: Adapter, devices: Devices, atoms: Atoms) -> CostModel:
     return CostModel(kept, recomputed)
 
 
-def fingerprint(adapter: Adapter, device: torch.device) -> dict[str, Any]:
+def fingerprint(adapter: Adapter, device: torch.device) -> cache.Key:
     """What costs depend on."""
     model = adapter.models[0]
     package = type(model).__module__.partition(".")[0]

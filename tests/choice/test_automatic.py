@@ -16,7 +16,7 @@ from support.toy import ToyAdapter, ToyModel
 from distmlip import DistCalculator
 from distmlip.choice import automatic, chooser
 from distmlip.choice.chooser import Chooser
-from distmlip.choice.costs import CostModel, StageCost, rows_of
+from distmlip.choice.costs import CostModel, PerKind, StageCost, rows_of
 from distmlip.errors import OutOfMemoryError
 from distmlip.machine import memory
 from distmlip.machine.devices import Devices
@@ -213,10 +213,9 @@ def test_what_stages_are_given_waits_in_host_memory_where_a_gpu_is_too_small(
 ) -> None:
     settings = Settings(Devices((torch.device("cuda:0"),), (0,)), None, "auto", None, False, 0.5)
     chooser = Chooser(settings, recompute_is_open=True, conservative=True)
-    nothing = (0.0,) * 5
-    per_atom = (0.0, 1e3, 0.0, 0.0, 0.0)
-    stage = StageCost("layer", per_atom, per_atom, per_atom, per_atom, per_atom, nothing)
-    costs = CostModel((replace(stage, held=(0.0, 1e5, 0.0, 0.0, 0.0)), stage), (stage,) * 6)
+    per_atom = PerKind(owned=1e3)
+    stage = StageCost("layer", per_atom, per_atom, per_atom, per_atom, per_atom, PerKind())
+    costs = CostModel((replace(stage, held=PerKind(owned=1e5)), stage), (stage,) * 6)
     rows = rows_of([10_000], [0], [0], [0])
     choices = {}
     for megabytes in (2000, 100, 30):

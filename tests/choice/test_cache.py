@@ -13,9 +13,9 @@ from typing import TextIO
 import pytest
 
 from distmlip.choice import cache
-from distmlip.choice.costs import KINDS, CostModel, StageCost
+from distmlip.choice.costs import CostModel, PerKind, StageCost
 
-COSTS = (1.0,) * len(KINDS)
+COSTS = PerKind(1.0, 1.0, 1.0, 1.0, 1.0)
 MODEL = CostModel((StageCost("only", *[COSTS] * 6),), (StageCost("only", *[COSTS] * 6),))
 KEY = {"model": "toy", "tensors": ["weight (3, 4)"], "threads": 2}
 

@@ -10,20 +10,17 @@ import pytest
 from ase.build import bulk
 from support.toy import ToyAdapter, ToyModel
 
-from distmlip.choice.costs import ANGLE_BYTES, EDGE_BYTES, KINDS, CostModel, StageCost, fitted, rows_of
+from distmlip.choice.costs import ANGLE_BYTES, EDGE_BYTES, CostModel, PerKind, StageCost, fitted, rows_of
 from distmlip.choice.probe import probe
 from distmlip.evaluator import Evaluator
 from distmlip.machine.devices import resolve_devices
 from distmlip.settings import Settings
 
-NOTHING = (0.0,) * len(KINDS)
+NOTHING = PerKind()
+per = PerKind
 
 
-def per(**kinds: float) -> tuple[float, ...]:
-    return tuple(float(kinds.get(kind, 0.0)) for kind in KINDS)
-
-
-def stage(**costs: tuple[float, ...]) -> StageCost:
+def stage(**costs: PerKind) -> StageCost:
     names = ("exchanged", "held", "forward_peak", "backward_peak", "forward_seconds", "backward_seconds")
     return StageCost(name="a stage", **{name: costs.get(name, NOTHING) for name in names})
 
@@ -69,7 +66,7 @@ def test_what_is_computed_again_is_all_but_the_last_stage() -> None:
 
 def test_a_model_can_be_written_and_read() -> None:
     model = CostModel((stage(held=per(owned=1.5)),), (stage(), stage(held=per(edge=3))))
-    assert CostModel.from_dict(json.loads(json.dumps(model.to_dict()))) == model
+    assert CostModel.from_json(json.loads(json.dumps(model.to_json()))) == model
 
 
 @pytest.mark.parametrize(
@@ -79,16 +76,16 @@ def test_a_model_can_be_written_and_read() -> None:
         lambda values: values.update(kept=[]),
         lambda values: values["kept"][0].pop("held"),
         lambda values: values["kept"][0].update(held=[1.0]),
-        lambda values: values["kept"][0].update(held=[float("nan")] * len(KINDS)),
-        lambda values: values["kept"][0].update(held=["much"] * len(KINDS)),
+        lambda values: values["kept"][0].update(held=[float("nan")] * len(NOTHING)),
+        lambda values: values["kept"][0].update(held=["much"] * len(NOTHING)),
         lambda values: values["kept"][0].update(unknown=list(NOTHING)),
     ],
 )
 def test_anything_else_is_refused(spoil: Any) -> None:
-    values = json.loads(json.dumps(CostModel((stage(),), (stage(),)).to_dict()))
+    values = json.loads(json.dumps(CostModel((stage(),), (stage(),)).to_json()))
     spoil(values)
     with pytest.raises((ValueError, TypeError, KeyError)):
-        CostModel.from_dict(values)
+        CostModel.from_json(values)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
