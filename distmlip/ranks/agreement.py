@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ DRIFT = 0.2
 REMEDY = f"all ranks calculate one system together; {ALONE}, as a structure for each rank needs"
 
 
+Content: TypeAlias = tuple[Any, ...]
+"""Further arguments of what ranks do together."""
+
+
 @dataclass(frozen=True)
 class Call:
     """What a rank is about to do together with the others."""
@@ -34,7 +38,7 @@ class Call:
     what: str
     number: int
     """Of the calculator, in the order of their first calculations."""
-    content: tuple[Any, ...]
+    content: Content
     """Further arguments."""
     model: str
     """Digest of the calculator's model and options; empty where they were compared before."""
@@ -91,7 +95,7 @@ def _difference_of_atoms(mine: Call, first: Call, tolerance: float) -> str | Non
     return None if same else "another charge, spin, or what else the model reads,"
 
 
-def _largest(one: NDArray[Any], other: NDArray[Any]) -> float:
+def _largest(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     with np.errstate(invalid="ignore"):
         difference = np.abs(one - other)
     difference[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0  # also where both are infinite

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, TypeVar
 
 import cloudpickle
 import torch
 
+T = TypeVar("T")
 
-def broadcast(native: Any, device: torch.device, value: Any) -> Any:
+
+def broadcast(native: Any, device: torch.device, value: T | None) -> T:
     """Rank 0's value. ``native``: the core's Ranks; ``device``: where its tensors are."""
     data = cloudpickle.dumps(value) if native.rank == 0 else b""
     size = torch.tensor([len(data)], dtype=torch.int64, device=device)
@@ -19,10 +21,13 @@ def broadcast(native: Any, device: torch.device, value: Any) -> Any:
     else:
         buffer = torch.empty(int(size), dtype=torch.uint8, device=device)
     native.broadcast(buffer)
-    return value if native.rank == 0 else pickle.loads(buffer.cpu().numpy().tobytes())
+    if native.rank == 0 and value is not None:
+        return value
+    received: T = pickle.loads(buffer.cpu().numpy().tobytes())
+    return received
 
 
-def gather(native: Any, device: torch.device, value: Any) -> list[Any]:
+def gather(native: Any, device: torch.device, value: T) -> list[T]:
     """What every rank has given, by rank."""
     sent = torch.frombuffer(bytearray(cloudpickle.dumps(value)), dtype=torch.uint8).to(device)
     received, counts = native.all_to_all(sent.repeat(native.size), [len(sent)] * native.size)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from distmlip.errors import InvalidInputError
 from distmlip.inputs import checked_atoms
-from distmlip.ranks.agreement import DRIFT, SAME, Call, complaint, digest_of, distance
+from distmlip.ranks.agreement import DRIFT, SAME, Call, Content, complaint, digest_of, distance
 from distmlip.ranks.group import OneAtATime, Ranks
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Message:
 
     task: Task
     calculator: int = -1
-    content: Any = None
+    content: Content = ()
     dropped: tuple[int, ...] = ()
     """Calculators that the script no longer has."""
 
@@ -73,7 +73,7 @@ class Driver:
         if self.ranks.is_this_process and not self.ranks.abandoned:
             self.send(Task.END)
 
-    def make(self, calculator: object, arguments: tuple[Any, ...]) -> int:
+    def make(self, calculator: object, arguments: Content) -> int:
         """Have all ranks make this calculator; returns its number. The model travels as a pickle."""
         with self.ranks.turn():
             number = self._n_made
@@ -83,7 +83,7 @@ class Driver:
         weakref.finalize(calculator, self._dropped.append, number).atexit = False
         return number
 
-    def send(self, task: Task, calculator: int = -1, content: Any = None) -> None:
+    def send(self, task: Task, calculator: int = -1, content: Content = ()) -> None:
         """Every rank receives this; then they do it together."""
         with self.ranks.together(task.value):
             dropped, self._dropped[:] = tuple(self._dropped), []
@@ -101,9 +101,7 @@ class Sharing:
     """How the atoms of one calculator reach the other ranks: as messages of the driver; or, where every rank
     runs the script, from rank 0 whenever all of them calculate. Nothing is sent before that."""
 
-    def __init__(
-        self, calculator: object, ranks: Ranks | None, adapter: Adapter, arguments: tuple[Any, ...]
-    ) -> None:
+    def __init__(self, calculator: object, ranks: Ranks | None, adapter: Adapter, arguments: Content) -> None:
         """``arguments``: that the calculator was made from."""
         self._calculator = weakref.ref(calculator)
         self._ranks = ranks
@@ -137,7 +135,7 @@ class Sharing:
         self._has_shared = True
         return shared
 
-    def _agreed(self, ranks: Ranks, atoms: Atoms, task: Task, content: tuple[Any, ...]) -> Atoms:
+    def _agreed(self, ranks: Ranks, atoms: Atoms, task: Task, content: Content) -> Atoms:
         if self._number < 0:
             self._number = ranks.next_number()
         model = "" if self._has_shared else digest_of(self._adapter.models, self._arguments[1])
@@ -161,7 +159,7 @@ def agreed_atoms(
     ranks: Ranks,
     adapter: Adapter,
     atoms: Atoms,
-    what: tuple[Task, int, tuple[Any, ...], str],
+    what: tuple[Task, int, Content, str],
     tolerance: float = SAME,
 ) -> tuple[Atoms, float]:
     """Rank 0's atoms, where every rank has come with atoms of its own, and how far apart these are (Å).

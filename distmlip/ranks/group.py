@@ -170,8 +170,8 @@ class Ranks:
                 f"ranks with devices of several kinds, {', '.join(types)}; give devices='cpu', or a GPU each"
             )
 
-    def broadcast(self, value: Any) -> Any:
-        """Rank 0's value. Classes of its script travel, too."""
+    def broadcast(self, value: T | None) -> T:
+        """Rank 0's value, which others need not have. Classes of its script travel, too."""
         return broadcast(self.core, self.connection.device, value)
 
     def sum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -184,7 +184,7 @@ class Ranks:
         self.core.all_sum(total)
         return total.to(tensor.device)
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: T) -> list[T]:
         """What every rank has given, by rank."""
         return gather(self.core, self.connection.device, value)
 

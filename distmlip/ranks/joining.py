@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.constants import default_pg_timeout
 
 from distmlip._native import core
@@ -66,7 +66,7 @@ def join(identity: Identity) -> Connection:
     return _connect(identity)
 
 
-def _initialize(identity: Identity, store: Any) -> None:
+def _initialize(identity: Identity, store: Store) -> None:
     device = torch.device(identity.device)
     on_gpu = device.type == "cuda" and dist.is_nccl_available()
     dist.init_process_group(
@@ -87,7 +87,7 @@ def _connect(identity: Identity) -> Connection:
     # The heartbeats' own store, which rank 0 keeps.
     host = os.environ.get("MASTER_ADDR", socket.gethostname())
     kept = TCPStore(host, 0, is_master=True, wait_for_workers=False) if native.rank == 0 else None
-    host, port = broadcast(native, device, (host, kept.port if kept else None))
+    host, port = broadcast(native, device, (host, kept.port if kept else 0))
     patience = max(_timeout_of_group(), JOIN_TIMEOUTS * rank_timeout())
     heartbeat = Heartbeat(native, (host, port, kept), timeout=rank_timeout(), patience=patience)
     dist.distributed_c10d._set_pg_timeout(NO_TIMEOUT, group)
@@ -110,7 +110,7 @@ def _timeout_of_group() -> float:
     return timeout.total_seconds()
 
 
-def _store_of_run(identity: Identity, limit: float) -> Any:
+def _store_of_run(identity: Identity, limit: float) -> Store:
     """The store of torchrun's agent, or one that rank 0 keeps."""
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     agent_keeps_it = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
@@ -147,7 +147,7 @@ def _wait_for_answer(host: str, port: int, identity: Identity, limit: float) -> 
             waiting.go_on(lambda: [0], f"MASTER_ADDR={host}, MASTER_PORT={port} do not answer ({error})")
 
 
-def _wait_for_all(store: Any, identity: Identity, limit: float) -> None:
+def _wait_for_all(store: Store, identity: Identity, limit: float) -> None:
     store.set_timeout(timedelta(seconds=limit))
     own, all_keys = f"joined/{identity.rank}", [f"joined/{rank}" for rank in range(identity.size)]
     this_process = f"process {identity.pid} on {socket.gethostname()}"
