@@ -131,7 +131,7 @@ class Adapter(ABC):
         return sums["energy"]
 
     @abstractmethod
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """The family's own calculator on an independent copy of the models: the undivided original."""
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:  # noqa: ARG002  families without such quantities

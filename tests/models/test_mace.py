@@ -86,7 +86,7 @@ def test_results_are_those_of_the_original_calculator(kind: str) -> None:
     model, atoms, options = narrow(kind), small_oxide(), {"compute_atomic_stresses": True}
     ours = DistCalculator(model, partitions=3, **options)
     results = results_of(ours, atoms)
-    assert_same_results(results, results_of(adapt(model, **options).reference(), atoms))
+    assert_same_results(results, results_of(adapt(model, **options).original(), atoms))
     assert set(results) == set(ours.implemented_properties)
 
 
@@ -197,14 +197,14 @@ ON_HALO_TOO = re.compile(r"node_embedding|interactions\.0\.linear_(up|down)|.*\.
 @pytest.mark.parametrize("kind", [*interaction_classes, "zbl_and_agnesi", "three_layers"])
 def test_nothing_is_computed_twice(kind: str, partitions: int | str) -> None:
     model = narrow(kind)
-    reference = adapt(model).reference()
+    original = adapt(model).original()
 
     def expected(name: str, rows: int, calculator: DistCalculator) -> int:
         return rows + sum(calculator.plan().halo) if ON_HALO_TOO.fullmatch(name) else rows
 
     atoms = STRUCTURES["metal_with_vacancies"]().atoms
     assert_nothing_is_computed_twice(
-        model, atoms, partitions, count_rows, (reference, reference.models[0]), expected
+        model, atoms, partitions, count_rows, (original, original.models[0]), expected
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from support.structures import oxide
 from support.toy import ToyAdapter, ToyModel
-from support.undivided import loss_of
+from support.originals import loss_of
 from torch import Tensor, nn
 
 from distmlip import DistModel

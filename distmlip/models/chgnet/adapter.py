@@ -135,7 +135,7 @@ class CHGNetAdapter(Adapter):
             sums["energy"].device
         )
 
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`; it gives ``energies`` too, and its stress is 3 x 3 as ever."""
         return _Original(self.models[0], dtype or self.dtype)
 

@@ -175,6 +175,6 @@ class FAIRChemAdapter(Adapter):
             results["stress"] = np.zeros(6)
         return results
 
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`; ``FAIRChemCalculator`` where the model has tasks."""
         return undivided(self._potential, dtype or self.dtype)

@@ -137,7 +137,7 @@ class MACEAdapter(Adapter):
         read_out = [sums[name] for name in ("reference_energy", "embedding_energy") if name in sums]
         return sums["energy"] + torch.stack(read_out).sum() * self._options.energy_units_to_eV
 
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`."""
         chosen = dtype or self.dtype
         device = next(self.models[0].parameters()).device

@@ -125,7 +125,7 @@ class MatglAdapter(Adapter):
         """See :class:`Adapter`; mean and reference energies are no parameters."""
         return sums["energy"] + float(self._reference_energies[atoms.numbers].sum() + self._mean)
 
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`; its stress is in eV/Å^3."""
         device = next(self.models[0].parameters()).device
         replica = _replica(self.models[0], device, dtype or self.dtype)

@@ -70,7 +70,7 @@ class SevenNetAdapter(Adapter):
         n_edges = evaluations[0].system["num_edges"]
         return {**super().results(atoms, evaluations), "num_edges": int(n_edges)}
 
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`."""
         chosen = dtype or self.dtype
         device = next(self.models[0].parameters()).device
