@@ -186,7 +186,7 @@ def test_verify_compares_no_stress_that_the_original_gets_wrong(structure: str, 
 # ---- nothing is computed twice
 
 PARTS = re.compile(
-    r"(interactions|products)\.\d+\.\w+(\.original)?|readouts\.\d+|node_embedding|radial_embedding"
+    r"(interactions|products)\.\d+\.\w+(\.replaced)?|readouts\.\d+|node_embedding|radial_embedding"
     r"|spherical_harmonics|pair_repulsion_fn|scale_shift"
 )
 ON_HALO_TOO = re.compile(r"node_embedding|interactions\.0\.linear_(up|down)|.*\.(source|target)_embedding")
@@ -214,7 +214,7 @@ def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
     def counted(name: str) -> Callable[..., None]:
         def hook(_: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], __: Any) -> None:
             first = arguments[0] if arguments else keywords["node_feats"]
-            rows[name.removesuffix(".original")] += len(first)
+            rows[name.removesuffix(".replaced")] += len(first)
 
         return hook
 
