@@ -28,7 +28,8 @@ from support.torch_globals import torch_globals
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
-from distmlip.models.mace.adapter import MACECalculator, adapt
+from distmlip.models.mace import MACECalculator
+from distmlip.models.mace.adapter import adapt
 
 # Of e3nn and opt_einsum_fx, while the models are made.
 pytestmark = pytest.mark.filterwarnings("ignore:The TorchScript type system:UserWarning")

@@ -19,10 +19,10 @@ from sevenn.calculator import SevenNetCalculator, SevenNetD3Calculator
 from sevenn.nn.convolution import IrrepsScatterGatterFusedConvolution
 from sevenn.nn.sequential import AtomGraphSequential
 from support.contract import DTYPES, PARTITIONS, ModelContract, assert_nothing_is_computed_twice
+from support.originals import training_difference
 from support.parity import EXACT, all_results
 from support.sevennet_models import NARROW, OPTIONS, PLAIN, PUBLISHED, build_narrow, narrow, published
 from support.structures import STRUCTURES, Structure, oxide_cell, periodic, rattled
-from support.originals import training_difference
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError

@@ -12,14 +12,14 @@ import pytest
 import torch
 from ase import Atoms
 from support import chgnet_models, mace_models, matgl_models, matgl_threebody_models, structures, toy
-from support.torch_globals import MODES, modes
 from support.originals import (
     gradients_of,
     largest_difference,
     loss_of,
-    training_difference,
     trainable_original,
+    training_difference,
 )
+from support.torch_globals import MODES, modes
 from torch import nn
 
 from distmlip import DistCalculator, DistModel

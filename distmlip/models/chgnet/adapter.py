@@ -18,15 +18,7 @@ from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
 from distmlip.models.chgnet.original import EV_PER_CUBIC_ANGSTROM_IN_GPA, original_of
 from distmlip.models.chgnet.projection import project_before_gathering
 from distmlip.models.chgnet.stages import Blocks
-from distmlip.models.interface import (
-    PROPERTIES,
-    Adapter,
-    Evaluation,
-    ModelLike,
-    Results,
-    Stage,
-    with_derived,
-)
+from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, ModelLike, Results, Stage, with_derived
 from distmlip.models.options import chosen_dtype, refuse_unknown
 from distmlip.models.quiet import Advice
 from distmlip.models.replicate import replicate

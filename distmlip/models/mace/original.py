@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from mace.calculators import MACECalculator
 from mace.modules import MACE
 
+from distmlip.models.mace import MACECalculator
 from distmlip.models.mace.support import Options
 from distmlip.models.replicate import replicate
 

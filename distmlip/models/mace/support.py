@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mace.calculators import MACECalculator
 from mace.modules import (
     MACE,
     EquivariantProductBasisBlock,
@@ -21,6 +20,7 @@ from mace.modules import (
 
 from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
 from distmlip.models.interface import ModelLike
+from distmlip.models.mace import MACECalculator
 from distmlip.models.options import refuse_unknown
 
 PARTS: dict[str, tuple[type, ...]] = {
