@@ -71,7 +71,7 @@ class CHGNetAdapter(Adapter):
     family: ClassVar[str] = "CHGNet"
 
     def __init__(self, model: CHGNet, dtype: torch.dtype | None, on_isolated_atoms: IsolatedAtoms) -> None:
-        _refuse_unsupported(model)
+        _require_supported(model)
         if on_isolated_atoms not in ("ignore", "warn", "error"):
             raise InvalidInputError(
                 f"on_isolated_atoms={on_isolated_atoms!r} is not one of 'ignore', 'warn', 'error'"
@@ -142,7 +142,7 @@ class CHGNetAdapter(Adapter):
         self._advice.give(message)
 
 
-def _refuse_unsupported(model: CHGNet) -> None:
+def _require_supported(model: CHGNet) -> None:
     kind = type(model)
     if kind.forward is not CHGNet.forward or kind._compute is not CHGNet._compute:
         raise UnsupportedModelError(

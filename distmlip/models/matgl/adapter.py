@@ -87,12 +87,12 @@ class MatglAdapter(Adapter):
     def replicate(self, index: int, device: torch.device) -> nn.Module:
         """See :class:`Adapter`."""
         replica: nn.Module = copy_of(self.models[index], device, self.dtype)
-        self._architecture.of(replica).prepare()
+        self._architecture.of_replica(replica).prepare()
         return replica
 
     def stages(self, module: nn.Module, recompute: bool) -> Sequence[Stage]:
         """See :class:`Adapter`."""
-        architecture = self._architecture.of(module)
+        architecture = self._architecture.of_replica(module)
         return with_derived(architecture.derive, architecture.stages(), memoise=not recompute)
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:

@@ -53,8 +53,8 @@ class Architecture(ABC):
         self._element_of_number = torch.full((max(numbers) + 1,), -1, device=device)
         self._element_of_number[numbers] = torch.arange(len(numbers), device=device)
 
-    def of(self, replica: Potential) -> Self:
-        """The same of a replica."""
+    def of_replica(self, replica: Potential) -> Self:
+        """The same, to be run."""
         return type(self)(replica)
 
     @abstractmethod

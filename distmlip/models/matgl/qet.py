@@ -70,12 +70,12 @@ class QETArchitecture(TensorNetArchitecture):
         """See :class:`Architecture`; ``total_charge`` () in e and ``ext_pot`` (n_atoms,)."""
         if not self.options:
             return {"total_charge": torch.zeros((), dtype=torch.float64)}
-        charge, potential = options.get("total_charge"), options.get("ext_pot")
+        charge, external = options.get("total_charge"), options.get("ext_pot")
         if charge is None:
             charge = atoms.get_initial_charges().sum()
         system = {"total_charge": _numbers("total_charge", charge, ())}
-        if potential is not None:
-            system["ext_pot"] = _numbers("ext_pot", potential, (len(atoms),))
+        if external is not None:
+            system["ext_pot"] = _numbers("ext_pot", external, (len(atoms),))
         return system
 
     def read_out(self, graph: LocalGraph, features: Tensor) -> Tensors:
