@@ -100,7 +100,7 @@ def _linear(mixture: MOLE, device: torch.device, dtype: torch.dtype) -> nn.Linea
 
 
 class SystemEmbedding:
-    """The model's embedding of a system and the coefficients of its experts: of the last one remembered."""
+    """Embeds a system and mixes coefficients of experts for it; remembers those of the last system."""
 
     def __init__(self, backbone: eSCNMDBackbone, dtype: torch.dtype, dataset: str | None) -> None:
         stand_ins = {id(backbone.blocks): nn.ModuleList(), **without_memory(backbone)}
