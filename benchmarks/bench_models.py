@@ -135,4 +135,4 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
 
 def original(model: torch.nn.Module) -> Calculator:
     """The package's own calculator of a model of :data:`MODELS`, in float32."""
-    return adapter_for(model, torch.float32).reference()
+    return adapter_for(model, torch.float32).original()

@@ -128,7 +128,7 @@ class PairAdapter(Adapter):
             ),
         ]
 
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         raise NotImplementedError("there is no undivided original")
 
 

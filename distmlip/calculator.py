@@ -212,7 +212,7 @@ class DistCalculator(KeepsResults):
             ours = self.evaluate_shared(original, with_virials=False)
         try:
             with quiet():
-                original.calc = self._adapter.reference()
+                original.calc = self._adapter.original()
                 forces = original.get_forces()
         except Exception as error:
             error.add_note("raised by the original calculator, which verify() compares with")

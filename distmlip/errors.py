@@ -8,6 +8,11 @@ offending value, the limit and the remedy.
 from __future__ import annotations
 
 
+def type_name(value: object) -> str:
+    """How messages name the type of a value: with its module."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
 class DistMLIPError(Exception):
     """Base class of all exceptions of this package."""
 

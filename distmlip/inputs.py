@@ -20,7 +20,7 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from distmlip.elements import in_words, symbols
-from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError
+from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError, type_name
 
 if TYPE_CHECKING:
     from distmlip.models.interface import Adapter
@@ -96,8 +96,7 @@ def checked_atoms(atoms: object) -> Atoms:
     """``atoms``, if it is one structure of ASE."""
     if isinstance(atoms, Atoms):
         return atoms
-    kind = f"{type(atoms).__module__}.{type(atoms).__qualname__}"
-    raise InvalidInputError(f"atoms is a {kind}, not an ase.Atoms; {_way_to_atoms(atoms)}")
+    raise InvalidInputError(f"atoms is a {type_name(atoms)}, not an ase.Atoms; {_way_to_atoms(atoms)}")
 
 
 def _way_to_atoms(structure: object) -> str:

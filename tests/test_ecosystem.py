@@ -73,7 +73,7 @@ def ours(partitions: int = 3) -> DistCalculator:
 
 
 def original() -> Calculator:
-    return adapter_for(model(), torch.float64).reference()
+    return adapter_for(model(), torch.float64).original()
 
 
 def small() -> Atoms:
@@ -295,7 +295,7 @@ def test_energy_is_conserved_while_the_graph_is_rebuilt() -> None:
 def test_a_relaxation_ends_at_the_same_energy_as_the_originals() -> None:
     energies = []
     network = published("0.3.0")
-    for calculator in (DistCalculator(network, partitions=2), adapter_for(network, None).reference()):
+    for calculator in (DistCalculator(network, partitions=2), adapter_for(network, None).original()):
         atoms = rattled(oxide_cell(), 0.1)
         atoms.calc = calculator
         BFGS(FrechetCellFilter(atoms), logfile=None).run(fmax=0.03, steps=60)

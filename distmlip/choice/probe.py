@@ -16,6 +16,7 @@ from ase.build import bulk
 
 from distmlip.choice import cache
 from distmlip.choice.costs import CostModel, Rows, StageCost, fitted, rows_of
+from distmlip.errors import type_name
 from distmlip.evaluator import Evaluator
 from distmlip.machine.devices import Devices
 from distmlip.models.interface import Adapter, Stage
@@ -53,7 +54,7 @@ def fingerprint(adapter: Adapter, device: torch.device) -> cache.Key:
     tensors = [*model.named_parameters(), *model.named_buffers()]
     on_cpu = device.type == "cpu"
     return {
-        "model": f"{adapter.family} {type(model).__module__}.{type(model).__qualname__}",
+        "model": f"{adapter.family} {type_name(model)}",
         "tensors": [f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in tensors],
         "cutoffs": [adapter.cutoff, adapter.bond_cutoff],
         "dtype": str(adapter.dtype),

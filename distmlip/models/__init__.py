@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import torch
 
-from distmlip.errors import InvalidInputError, UnsupportedModelError
-from distmlip.models.interface import Adapter
+from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
+from distmlip.models.interface import Adapter, ModelLike
 from distmlip.models.mixtures import refuse_mixture
 from distmlip.models.quiet import quiet
 
@@ -43,7 +44,7 @@ FAMILIES = {
 """By the top-level package that a model's class (or one of its bases) comes from."""
 
 
-def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) -> Adapter:
+def adapter_for(model: ModelLike | Adapter, dtype: torch.dtype | None, **family_options: Any) -> Adapter:
     """The adapter of a model object, a list of them (a committee), or that family's own ASE calculator.
 
     An adapter is taken as it is: so models of other packages can be distributed (docs/new_model.md).
@@ -65,12 +66,12 @@ def adapter_for(model: Any, dtype: torch.dtype | None, **family_options: Any) ->
             adapter: Adapter = module.adapt(model, dtype, **family_options)
             return adapter
     raise UnsupportedModelError(
-        f"a model of type {_type_name(_first(model))} is not supported; supported are model objects and "
+        f"a model of type {type_name(_first(model))} is not supported; supported are model objects and "
         f"calculators of the packages {', '.join(sorted(FAMILIES))}, and adapters (docs/new_model.md)"
     )
 
 
-def _is_supported(model: Any) -> bool:
+def _is_supported(model: ModelLike) -> bool:
     try:
         adapter_for(model, None)
     except UnsupportedModelError:
@@ -80,7 +81,7 @@ def _is_supported(model: Any) -> bool:
     return True
 
 
-def _as_it_is(adapter: Adapter, dtype: torch.dtype | None, options: dict[str, Any]) -> Adapter:
+def _as_it_is(adapter: Adapter, dtype: torch.dtype | None, options: Collection[str]) -> Adapter:
     if options:
         raise InvalidInputError(f"options {sorted(options)} are unknown; give them to the adapter itself")
     if dtype not in (None, adapter.dtype):
@@ -90,11 +91,11 @@ def _as_it_is(adapter: Adapter, dtype: torch.dtype | None, options: dict[str, An
     return adapter
 
 
-def _first(model: Any) -> Any:
+def _first(model: ModelLike) -> ModelLike:
     return model[0] if isinstance(model, list | tuple) and model else model
 
 
-def _refuse_compiled(model: Any) -> None:
+def _refuse_compiled(model: ModelLike) -> None:
     if isinstance(model, torch.jit.ScriptModule):
         raise UnsupportedModelError(
             "the model is compiled with TorchScript and cannot be cut into stages; give the model object "
@@ -105,7 +106,3 @@ def _refuse_compiled(model: Any) -> None:
             "the model is compiled with torch.compile and cannot be cut into stages; give the model that it "
             "was compiled from (its _orig_mod)"
         )
-
-
-def _type_name(model: Any) -> str:
-    return f"{type(model).__module__}.{type(model).__qualname__}"

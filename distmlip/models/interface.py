@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -47,11 +47,19 @@ __all__ = [
     "Exchange",
     "Halo",
     "LocalGraph",
+    "ModelLike",
+    "Results",
     "Stage",
     "Swap",
     "Tensors",
     "with_derived",
 ]
+
+
+ModelLike: TypeAlias = "torch.nn.Module | Sequence[torch.nn.Module] | Calculator"
+"""What a user gives: a model object, a list of them (a committee), or the family's own calculator."""
+Results: TypeAlias = "dict[str, float | np.ndarray]"
+"""ASE results by property, in ASE's units."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ class Adapter(ABC):
     def stages(self, module: torch.nn.Module, recompute: bool) -> Sequence[Stage]:
         """The stages that evaluate a replica."""
 
-    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:  # noqa: ARG002
+    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> Results:  # noqa: ARG002
         """ASE results from one evaluation per model: every key of the original calculator, in ASE's units.
 
         If the adapter is conservative, the calculator adds ``stress`` and ``stresses`` (Voigt-6, eV/Å^3) from
@@ -131,7 +139,7 @@ class Adapter(ABC):
         return sums["energy"]
 
     @abstractmethod
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """The family's own calculator on an independent copy of the models: the undivided original."""
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:  # noqa: ARG002  families without such quantities

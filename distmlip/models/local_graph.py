@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from distmlip.errors import InvalidInputError
+
 
 @dataclass(frozen=True)
 class BondGraph:
@@ -59,7 +61,7 @@ class LocalGraph:
     vectors: Tensor
     """(n_edges, 3) in the model's dtype: sender minus receiver, in Å. All are shorter than the cutoff."""
     bonds: BondGraph | None = None
-    """Present if the adapter has a ``bond_cutoff``."""
+    """Present if the adapter has a ``bond_cutoff``; see :meth:`require_bonds`."""
     system: Mapping[str, Tensor] = field(default_factory=dict)
     """What :meth:`Adapter.system` returned, on this partition's device; the same in every partition."""
 
@@ -74,3 +76,21 @@ class LocalGraph:
     @property
     def n_edges(self) -> int:
         return len(self.senders)
+
+    def edge_index(self) -> Tensor:
+        """(2, n_edges) int64: senders, receivers."""
+        return torch.stack([self.senders, self.receivers])
+
+    def reversed_edge_index(self) -> Tensor:
+        """(2, n_edges) int64: receivers, senders; of models whose edges begin at the atom that reads them."""
+        return torch.stack([self.receivers, self.senders])
+
+    def require_bonds(self) -> BondGraph:
+        """The bonds, of a model with angles.
+
+        Raises:
+            InvalidInputError: there are none.
+        """
+        if self.bonds is None:
+            raise InvalidInputError("the graph has no bonds; set the adapter's bond_cutoff")
+        return self.bonds

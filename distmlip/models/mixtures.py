@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from ase.calculators.calculator import BaseCalculator
 from ase.calculators.mixing import LinearCombinationCalculator, Mixer
 
 from distmlip.errors import UnsupportedModelError
+from distmlip.models.interface import ModelLike
 
 HOLDERS = ("dft", "calculator")
 """Attributes, and arguments, of calculators that correct another one's results: dispersion corrections of
 ASE and torch_dftd, formation energies of fairchem."""
 
 
-def refuse_mixture(calculator: Any, is_supported: Callable[[Any], bool]) -> None:
+def refuse_mixture(calculator: ModelLike, is_supported: Callable[[ModelLike], bool]) -> None:
     """A mixture is no model, but the calculator of one may be a part of it.
 
     ``is_supported``: whether a part could be distributed.
@@ -47,11 +47,11 @@ def refuse_mixture(calculator: Any, is_supported: Callable[[Any], bool]) -> None
             )
 
 
-def _names(members: list[Any], models: list[bool]) -> str:
+def _names(members: list[BaseCalculator], models: list[bool]) -> str:
     return " and the ".join(type(m).__name__ for m, is_model in zip(members, models, strict=True) if is_model)
 
 
-def _again(parts: list[str], weights: Any) -> str:
+def _again(parts: list[str], weights: Sequence[float]) -> str:
     calculators = f"[{', '.join(parts)}]"
     if all(weight == 1 for weight in weights):
         return f"SumCalculator({calculators})"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distmlip.models.quiet import quiet
 
 Module = TypeVar("Module", bound=nn.Module)
+StandIns = dict[int, object]
+"""What a copy has in place of objects of the original, by their id."""
 
 
 def replicate(
@@ -30,7 +33,7 @@ def replicate(
     user's own.
     """
     parameters, buffers = list(module.parameters()), list(module.buffers())
-    aliases: dict[int, object] = {
+    aliases: StandIns = {
         **{id(parameter): _twin(parameter) for parameter in parameters},
         **{id(buffer): buffer.detach() for buffer in buffers},
         **{id(function): function for function in _script_functions(module)},
@@ -42,13 +45,22 @@ def replicate(
     return replica.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
+def cast_inputs(module: nn.Module, dtype: torch.dtype) -> None:
+    """Let a part of a replica that is given tensors in a dtype of their own compute in this one."""
+    module.register_forward_pre_hook(partial(_cast, dtype))
+
+
+def _cast(dtype: torch.dtype, _: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(argument.to(dtype) for argument in arguments)
+
+
 def _twin(parameter: nn.Parameter) -> nn.Parameter:
-    twin: Any = nn.Parameter(parameter.detach(), requires_grad=False)
-    twin.original = parameter
-    return cast(nn.Parameter, twin)
+    twin = nn.Parameter(parameter.detach(), requires_grad=False)
+    vars(twin)["original"] = parameter
+    return twin
 
 
-def _script_functions(module: nn.Module) -> list[object]:
+def _script_functions(module: nn.Module) -> list[torch.jit.ScriptFunction]:
     """TorchScript functions that modules hold, such as activations; they refuse to be copied."""
     attributes = (value for part in module.modules() for value in vars(part).values())
     return [value for value in attributes if isinstance(value, torch.jit.ScriptFunction)]

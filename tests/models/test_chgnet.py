@@ -48,7 +48,7 @@ class TestCHGNet(ModelContract):
 
 def test_crystal_features_are_those_of_the_original() -> None:
     model, atoms = narrow("plain"), STRUCTURES["oxide"]().atoms
-    theirs, ours = adapt(model).reference(torch.float64), DistCalculator(model, partitions=3, dtype="float64")
+    theirs, ours = adapt(model).original(torch.float64), DistCalculator(model, partitions=3, dtype="float64")
     for calculator in (theirs, ours):
         calculator.calculate(atoms)
     np.testing.assert_allclose(
@@ -89,8 +89,8 @@ def test_nothing_is_computed_twice(
     model, atoms = narrow("plain"), STRUCTURES[structure]().atoms
     n_partitions = number_of(partitions, atoms)
     theirs, ours = Counter(), Counter()
-    reference = adapt(model).reference(torch.float64)
-    count_rows(reference.model, theirs)
+    original = adapt(model).original(torch.float64)
+    count_rows(original.model, theirs)
     replicate = CHGNetAdapter.replicate
 
     def counted_replica(adapter: CHGNetAdapter, index: int, device: torch.device) -> torch.nn.Module:
@@ -101,7 +101,7 @@ def test_nothing_is_computed_twice(
     monkeypatch.setattr(CHGNetAdapter, "replicate", counted_replica)
     # Without a skin, so that `partition` cuts in the same way.
     calculator = DistCalculator(model, partitions=n_partitions, devices="cpu", recompute=False, skin=0.0)
-    for calculator_ in (reference, calculator):
+    for calculator_ in (original, calculator):
         atoms.calc = calculator_
         atoms.get_forces()
 
@@ -114,7 +114,7 @@ def test_nothing_is_computed_twice(
         assert calculator.counters[stage]["atoms"] == len(atoms)
 
 
-def predicted_rows(undivided: Counter[str], calculator: DistCalculator, atoms: Atoms) -> dict[str, int]:
+def predicted_rows(original: Counter[str], calculator: DistCalculator, atoms: Atoms) -> dict[str, int]:
     """Rows that each submodule may compute in all partitions: once each, but for what the design names."""
     plan = calculator.plan()
     parts = partition(atoms, 6.0, plan.n_partitions, bond_cutoff=3.0).parts
@@ -123,7 +123,7 @@ def predicted_rows(undivided: Counter[str], calculator: DistCalculator, atoms: A
     owned, halo, bonds = sum(plan.owned), sum(plan.halo), sum(plan.bonds)
     short_bonds = (sum(len(part.bonds) for part in parts) + cut_short) // 2
     expected = {}
-    for name, rows in undivided.items():
+    for name, rows in original.items():
         kind = name.split(".")[-1]
         if kind in ON_BOTH_SIDES_OF_A_CUT or (kind == "mlp_out" and name.startswith("bond_conv")):
             expected[name] = rows + cut_edges // 2

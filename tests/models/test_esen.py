@@ -105,7 +105,7 @@ def test_experts_are_those_of_the_whole_system(kind: str, partitions: int | str)
 def test_experts_follow_composition_charge_and_spin() -> None:
     model, atoms = narrow("uma"), charged(rattled(oxide_cell(), 0.08))
     calculator = DistCalculator(model, partitions=3, devices="cpu", **OMAT)
-    original = adapt(model, **OMAT).reference()
+    original = adapt(model, **OMAT).original()
     atoms.calc = calculator
     energies = []
     for change in ("nothing", "composition", "charge", "spin", "info left out", "back"):
@@ -164,7 +164,7 @@ def test_the_composition_of_one_generation_is_wrong_on_purpose() -> None:
     for model_id in ("UMA-S-1.2", "UMA-S-1.2.1", "UMA-1.1"):
         model = build(**{**NARROW["uma"], "model_id": model_id})
         ours = results_of(DistCalculator(model, partitions=3, devices="cpu", **OMAT), atoms)
-        assert_same_results(ours, results_of(adapt(model, **OMAT).reference(), atoms))
+        assert_same_results(ours, results_of(adapt(model, **OMAT).original(), atoms))
         energies[model_id] = ours["energy"]
     assert energies["UMA-S-1.2.1"] == energies["UMA-1.1"]
     assert abs(energies["UMA-S-1.2"] - energies["UMA-1.1"]) > 1e-3
@@ -175,7 +175,7 @@ def test_every_dataset_has_its_own_results() -> None:
     energies = []
     for task_name in ("omat", "omol"):
         ours = results_of(DistCalculator(model, partitions=3, devices="cpu", task_name=task_name), atoms)
-        assert_same_results(ours, results_of(adapt(model, task_name=task_name).reference(), atoms))
+        assert_same_results(ours, results_of(adapt(model, task_name=task_name).original(), atoms))
         energies.append(ours["energy"])
     assert abs(energies[0] - energies[1]) > 1e-2
 
@@ -183,7 +183,7 @@ def test_every_dataset_has_its_own_results() -> None:
 @pytest.mark.parametrize("partitions", [2, 5])
 def test_balanced_channels_sum_to_charge_and_spin_of_the_whole_system(partitions: int) -> None:
     model, energies = narrow("balanced"), []
-    original = adapt(model).reference()
+    original = adapt(model).original()
     for charge, spin in ((0, 0), (0, 1), (2, 1), (2, 3)):
         atoms = charged(oxide().atoms, charge, spin)
         ours = results_of(DistCalculator(model, partitions=partitions, devices="cpu"), atoms)
@@ -230,7 +230,7 @@ def test_a_strict_limit_of_neighbors_is_refused_where_it_acts() -> None:
     with pytest.raises(InvalidInputError, match=r"neighbours within 4.5 Ang.*nearest 9"):
         calculator.calculate(oxide().atoms)
     molecule = charged(STRUCTURES["molecule"]().atoms)
-    assert_same_results(results_of(calculator, molecule), results_of(adapt(model).reference(), molecule))
+    assert_same_results(results_of(calculator, molecule), results_of(adapt(model).original(), molecule))
 
 
 # ---- forces that a head predicts
@@ -261,7 +261,7 @@ def test_direct_forces_are_no_derivatives() -> None:
     results = results_of(calculator, atoms)
     assert set(results) == {"energy", "free_energy", "energies", "forces", "stress"}
     assert set(calculator.implemented_properties) == set(results)
-    assert_same_results(results, results_of(adapt(direct()).reference(), atoms))
+    assert_same_results(results, results_of(adapt(direct()).original(), atoms))
     np.testing.assert_allclose(results["energies"].sum(), results["energy"], atol=1e-9)
     assert np.abs(results["forces"].sum(axis=0)).max() > 1e-2
 
@@ -303,13 +303,13 @@ PARTS = re.compile(
 @pytest.mark.parametrize("kind", ["uma", "balanced", "layer_norm_on_a_grid"])
 def test_nothing_is_computed_twice(kind: str, partitions: int | str) -> None:
     model, options = narrow(kind), OMAT
-    reference = adapt(model, **options).reference()
+    original = adapt(model, **options).original()
     assert_nothing_is_computed_twice(
         model,
         charged(STRUCTURES["metal_with_vacancies"]().atoms),
         partitions,
         count_rows,
-        (reference, reference.predictor.model.module),
+        (original, original.predictor.model.module),
         lambda name, rows, calculator: rows,
         **options,
     )

@@ -28,7 +28,8 @@ from support.torch_globals import torch_globals
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
-from distmlip.models.mace.adapter import MACECalculator, adapt
+from distmlip.models.mace import MACECalculator
+from distmlip.models.mace.adapter import adapt
 
 # Of e3nn and opt_einsum_fx, while the models are made.
 pytestmark = pytest.mark.filterwarnings("ignore:The TorchScript type system:UserWarning")
@@ -86,7 +87,7 @@ def test_results_are_those_of_the_original_calculator(kind: str) -> None:
     model, atoms, options = narrow(kind), small_oxide(), {"compute_atomic_stresses": True}
     ours = DistCalculator(model, partitions=3, **options)
     results = results_of(ours, atoms)
-    assert_same_results(results, results_of(adapt(model, **options).reference(), atoms))
+    assert_same_results(results, results_of(adapt(model, **options).original(), atoms))
     assert set(results) == set(ours.implemented_properties)
 
 
@@ -186,7 +187,7 @@ def test_verify_compares_no_stress_that_the_original_gets_wrong(structure: str, 
 # ---- nothing is computed twice
 
 PARTS = re.compile(
-    r"(interactions|products)\.\d+\.\w+(\.original)?|readouts\.\d+|node_embedding|radial_embedding"
+    r"(interactions|products)\.\d+\.\w+(\.replaced)?|readouts\.\d+|node_embedding|radial_embedding"
     r"|spherical_harmonics|pair_repulsion_fn|scale_shift"
 )
 ON_HALO_TOO = re.compile(r"node_embedding|interactions\.0\.linear_(up|down)|.*\.(source|target)_embedding")
@@ -197,14 +198,14 @@ ON_HALO_TOO = re.compile(r"node_embedding|interactions\.0\.linear_(up|down)|.*\.
 @pytest.mark.parametrize("kind", [*interaction_classes, "zbl_and_agnesi", "three_layers"])
 def test_nothing_is_computed_twice(kind: str, partitions: int | str) -> None:
     model = narrow(kind)
-    reference = adapt(model).reference()
+    original = adapt(model).original()
 
     def expected(name: str, rows: int, calculator: DistCalculator) -> int:
         return rows + sum(calculator.plan().halo) if ON_HALO_TOO.fullmatch(name) else rows
 
     atoms = STRUCTURES["metal_with_vacancies"]().atoms
     assert_nothing_is_computed_twice(
-        model, atoms, partitions, count_rows, (reference, reference.models[0]), expected
+        model, atoms, partitions, count_rows, (original, original.models[0]), expected
     )
 
 
@@ -214,7 +215,7 @@ def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
     def counted(name: str) -> Callable[..., None]:
         def hook(_: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], __: Any) -> None:
             first = arguments[0] if arguments else keywords["node_feats"]
-            rows[name.removesuffix(".original")] += len(first)
+            rows[name.removesuffix(".replaced")] += len(first)
 
         return hook
 

@@ -80,7 +80,7 @@ def test_weights_that_matgl_rounds_are_float32_only(partitions: int) -> None:
     model, atoms = build_chgnet(**changes).float(), oxide().atoms
     calculator = DistCalculator(model, partitions=partitions)
     calculator.calculate(atoms)
-    theirs = adapt(model).reference()
+    theirs = adapt(model).original()
     theirs.calculate(atoms)
     largest = np.abs(theirs.results["forces"]).max()
     assert largest > 0.1
@@ -164,7 +164,7 @@ DEAD = "model.bond_graph_layers.2.conv.edge_update_func"
 @pytest.mark.parametrize("structure", ["oxide", "thin_in_all_directions"])
 def test_nothing_is_computed_twice(structure: str, kind: str, partitions: int | str) -> None:
     model, atoms = chgnet(kind), STRUCTURES[structure]().atoms
-    undivided = adapt(model).reference()
+    original = adapt(model).original()
 
     def expected(name: str, rows: int, calculator: DistCalculator) -> int:
         if name == DEAD:
@@ -174,7 +174,7 @@ def test_nothing_is_computed_twice(structure: str, kind: str, partitions: int | 
         return rows + sum(calculator.plan().halo) if name == "model.atom_embedding" else rows
 
     assert_nothing_is_computed_twice(
-        model, atoms, partitions, count_rows, (undivided, undivided.potential), expected
+        model, atoms, partitions, count_rows, (original, original.potential), expected
     )
 
 

@@ -89,7 +89,7 @@ OF_SPECIES = {"model.embedding.layer_node_embedding", "model.three_body_interact
 @pytest.mark.parametrize("structure", ["metal_with_vacancies", "oxide", "thin_in_all_directions"])
 def test_nothing_is_computed_twice(structure: str, partitions: int | str) -> None:
     model = m3gnet("plain")
-    undivided = adapt(model).reference()
+    original = adapt(model).original()
 
     def expected(name: str, rows: int, calculator: DistCalculator) -> int:
         return rows + sum(calculator.plan().halo) if name in OF_SPECIES else rows
@@ -99,7 +99,7 @@ def test_nothing_is_computed_twice(structure: str, partitions: int | str) -> Non
         STRUCTURES[structure]().atoms,
         partitions,
         count_rows,
-        (undivided, undivided.potential),
+        (original, original.potential),
         expected,
     )
 

@@ -102,7 +102,7 @@ def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
 def test_the_float64_original_is_matgl_itself(name: str) -> None:
     """They differ by the noise of float32 only."""
     model, atoms = pretrained(TENSORNET_MATPES), STRUCTURES[name]().atoms
-    exact = results_of(adapt(model).reference(torch.float64), atoms)
+    exact = results_of(adapt(model).original(torch.float64), atoms)
     theirs = results_of(PESCalculator(model, stress_unit="eV/A3", use_voigt=True), atoms)
     assert abs(exact["energy"] - theirs["energy"]) / len(atoms) < 1e-5
     np.testing.assert_allclose(exact["forces"], theirs["forces"], atol=2e-4)
@@ -243,7 +243,7 @@ COUNTED = re.compile(
 @pytest.mark.parametrize("structure", ["metal_with_vacancies", "thin_in_all_directions"])
 def test_nothing_is_computed_twice(structure: str, kind: str, partitions: int | str) -> None:
     model = qet("hardness_of_environments") if kind == "qet" else tensornet(kind)
-    undivided = adapt(model).reference()
+    original = adapt(model).original()
 
     def expected(name: str, rows: int, calculator: DistCalculator) -> int:
         halo = sum(calculator.plan().halo)
@@ -254,7 +254,7 @@ def test_nothing_is_computed_twice(structure: str, kind: str, partitions: int | 
         STRUCTURES[structure]().atoms,
         partitions,
         count_rows,
-        (undivided, undivided.potential),
+        (original, original.potential),
         expected,
     )
 

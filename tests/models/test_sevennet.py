@@ -19,10 +19,10 @@ from sevenn.calculator import SevenNetCalculator, SevenNetD3Calculator
 from sevenn.nn.convolution import IrrepsScatterGatterFusedConvolution
 from sevenn.nn.sequential import AtomGraphSequential
 from support.contract import DTYPES, PARTITIONS, ModelContract, assert_nothing_is_computed_twice
+from support.originals import training_difference
 from support.parity import EXACT, all_results
 from support.sevennet_models import NARROW, OPTIONS, PLAIN, PUBLISHED, build_narrow, narrow, published
 from support.structures import STRUCTURES, Structure, oxide_cell, periodic, rattled
-from support.undivided import training_difference
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
@@ -107,13 +107,13 @@ ON_HALO_TOO = ("onehot_to_feature_x.linear", "0_self_interaction_1.linear")
 )
 def test_nothing_is_computed_twice(kind: str, partitions: int | str) -> None:
     options = OPTIONS.get(kind, {})
-    reference = adapt(narrow(kind), **options).reference()
+    original = adapt(narrow(kind), **options).original()
     assert_nothing_is_computed_twice(
         narrow(kind),
         STRUCTURES["metal_with_vacancies"]().atoms,
         partitions,
         count_rows,
-        (reference, reference.model),
+        (original, original.model),
         expected_rows,
         **options,
     )
@@ -165,8 +165,8 @@ def test_results_are_those_of_the_published_calculator(make: Callable[[], SevenN
     # Ours takes over the modality. The references are what all other tests compare with.
     for calculator in (
         DistCalculator(theirs, partitions=3),
-        adapt(theirs).reference(),
-        adapt(theirs).reference(torch.float64),
+        adapt(theirs).original(),
+        adapt(theirs).original(torch.float64),
     ):
         assert_same_within_float32(results_of(calculator, atoms), expected)
 
@@ -178,7 +178,7 @@ def test_a_dispersion_correction_is_added_as_with_the_original(partitions: int) 
     sums = []
     for calculator in (
         DistCalculator(narrow(), partitions=partitions),
-        adapt(narrow()).reference(),
+        adapt(narrow()).original(),
     ):
         atoms = structure.copy()
         atoms.calc = SumCalculator([calculator, LennardJones(epsilon=0.05, sigma=1.7, rc=5.0)])

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from support.originals import loss_of
 from support.structures import oxide
 from support.toy import ToyAdapter, ToyModel
-from support.undivided import loss_of
 from torch import Tensor, nn
 
 from distmlip import DistModel

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.build import bulk
 from support import structures, toy
 from support.launching import PASSED
-from support.undivided import largest_difference, loss_of, training_difference
+from support.originals import largest_difference, loss_of, training_difference
 
 from distmlip import DistModel
 from distmlip.training.ranks import RankExchange

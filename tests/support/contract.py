@@ -169,7 +169,7 @@ class ModelContract:
     def test_results_are_those_of_the_original_calculator(self, kind: str) -> None:
         options = self.options_of(kind)
         ours = self.calculator(3, self.model(kind), **options)
-        theirs = adapter_for(self.model(kind), torch.float64, **options).reference()
+        theirs = adapter_for(self.model(kind), torch.float64, **options).original()
         for calculator in (ours, theirs):
             calculator.calculate(self.prepare(oxide().atoms), ["energy", "forces", "stress"])
         known = set(theirs.implemented_properties) & set(theirs.results)
@@ -287,7 +287,7 @@ class ModelContract:
         torch.set_default_dtype(default)
         try:
             ours = self.results(oxide().atoms, 2)
-            theirs = adapter_for(self.model(kind), torch.float64, **self.options_of(kind)).reference()
+            theirs = adapter_for(self.model(kind), torch.float64, **self.options_of(kind)).original()
             theirs.calculate(self.prepare(oxide().atoms), ["energy", "forces"])
             difference = self.calculator(2).verify(self.prepare(oxide().atoms))
         finally:
@@ -344,21 +344,21 @@ def assert_nothing_is_computed_twice(
     atoms: Atoms,
     partitions: int | str,
     count: Callable[[torch.nn.Module, Counter[str]], None],
-    reference: tuple[Any, torch.nn.Module],
+    original: tuple[Any, torch.nn.Module],
     expected: Callable[[str, int, DistCalculator], int],
     **options: Any,
 ) -> None:
     """Compare the rows that go through submodules over all partitions with those of the undivided original.
 
-    ``count(module, rows)`` registers hooks that count rows by name. ``reference`` is the undivided calculator
+    ``count(module, rows)`` registers hooks that count rows by name. ``original`` is the undivided calculator
     and its module. ``expected(name, rows, calculator)`` says how many rows ours may compute where the
     original computes ``rows``: the same, but for what depends on species only.
     """
-    undivided, module = reference
+    their_calculator, module = original
     theirs: Counter[str] = Counter()
     ours: Counter[str] = Counter()
     count(module, theirs)
-    undivided.calculate(atoms, ["energy", "forces"])
+    their_calculator.calculate(atoms, ["energy", "forces"])
     calculator = DistCalculator(
         model, devices="cpu", partitions=number_of(partitions, atoms), recompute=False, skin=0.0, **options
     )

@@ -115,7 +115,7 @@ def original(
     options_and_info = repr((sorted(family_options.items()), sorted(reference.info.items())))
     key = (id(model), dtype, options_and_info, *(array.tobytes() for array in structure))
     if key not in _originals:
-        calculator = _adapter(model, dtype, options).reference(dtype)
+        calculator = _adapter(model, dtype, options).original(dtype)
         _originals[key] = (
             model,
             values_of(calculator, reference, atoms),

@@ -195,5 +195,5 @@ class ToyAdapter(Adapter):
             "forces": evaluations[0].forces,
         }
 
-    def reference(self, dtype: torch.dtype | None = None) -> Any:
+    def original(self, dtype: torch.dtype | None = None) -> Any:
         raise NotImplementedError

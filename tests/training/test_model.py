@@ -12,14 +12,14 @@ import pytest
 import torch
 from ase import Atoms
 from support import chgnet_models, mace_models, matgl_models, matgl_threebody_models, structures, toy
-from support.torch_globals import MODES, modes
-from support.undivided import (
+from support.originals import (
     gradients_of,
     largest_difference,
     loss_of,
+    trainable_original,
     training_difference,
-    undivided,
 )
+from support.torch_globals import MODES, modes
 from torch import nn
 
 from distmlip import DistCalculator, DistModel
@@ -223,7 +223,7 @@ def test_without_gradients(switch: Any) -> None:
 @pytest.mark.parametrize("mode", ["autocast", "device_context", "default_device"])
 def test_the_callers_modes_play_no_role(mode: str) -> None:
     model = chgnet().requires_grad_()
-    exact = gradients_of(*undivided(model), small())
+    exact = gradients_of(*trainable_original(model), small())
     distributed = DistModel(model, partitions=2)
     expected = distributed(small())
     with MODES[mode]():
@@ -240,7 +240,7 @@ def test_the_callers_modes_play_no_role(mode: str) -> None:
 def test_other_dtype_than_the_models() -> None:
     """Float32 parameters trained in float64."""
     model = copy.deepcopy(chgnet_models.narrow("plain")).eval().requires_grad_()
-    exact = gradients_of(*undivided(model), small())
+    exact = gradients_of(*trainable_original(model), small())
     ours = gradients_of(model, DistModel(model, partitions=2, dtype="float64"), small())
     assert {x.dtype for x in ours.values()} == {torch.float32}
     assert largest_difference({name: x.double() for name, x in ours.items()}, exact) < 1e-6

@@ -1,8 +1,7 @@
-"""CHGNet of the ``chgnet`` package: the adapter, and the undivided original that it is compared with."""
+"""CHGNet of the ``chgnet`` package: the adapter."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -10,29 +9,25 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from chgnet.graph import CrystalGraph
 from chgnet.model import CHGNet
 from chgnet.model.composition_model import AtomRef
 from chgnet.model.dynamics import CHGNetCalculator
-from pymatgen.core import Structure
 from torch import Tensor, nn
 
-from distmlip.cell import with_vacuum
-from distmlip.errors import InvalidInputError, UnsupportedModelError
+from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
+from distmlip.models.chgnet.original import EV_PER_CUBIC_ANGSTROM_IN_GPA, original_of
 from distmlip.models.chgnet.projection import project_before_gathering
 from distmlip.models.chgnet.stages import Blocks
-from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, Stage, with_derived
+from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, ModelLike, Results, Stage, with_derived
+from distmlip.models.options import chosen_dtype, refuse_unknown
 from distmlip.models.quiet import Advice
 from distmlip.models.replicate import replicate
-
-EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
-"""As written in CHGNet."""
 
 IsolatedAtoms = Literal["ignore", "warn", "error"]
 
 
 def adapt(
-    model: object,
+    model: ModelLike,
     dtype: torch.dtype | None = None,
     *,
     on_isolated_atoms: IsolatedAtoms | None = None,
@@ -47,8 +42,7 @@ def adapt(
         UnsupportedModelError: the model has a part that cannot be distributed.
         InvalidInputError: an option that CHGNet does not have, or a value out of its range.
     """
-    if unknown:
-        raise InvalidInputError(f"options {sorted(unknown)} are unknown; CHGNet has on_isolated_atoms")
+    refuse_unknown(unknown, ["on_isolated_atoms"], "CHGNet")
     if isinstance(model, CHGNetCalculator):
         network = model.model
         on_isolated_atoms = on_isolated_atoms or network.graph_converter.on_isolated_atoms
@@ -77,16 +71,13 @@ class CHGNetAdapter(Adapter):
     family: ClassVar[str] = "CHGNet"
 
     def __init__(self, model: CHGNet, dtype: torch.dtype | None, on_isolated_atoms: IsolatedAtoms) -> None:
-        _refuse_unsupported(model)
-        own_dtype = next(model.parameters()).dtype
-        if dtype not in (None, torch.float32, torch.float64):
-            raise InvalidInputError(f"dtype={dtype}: CHGNet is evaluated in torch.float32 or torch.float64")
+        _require_supported(model)
         if on_isolated_atoms not in ("ignore", "warn", "error"):
             raise InvalidInputError(
                 f"on_isolated_atoms={on_isolated_atoms!r} is not one of 'ignore', 'warn', 'error'"
             )
         self.models = [model]
-        self.dtype = dtype or own_dtype
+        self.dtype = chosen_dtype(dtype, next(model.parameters()).dtype, "CHGNet")
         self.cutoff = float(model.graph_converter.atom_graph_cutoff)
         self.bond_cutoff = float(model.graph_converter.bond_graph_cutoff)
         self.supported_numbers = frozenset(range(1, model.atom_embedding.embedding.num_embeddings + 1))
@@ -107,7 +98,7 @@ class CHGNetAdapter(Adapter):
         stages = [blocks.stage(k) for k in range(blocks.last + 1)]
         return with_derived(blocks.derive, stages, memoise=not recompute)
 
-    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> Results:
         """See :class:`Adapter`; ``magmoms`` in μB, ``crystal_fea`` as the original gives it."""
         (evaluation,) = evaluations
         self._check_isolated_atoms(int(evaluation.system["isolated_atoms"]))
@@ -116,7 +107,7 @@ class CHGNetAdapter(Adapter):
         energy = float(
             evaluation.atoms["energy"].sum() + _reference_scale(model, len(atoms)) * reference.sum()
         )
-        results = {
+        results: Results = {
             "energy": energy,
             "free_energy": energy,
             "energies": evaluation.atoms["energy"] + reference,
@@ -135,9 +126,9 @@ class CHGNetAdapter(Adapter):
             sums["energy"].device
         )
 
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`; it gives ``energies`` too, and its stress is 3 x 3 as ever."""
-        return _Original(self.models[0], dtype or self.dtype)
+        return original_of(self.models[0], dtype or self.dtype)
 
     def _check_isolated_atoms(self, count: int) -> None:
         if count == 0 or self._on_isolated_atoms == "ignore":
@@ -151,11 +142,11 @@ class CHGNetAdapter(Adapter):
         self._advice.give(message)
 
 
-def _refuse_unsupported(model: CHGNet) -> None:
+def _require_supported(model: CHGNet) -> None:
     kind = type(model)
     if kind.forward is not CHGNet.forward or kind._compute is not CHGNet._compute:
         raise UnsupportedModelError(
-            f"{kind.__module__}.{kind.__qualname__} has a forward of its own, which cannot be cut into "
+            f"{type_name(model)} has a forward of its own, which cannot be cut into "
             "stages; only CHGNet's own can"
         )
     if not model.mlp_first:
@@ -183,65 +174,3 @@ def _reference_scale(model: CHGNet, n_atoms: int) -> float:
     if model.composition_model is None:
         return 1.0
     return (n_atoms if model.is_intensive else 1) / (n_atoms if model.composition_model.is_intensive else 1)
-
-
-class _Original(CHGNetCalculator):
-    """The undivided original on a copy of the model; in float64 without rounding anything to float32."""
-
-    atoms: Atoms
-
-    def __init__(self, model: CHGNet, dtype: torch.dtype) -> None:
-        Calculator.__init__(self)  # CHGNetCalculator's own prints
-        self.model = copy.deepcopy(model).to(dtype).eval().requires_grad_(False)
-        self.device = next(self.model.parameters()).device
-        self.stress_weight = 1.0
-        self.return_site_energies = True
-        self.model.graph_converter.set_isolated_atom_response("ignore")
-        if dtype == torch.float64:
-            _keep_double(self.model)
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: list[str] | None = None,
-        system_changes: list[str] | None = None,
-    ) -> None:
-        """The original's, with a stress that is as exact as its dtype, also of atoms without a cell."""
-        atoms = self.atoms if atoms is None else atoms
-        super().calculate(_with_volume(atoms, self.model), properties, system_changes)
-        self.atoms = atoms.copy()  # what the results belong to, for ASE's caching
-        volume = torch.tensor([np.linalg.det(atoms.cell.array)], dtype=torch.float64)
-        if volume == 0:
-            del self.results["stress"]
-            return
-        # The model scales dE/dstrain to GPa with a factor that it rounds to float32.
-        rounded = 1 / volume.float() * EV_PER_CUBIC_ANGSTROM_IN_GPA
-        self.results["stress"] = self.results["stress"] / (rounded * volume).item()
-
-
-def _with_volume(atoms: Atoms, model: CHGNet) -> Atoms:
-    """The same atoms with vacuum in open directions without a cell vector, with which the original fails."""
-    missing = ~atoms.cell.array.any(axis=1)
-    return with_vacuum(atoms, missing, 2 * model.graph_converter.atom_graph_cutoff)
-
-
-def _keep_double(model: CHGNet) -> None:
-    """Make a float64 model, whose graphs and compositions would be float32, get them in float64."""
-    convert = model.graph_converter.forward
-
-    def graph_in_double(structure: Structure, *args: Any) -> CrystalGraph:
-        graph = convert(structure, *args)
-        graph.atom_frac_coord = torch.tensor(structure.frac_coords, dtype=torch.float64, requires_grad=True)
-        graph.lattice = torch.tensor(structure.lattice.matrix, dtype=torch.float64, requires_grad=True)
-        graph.neighbor_image = graph.neighbor_image.double()
-        return graph
-
-    def composition_in_double(graphs: Sequence[CrystalGraph]) -> Tensor:
-        counts = torch.stack(
-            [torch.bincount(graph.atomic_number - 1, minlength=94).double() for graph in graphs]
-        )
-        return counts / counts.sum(dim=1, keepdim=True) if model.composition_model.is_intensive else counts
-
-    model.graph_converter.forward = graph_in_double
-    if model.composition_model is not None:
-        model.composition_model._assemble_graphs = composition_in_double

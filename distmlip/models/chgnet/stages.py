@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from distmlip.models.chgnet.projection import Part, evaluate
-from distmlip.models.interface import Add, BondGraph, EagerStage, Exchange, Halo, LocalGraph, Tensors
+from distmlip.models.interface import Add, EagerStage, Exchange, Halo, LocalGraph, Tensors
 
 if TYPE_CHECKING:
     from chgnet.model import CHGNet
@@ -80,7 +80,7 @@ class Blocks:
 
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
         """The named functions of edge vectors and types. A cut bond is embedded on both sides."""
-        model, bonds = self.model, _bond_graph(graph)
+        model, bonds = self.model, graph.require_bonds()
         lengths = torch.linalg.norm(vectors, dim=1)
         bond_lengths = lengths.index_select(0, bonds.bond_edge)
         derived = Tensors()
@@ -106,7 +106,7 @@ class Blocks:
         angles = inputs.get(self._angles(k))
         atoms = inputs["atoms"] if k > 0 else model.atom_embedding(graph.numbers - 1)
         # Without any angle in the whole system the original leaves out both layers, also their biases.
-        angular = self.updates_bonds and _bond_graph(graph).n_angles_total > 0
+        angular = self.updates_bonds and graph.require_bonds().n_angles_total > 0
         if angular and k > 0:
             bonds = _update_bonds(model.bond_conv_layers[k - 1], bonds, inputs["bond_messages"])
         if angles is not None and angular and k > 0 and self.updates_angles:
@@ -137,17 +137,12 @@ class Blocks:
         }
 
 
-def _bond_graph(graph: LocalGraph) -> BondGraph:
-    assert graph.bonds is not None  # the adapter has a bond cutoff
-    return graph.bonds
-
-
 def _update_atoms(
     layer: AtomConv, graph: LocalGraph, atoms: Tensor, bonds: Tensor, weights: Tensor
 ) -> Tensor:
     """AtomConv of the owned atoms only; the layer's own forward would also update the halo's."""
     owned = atoms[: graph.n_owned]
-    parts = (owned, graph.receivers), (bonds, _bond_graph(graph).edge_bond), (atoms, graph.senders)
+    parts = (owned, graph.receivers), (bonds, graph.require_bonds().edge_bond), (atoms, graph.senders)
     messages = evaluate(layer.twoBody_atom, *parts) * weights
     update = torch.zeros_like(owned).index_add(0, graph.receivers, messages)
     if layer.use_mlp_out:
@@ -162,7 +157,8 @@ def _bond_messages(
 ) -> Tensor:
     """(n_bonds, width): BondConv's sum over the angles at owned centres; for a cut bond, those at one end."""
     messages = evaluate(layer.twoBody_bond, *_angle_parts(graph, atoms, bonds, angles)) * weights
-    receiving = _bond_graph(graph).edge_bond[_bond_graph(graph).angles[:, 0]]
+    bond_graph = graph.require_bonds()
+    receiving = bond_graph.edge_bond[bond_graph.angles[:, 0]]
     return torch.zeros_like(bonds).index_add(0, receiving, messages)
 
 
@@ -185,7 +181,7 @@ def _update_angles(
 
 def _angle_parts(graph: LocalGraph, atoms: Tensor, bonds: Tensor, angles: Tensor) -> Iterator[Part]:
     """What an angle is computed of: receiving bond, other bond, itself and centre atom."""
-    bond_graph = _bond_graph(graph)
+    bond_graph = graph.require_bonds()
     first, second = bond_graph.angles.T
     # Few bonds are short enough to be part of an angle. Every pair occurs both ways, so `first` has them all.
     in_angles = torch.zeros(bond_graph.n_bonds, dtype=torch.bool, device=bonds.device)

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from fairchem.core.models.base import HydraModel
+from fairchem.core.models.uma.escn_md import eSCNMDBackbone
+from fairchem.core.units.mlip_unit import MLIPPredictUnit
 from fairchem.core.units.mlip_unit.api.inference import (
     DEFAULT_CHARGE,
     DEFAULT_SPIN,
@@ -23,23 +26,27 @@ from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.fairchem.experts import (
     MergedExperts,
     SystemEmbedding,
-    composition_of,
     experts_of_dataset,
     without_memory,
 )
-from distmlip.models.fairchem.original import undivided
+from distmlip.models.fairchem.original import original_of
 from distmlip.models.fairchem.outputs import Potential
 from distmlip.models.fairchem.plain import make_plain
 from distmlip.models.fairchem.results import direct_stress, energies_of, is_looked_up, looked_up_energy
 from distmlip.models.fairchem.stages import Blocks, Replica
 from distmlip.models.fairchem.support import read_potential
-from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, Stage, with_derived
+from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, ModelLike, Results, Stage, with_derived
+from distmlip.models.options import chosen_dtype, refuse_unknown
 from distmlip.models.quiet import Advice
 from distmlip.models.replicate import replicate
 
 
 def adapt(
-    model: Any, dtype: torch.dtype | None = None, *, task_name: str | None = None, **unknown: Any
+    model: ModelLike | MLIPPredictUnit,
+    dtype: torch.dtype | None = None,
+    *,
+    task_name: str | None = None,
+    **unknown: Any,
 ) -> FAIRChemAdapter:
     """The adapter of a ``FAIRChemCalculator``, an ``MLIPPredictUnit``, a ``HydraModel``, or a pair
     ``(backbone, head)``, with an eSEN or UMA backbone.
@@ -52,8 +59,7 @@ def adapt(
         UnsupportedModelError: the model has a part that cannot be distributed.
         InvalidInputError: an option that fairchem does not have, or a task that the model does not have.
     """
-    if unknown:
-        raise InvalidInputError(f"options {sorted(unknown)} are unknown; fairchem has task_name")
+    refuse_unknown(unknown, ["task_name"], "fairchem")
     return FAIRChemAdapter(read_potential(model, task_name), dtype)
 
 
@@ -69,9 +75,7 @@ class FAIRChemAdapter(Adapter):
     def __init__(self, potential: Potential, dtype: torch.dtype | None) -> None:
         model = potential.model
         self.models = [model]
-        self.dtype = dtype or next(model.backbone.parameters()).dtype
-        if self.dtype not in (torch.float32, torch.float64):
-            raise InvalidInputError(f"dtype={self.dtype}; fairchem runs in torch.float32 or torch.float64")
+        self.dtype = chosen_dtype(dtype, next(model.backbone.parameters()).dtype, "fairchem")
         self.cutoff = float(model.backbone.cutoff)
         self.conservative = not potential.direct("forces")
         n_numbers = model.backbone.max_num_elements
@@ -89,24 +93,26 @@ class FAIRChemAdapter(Adapter):
         self._potential = potential
         self._advice = Advice()
         self._system = SystemEmbedding(model.backbone, self.dtype, potential.dataset)
+        # fairchem logs every look-up.
         self._looked_up_energy = lru_cache(maxsize=8)(partial(looked_up_energy, potential))
 
     def replicate(self, index: int, device: torch.device) -> nn.Module:
         """See :class:`Adapter`; linear layers stand in for mixtures of experts."""
-        model: Any = self.models[index]
+        model: HydraModel = self.models[index]
         potential = self._potential
         experts = MergedExperts(model.backbone, device, self.dtype)
         stand_ins = {**without_memory(model), **experts.stand_ins()}
         for name in {output.head for output in potential.outputs.values()}:
             head = model.output_heads[name]
             stand_ins |= experts_of_dataset(head, potential.dataset, device, self.dtype)
-        copy: Any = replicate(model, device, self.dtype, stand_ins=stand_ins)
+        copy = replicate(model, device, self.dtype, stand_ins=stand_ins)
         make_plain(copy.backbone, self.dtype)
         predicted = ["energy", *(name for name in ("forces", "stress") if potential.direct(name))]
         return Replica(copy.backbone, {name: potential.head(copy, name) for name in predicted}, experts)
 
     def stages(self, module: nn.Module, recompute: bool) -> Sequence[Stage]:
         """See :class:`Adapter`; one stage per block, two if its channels are balanced."""
+        assert isinstance(module, Replica)
         blocks = Blocks(module, self._stage_scale, self._potential.max_neighbors, self._potential.strict)
         return with_derived(blocks.derive, blocks.stages(), memoise=not recompute)
 
@@ -120,7 +126,7 @@ class FAIRChemAdapter(Adapter):
         charge, spin = self._charge_and_spin(atoms)
         if is_looked_up(self._potential, atoms):
             self._looked_up_energy(int(atoms.numbers[0]), charge)
-        return dict(self._system.of(charge, spin, composition_of(atoms.numbers)))
+        return self._system.of(charge, spin, atoms.numbers)
 
     def _charge_and_spin(self, atoms: Atoms) -> tuple[int, int]:
         """Checked by the model, as fairchem's calculator does, but not written into ``atoms.info``."""
@@ -133,14 +139,14 @@ class FAIRChemAdapter(Adapter):
                 f"{' and '.join(str(defaults[name]) for name in missing)}"
             )
         given = SimpleNamespace(info={**defaults, **atoms.info})
-        backbone: Any = self._potential.model.backbone
+        backbone: eSCNMDBackbone = self._potential.model.backbone
         try:
             backbone.validate_atoms_data(given, self._potential.dataset)
         except (TypeError, ValueError) as error:
             raise InvalidInputError(f"atoms.info: {error}") from error
         return int(given.info["charge"]), int(given.info["spin"])
 
-    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> Results:
         """See :class:`Adapter`; normalisers and element references of the tasks are undone."""
         potential, scale = self._potential, self._potential.scale("forces")
         if is_looked_up(potential, atoms):
@@ -151,7 +157,7 @@ class FAIRChemAdapter(Adapter):
             evaluation.forces / self._stage_scale if self.conservative else evaluation.atoms["direct_forces"]
         )
         energy = float(energies.sum())
-        results: dict[str, Any] = {
+        results: Results = {
             "energy": energy,
             "free_energy": energy,
             "energies": energies,
@@ -161,11 +167,11 @@ class FAIRChemAdapter(Adapter):
             results["stress"] = direct_stress(potential, len(atoms), evaluation.system["direct_stress"])
         return results
 
-    def _looked_up(self, atoms: Atoms) -> dict[str, Any]:
+    def _looked_up(self, atoms: Atoms) -> Results:
         """Results of a lone atom from the table of energies; what a head gives for it does not count."""
         charge, _ = self._charge_and_spin(atoms)
         energy = self._looked_up_energy(int(atoms.numbers[0]), charge)
-        results: dict[str, Any] = {
+        results: Results = {
             "energy": energy,
             "free_energy": energy,
             "energies": np.array([energy]),
@@ -175,6 +181,6 @@ class FAIRChemAdapter(Adapter):
             results["stress"] = np.zeros(6)
         return results
 
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`; ``FAIRChemCalculator`` where the model has tasks."""
-        return undivided(self._potential, dtype or self.dtype)
+        return original_of(self._potential, dtype or self.dtype)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,11 +19,18 @@ from fairchem.core.models.uma.nn.mole import MOLE, MOLEGlobals
 from torch import Tensor, nn
 
 from distmlip.models.fairchem.plain import make_plain
+from distmlip.models.interface import Tensors
 from distmlip.models.quiet import quiet
-from distmlip.models.replicate import replicate
+from distmlip.models.replicate import StandIns, replicate
+
+if TYPE_CHECKING:
+    from fairchem.core.models.uma.escn_md import eSCNMDBackbone
+
+System = tuple[int, int, tuple[int, ...]]
+"""Charge, spin, and the number of atoms of every atomic number."""
 
 
-def without_memory(model: nn.Module) -> dict[int, object]:
+def without_memory(model: nn.Module) -> StandIns:
     """Stand-ins for what the mixtures remember of the last system: tensors with a history, which cannot be
     copied."""
     memories = {id(memory) for memory in _memories(model)}
@@ -46,7 +52,7 @@ class MergedExperts:
         self._layers = [(mixture, _linear(mixture, device, dtype)) for mixture in mixtures]
         self._coefficients: Tensor | None = None
 
-    def stand_ins(self) -> dict[int, object]:
+    def stand_ins(self) -> StandIns:
         """By the id of the mixture that a linear layer takes the place of."""
         return {id(mixture): linear for mixture, linear in self._layers}
 
@@ -69,7 +75,7 @@ class MergedExperts:
 
 def experts_of_dataset(
     head: nn.Module, dataset: str | None, device: torch.device, dtype: torch.dtype
-) -> dict[int, object]:
+) -> StandIns:
     """Stand-ins for the mixtures in a head that has one expert per dataset: the layers of this dataset."""
     if not isinstance(head, DatasetSpecificMoEWrapper):
         return {}
@@ -94,27 +100,29 @@ def _linear(mixture: MOLE, device: torch.device, dtype: torch.dtype) -> nn.Linea
 
 
 class SystemEmbedding:
-    """The model's embedding of a system and the coefficients of its experts, computed once per system."""
+    """Embeds a system and mixes coefficients of experts for it; remembers those of the last system."""
 
-    def __init__(self, backbone: Any, dtype: torch.dtype, dataset: str | None) -> None:
+    def __init__(self, backbone: eSCNMDBackbone, dtype: torch.dtype, dataset: str | None) -> None:
         stand_ins = {id(backbone.blocks): nn.ModuleList(), **without_memory(backbone)}
-        self._backbone: Any = replicate(backbone, torch.device("cpu"), dtype, stand_ins=stand_ins)
+        self._backbone: eSCNMDBackbone = replicate(backbone, torch.device("cpu"), dtype, stand_ins=stand_ins)
         make_plain(self._backbone, dtype)
         self._dataset = dataset
         self._balances = balances_channels(backbone)
         self._mixes = getattr(backbone, "num_experts", 0) > 0
         self._lock = threading.Lock()
-        self.of = lru_cache(maxsize=8)(self._of)
+        self._last: tuple[System, Tensors] | None = None
 
-    def _of(self, charge: int, spin: int, composition: bytes) -> dict[str, Tensor]:
-        """One row per quantity. ``composition`` are the int64 numbers of atoms by atomic number."""
+    def of(self, charge: int, spin: int, numbers: np.ndarray) -> Tensors:
+        """One row per quantity. ``numbers``: (n_atoms,)."""
+        system = charge, spin, tuple(np.bincount(numbers).tolist())
         # The backbone leaves the coefficients of its last system in itself: one thread at a time.
         with self._lock, torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
-            return self._embedded(charge, spin, composition)
+            if self._last is None or self._last[0] != system:
+                self._last = system, self._embedded(system)
+            return dict(self._last[1])
 
-    def _embedded(self, charge: int, spin: int, composition: bytes) -> dict[str, Tensor]:
-        counts = torch.frombuffer(bytearray(composition), dtype=torch.int64)
-        charges, spins = torch.tensor([charge]), torch.tensor([spin])
+    def _embedded(self, system: System) -> Tensors:
+        charges, spins, counts = torch.tensor([system[0]]), torch.tensor([system[1]]), torch.tensor(system[2])
         datasets = None if self._dataset is None else [self._dataset]
         embedding = self._backbone.csd_embedding(charge=charges, spin=spins, dataset=datasets)
         quantities = {"embedding": embedding}
@@ -130,12 +138,7 @@ class SystemEmbedding:
         return quantities
 
 
-def composition_of(numbers: np.ndarray) -> bytes:
-    """The number of atoms of every atomic number, as a key."""
-    return np.bincount(numbers).astype(np.int64).tobytes()
-
-
-def balances_channels(backbone: Any) -> bool:
+def balances_channels(backbone: eSCNMDBackbone) -> bool:
     """Whether some channels are made to sum to the charge or spin of the whole system after every layer."""
     ends = backbone.charge_channel_end, backbone.spin_channel_end
     return ends != (backbone.charge_channel_start, backbone.spin_channel_start)

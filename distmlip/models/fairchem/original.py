@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -15,7 +16,7 @@ from fairchem.core.datasets.atomic_data import AtomicData
 from fairchem.core.models.uma.outputs import compute_forces_and_stress
 from fairchem.core.modules.normalization.normalizer import Normalizer
 from fairchem.core.units.mlip_unit import InferenceSettings, MLIPPredictUnit
-from torch import nn
+from torch import Tensor, nn
 
 from distmlip.cell import volume_of
 from distmlip.models.fairchem.experts import without_memory
@@ -23,12 +24,17 @@ from distmlip.models.fairchem.outputs import Potential, outputs_of
 from distmlip.models.fairchem.plain import FixedRoll, make_plain
 from distmlip.models.replicate import replicate
 
+if TYPE_CHECKING:
+    from fairchem.core.models.base import HydraModel
 
-def undivided(potential: Potential, dtype: torch.dtype) -> Calculator:
-    """The family's own calculator on a copy of the model, in this dtype."""
-    original = potential.model
-    device = next(original.parameters()).device
-    model: Any = replicate(original, device, dtype, stand_ins=without_memory(original))
+Outputs = dict[str, Tensor | dict[str, Tensor]]
+"""What a model of fairchem returns: tensors by name, or by the names of head and output."""
+
+
+def original_of(potential: Potential, dtype: torch.dtype) -> Calculator:
+    """``FAIRChemCalculator`` on a copy of the model, in this dtype; without tasks what stands in for it."""
+    device = next(potential.model.parameters()).device
+    model = replicate(potential.model, device, dtype, stand_ins=without_memory(potential.model))
     make_plain(model.backbone, dtype)
     regress = model.backbone.regress_config
     if not potential.direct("forces"):
@@ -36,15 +42,15 @@ def undivided(potential: Potential, dtype: torch.dtype) -> Calculator:
         regress.direct_forces = regress.direct_stress = False
     if not model._tasks:
         model.backbone.otf_graph, model.backbone.always_use_pbc = True, False
-        return UndividedHeads(model, potential)
+        return _OriginalHeads(model, potential)
     if potential.unit is None:
         model.supports_single_atoms = True
     _give_forces_a_task(model, potential)
-    unit = PlainUnit(potential.unit, model, base_precision_dtype=dtype)
-    return UndividedTasks(unit, potential)
+    unit = PlainUnit.with_model(model, potential.unit, dtype)
+    return _OriginalTasks(unit, potential)
 
 
-def _give_forces_a_task(model: Any, potential: Potential) -> None:
+def _give_forces_a_task(model: HydraModel, potential: Potential) -> None:
     """Where only the energy has one, as fairchem does when it is asked to predict untrained forces."""
     energy = potential.outputs["energy"]
     task = model.tasks[energy.path[0]]
@@ -67,35 +73,47 @@ class PlainUnit(MLIPPredictUnit):
     """A predict unit that changes nothing of the process when it is made, and uses no settings that change or
     replace its model, or lower its precision."""
 
-    def __init__(self, unit: Any, model: Any, **settings: Any) -> None:
-        """Settings, checkpoint and energies of lone atoms are those of ``unit`` (None: the defaults). Without
-        a ``model``, that is loaded from the checkpoint."""
+    def __init__(self, unit: MLIPPredictUnit | None, dtype: torch.dtype | None = None) -> None:
+        """Settings and energies of lone atoms are the unit's, but for ``dtype``; without one the defaults."""
         super(MLIPPredictUnit, self).__init__()
+        settings = InferenceSettings() if unit is None else unit.inference_settings
         self.inference_settings = dataclasses.replace(
-            InferenceSettings() if unit is None else unit.inference_settings,
+            settings,
             tf32=False,
             activation_checkpointing=False,
             merge_mole=False,
             compile=False,
             nitro=False,
             execution_mode="general",
-            **settings,
+            base_precision_dtype=dtype or settings.base_precision_dtype,
         )
-        self.device = next(model.parameters()).device if unit is None else unit.device
         self.atom_refs = {} if unit is None else unit.atom_refs
         self.form_elem_refs = {} if unit is None else unit.form_elem_refs
         self.assert_on_nans = False
         self._warned_upcast = self._nitro_announced = False
-        if model is None:
-            self._inference_model_path = unit._inference_model_path
-            self._overrides = unit._overrides
-            self._requested_device = unit._requested_device
-            with torch.random.fork_rng(devices=[]):  # initial weights are drawn before they are loaded
-                self._load_model()
-        else:
-            self.model = _Holder(model)
-            self.move_to_device()
-        self.lazy_model_intialized = model is not None
+
+    @classmethod
+    def with_model(cls, model: HydraModel, unit: MLIPPredictUnit | None, dtype: torch.dtype) -> PlainUnit:
+        """With this model, which is moved to where the unit is."""
+        plain = cls(unit, dtype)
+        plain.device = next(model.parameters()).device if unit is None else unit.device
+        plain.model = _Holder(model)
+        plain.move_to_device()
+        plain.lazy_model_intialized = True
+        return plain
+
+    @classmethod
+    def loaded_again(cls, unit: MLIPPredictUnit) -> PlainUnit:
+        """With the model of the unit's checkpoint as it was saved."""
+        plain = cls(unit)
+        plain.device = unit.device
+        plain._inference_model_path = unit._inference_model_path
+        plain._overrides = unit._overrides
+        plain._requested_device = unit._requested_device
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn before they are loaded
+            plain._load_model()
+        plain.lazy_model_intialized = False
+        return plain
 
 
 class _Holder(nn.Module):
@@ -105,11 +123,12 @@ class _Holder(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, data: AtomicData) -> Any:
-        return self.module(data)
+    def forward(self, data: AtomicData) -> Outputs:
+        outputs: Outputs = self.module(data)
+        return outputs
 
 
-class UndividedTasks(FAIRChemCalculator):
+class _OriginalTasks(FAIRChemCalculator):
     """``FAIRChemCalculator`` without randomness, and without a stress that is none: where there is no volume,
     or where the normaliser adds a constant to the derivative of the energy."""
 
@@ -130,10 +149,10 @@ class UndividedTasks(FAIRChemCalculator):
             self.results.pop("stress", None)
 
 
-class UndividedHeads(Calculator):
+class _OriginalHeads(Calculator):
     """A model of fairchem that has no tasks: its outputs as they are, for graphs made by fairchem."""
 
-    def __init__(self, model: Any, potential: Potential) -> None:
+    def __init__(self, model: HydraModel, potential: Potential) -> None:
         super().__init__()
         self.implemented_properties = ["energy", "free_energy", "forces", "stress"]
         self._model = model
@@ -179,7 +198,7 @@ class UndividedHeads(Calculator):
         if "stress" in found and volume_of(atoms) > 0:
             self.results["stress"] = full_3x3_to_voigt_6_stress(_numpy(found["stress"]).reshape(3, 3))
 
-    def _outputs(self, data: AtomicData) -> dict[str, torch.Tensor]:
+    def _outputs(self, data: AtomicData) -> dict[str, Tensor]:
         outputs = self._model(data)
         found = {}
         for name, path in self._paths.items():
@@ -189,5 +208,5 @@ class UndividedHeads(Calculator):
         return found
 
 
-def _numpy(tensor: torch.Tensor) -> Any:
+def _numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()

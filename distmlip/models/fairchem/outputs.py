@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fairchem.core.models.uma.escn_md import (
     Linear_Energy_Head,
@@ -16,6 +16,11 @@ from fairchem.core.models.uma.escn_moe import DatasetSpecificMoEWrapper, Dataset
 from fairchem.core.units.mlip_unit import MLIPPredictUnit
 
 from distmlip.errors import InvalidInputError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from fairchem.core.models.base import HeadInterface, HydraModel
+    from fairchem.core.modules.normalization.element_references import ElementReferences
+    from fairchem.core.units.mlip_unit.mlip_unit import Task
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Scale:
 class Potential:
     """A model with what of it is evaluated."""
 
-    model: Any
+    model: HydraModel
     unit: MLIPPredictUnit | None
     """Where the model comes from, if from a predict unit."""
     dataset: str | None
@@ -54,8 +59,8 @@ class Potential:
     """By property. Forces and stress that the model does not return are missing."""
     scales: Mapping[str, Scale]
     """By property, of the properties that have a task."""
-    references: Any
-    """fairchem's ``ElementReferences`` of the energy, or None."""
+    references: ElementReferences | None
+    """Of the energy."""
     max_neighbors: int
     """Of an atom in the original's graph, the nearest; 0: all."""
     strict: bool
@@ -69,13 +74,13 @@ class Potential:
         """What a task's normaliser does; to derivatives that have no task what it does to energies."""
         return self.scales.get(name, Scale(rmsd=self.scales.get("energy", Scale()).rmsd))
 
-    def head(self, model: Any, name: str) -> Any:
+    def head(self, model: HydraModel, name: str) -> HeadInterface:
         """The head of a property in this model or in a copy of it, without what tells datasets apart."""
         head = model.output_heads[self.outputs[name].head]
         return getattr(head, "head", head)
 
 
-def outputs_of(model: Any) -> Iterator[Output]:
+def outputs_of(model: HydraModel) -> Iterator[Output]:
     """What the heads that are known return, of every dataset."""
     passed_through = getattr(model, "pass_through_head_outputs", False)
     for name, head in model.output_heads.items():
@@ -91,7 +96,7 @@ def outputs_of(model: Any) -> Iterator[Output]:
                 yield Output(tuple(path), output, direct, name, dataset)
 
 
-def _keys(head: Any) -> Iterator[tuple[str, str, bool]]:
+def _keys(head: HeadInterface) -> Iterator[tuple[str, str, bool]]:
     """What a head calls each of its outputs, which property that is, and whether it is predicted directly."""
     forward = type(head).forward
     if forward is MLP_EFS_Head.forward:
@@ -109,7 +114,7 @@ def _keys(head: Any) -> Iterator[tuple[str, str, bool]]:
         yield "stress", "stress", True
 
 
-def choose_dataset(model: Any, asked: str | None) -> str | None:
+def choose_dataset(model: HydraModel, asked: str | None) -> str | None:
     """The dataset that is asked for, or the only one; None if the model tells none apart.
 
     Raises:
@@ -134,12 +139,12 @@ def choose_dataset(model: Any, asked: str | None) -> str | None:
     return asked
 
 
-def tasks_of(model: Any, dataset: str | None) -> dict[str, Any]:
+def tasks_of(model: HydraModel, dataset: str | None) -> dict[str, Task]:
     """The tasks of a dataset by property; empty if the model has none at all."""
     return {task.property: task for task in model.dataset_to_tasks[dataset]} if model._tasks else {}
 
 
-def choose_outputs(model: Any, dataset: str | None, tasks: Mapping[str, Any]) -> dict[str, Output]:
+def choose_outputs(model: HydraModel, dataset: str | None, tasks: Mapping[str, Task]) -> dict[str, Output]:
     """The outputs of the tasks, or of a model without tasks its only ones; by property.
 
     Raises:
@@ -167,13 +172,13 @@ def choose_outputs(model: Any, dataset: str | None, tasks: Mapping[str, Any]) ->
     return outputs
 
 
-def _of_tasks(model: Any, tasks: Mapping[str, Any]) -> dict[str, Output]:
+def _of_tasks(model: HydraModel, tasks: Mapping[str, Task]) -> dict[str, Output]:
     by_path = {output.path: output for output in outputs_of(model)}
     paths = {name: (task.name, name) for name, task in tasks.items()}
     return {name: by_path[path] for name, path in paths.items() if path in by_path}
 
 
-def _only(model: Any, dataset: str | None) -> dict[str, Output]:
+def _only(model: HydraModel, dataset: str | None) -> dict[str, Output]:
     outputs: dict[str, Output] = {}
     for output in outputs_of(model):
         if output.dataset not in (None, dataset):
@@ -187,7 +192,7 @@ def _only(model: Any, dataset: str | None) -> dict[str, Output]:
     return outputs
 
 
-def scale_of(task: Any) -> Scale:
+def scale_of(task: Task) -> Scale:
     """What a task's normaliser does.
 
     Raises:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from fairchem.core.models.uma.nn.embedding import ChgSpinEmbedding
 from fairchem.core.models.uma.nn.execution_backends import get_execution_backend
-from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from distmlip.models.replicate import cast_inputs
+
+if TYPE_CHECKING:
+    from fairchem.core.models.uma.escn_md import eSCNMDBackbone
 
 
 class FixedRoll(TorchFunctionMode):
@@ -20,7 +24,9 @@ class FixedRoll(TorchFunctionMode):
     affected.
     """
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         if func is torch.rand:
             func = torch.zeros
         elif func is torch.rand_like:
@@ -28,7 +34,7 @@ class FixedRoll(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def make_plain(backbone: Any, dtype: torch.dtype) -> None:
+def make_plain(backbone: eSCNMDBackbone, dtype: torch.dtype) -> None:
     """Let a copy of a backbone run without checkpointing, on any device and in any dtype."""
     plain = get_execution_backend("general")
     for part in (backbone, backbone.edge_degree_embedding, *(block.edge_wise for block in backbone.blocks)):
@@ -36,8 +42,4 @@ def make_plain(backbone: Any, dtype: torch.dtype) -> None:
         part.activation_checkpoint_chunk_size = None
     for part in backbone.modules():
         if isinstance(part, ChgSpinEmbedding) and part.embedding_type == "lin_emb":
-            part.lin_emb.register_forward_pre_hook(partial(_cast, dtype))  # which it gives float32
-
-
-def _cast(dtype: torch.dtype, _: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(argument.to(dtype) for argument in arguments)
+            cast_inputs(part.lin_emb, dtype)  # it is given float32

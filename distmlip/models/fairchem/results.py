@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from fairchem.core.models.uma.escn_md import compose_tensor
 from fairchem.core.modules.normalization.element_references import ElementReferences
+from fairchem.core.units.mlip_unit import MLIPPredictUnit
 from fairchem.core.units.mlip_unit.single_atom_patch import single_atom_prediction_from_lookup
 
 from distmlip.errors import InvalidInputError
@@ -54,9 +54,8 @@ def direct_stress(potential: Potential, n_atoms: int, parts: np.ndarray) -> np.n
 
 def is_looked_up(potential: Potential, atoms: Atoms) -> bool:
     """Whether fairchem takes the energy from a table: of a lone atom, if the model was not made for it."""
-    unit: Any = potential.unit
     alone = len(atoms) == 1 and not atoms.pbc.any()
-    return unit is not None and alone and not potential.model.supports_single_atoms
+    return potential.unit is not None and alone and not potential.model.supports_single_atoms
 
 
 def looked_up_energy(potential: Potential, number: int, charge: int) -> float:
@@ -65,7 +64,7 @@ def looked_up_energy(potential: Potential, number: int, charge: int) -> float:
     Raises:
         InvalidInputError: the table does not have it.
     """
-    unit: Any = potential.unit
+    unit: MLIPPredictUnit = potential.unit
     data = SimpleNamespace(
         natoms=torch.tensor([1]),
         pbc=torch.zeros(1, 3, dtype=torch.bool),

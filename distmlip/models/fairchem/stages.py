@@ -8,7 +8,7 @@ block, because they need a sum over all atoms.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from fairchem.core.graph.radius_graph_pbc import get_max_neighbors_mask
@@ -19,6 +19,10 @@ from distmlip.models.fairchem.experts import MergedExperts, balances_channels
 from distmlip.models.fairchem.plain import FixedRoll
 from distmlip.models.interface import AllSum, EagerStage, Halo, LocalGraph, Tensors
 
+if TYPE_CHECKING:
+    from fairchem.core.models.base import HeadInterface
+    from fairchem.core.models.uma.escn_md import eSCNMDBackbone
+
 EDGES = frozenset({"kept", "x_edge", "wigner", "wigner_inverse"})
 """Derived tensors that a block reads: which edges there are, their scalar features (distance and types), and
 the rotations into their frames and, times the envelope, back."""
@@ -27,7 +31,9 @@ the rotations into their frames and, times the envelope, back."""
 class Replica(nn.Module):
     """The parts of a copied model that are evaluated."""
 
-    def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module], experts: MergedExperts) -> None:
+    def __init__(
+        self, backbone: eSCNMDBackbone, heads: Mapping[str, HeadInterface], experts: MergedExperts
+    ) -> None:
         """``heads``: by the property that they predict."""
         super().__init__()
         self.backbone = backbone
@@ -38,10 +44,10 @@ class Replica(nn.Module):
 class Blocks:
     """What each stage of one replica computes."""
 
-    def __init__(self, replica: Any, scale: float, max_neighbors: int, strict: bool) -> None:
+    def __init__(self, replica: Replica, scale: float, max_neighbors: int, strict: bool) -> None:
         """``scale`` multiplies energies; ``strict`` forbids edges beyond the nearest ``max_neighbors``."""
-        self.backbone: Any = replica.backbone
-        self.heads: Any = replica.heads
+        self.backbone = replica.backbone
+        self.heads: dict[str, HeadInterface] = dict(replica.heads.items())
         self.experts = replica.experts
         self.scale = scale
         self.max_neighbors = max_neighbors

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from fairchem.core.calculate.ase_calculator import FAIRChemCalculator
-from fairchem.core.models.base import HydraModel, HydraModelV2
+from fairchem.core.models.base import BackboneInterface, HydraModel, HydraModelV2
 from fairchem.core.models.uma.escn_md import eSCNMDBackbone
 from fairchem.core.models.uma.escn_md_block import Edgewise, eSCNMD_Block
 from fairchem.core.models.uma.nn.mole import MOLEDGL
 from fairchem.core.models.uma.nn.so2_layers import SO2_Convolution
 from fairchem.core.units.mlip_unit import MLIPPredictUnit
+from fairchem.core.units.mlip_unit.api.inference import UMATask
 from torch import nn
 
 from distmlip.errors import UnsupportedModelError
 from distmlip.models.fairchem.experts import without_memory
 from distmlip.models.fairchem.original import PlainUnit
 from distmlip.models.fairchem.outputs import Potential, choose_dataset, choose_outputs, scale_of, tasks_of
+from distmlip.models.interface import ModelLike
 from distmlip.models.replicate import replicate
 
 EXTERNAL_CUTOFF, EXTERNAL_MAX_NEIGHBORS = 6.0, 300
 """Of the graphs that ``FAIRChemCalculator`` makes with ``external_graph_gen=True``; Å."""
 
 
-def read_potential(model: Any, task_name: Any = None) -> Potential:
+def read_potential(model: ModelLike | MLIPPredictUnit, task_name: str | UMATask | None = None) -> Potential:
     """What is to be evaluated of whatever a user may give.
 
     Raises:
@@ -42,26 +44,27 @@ def read_potential(model: Any, task_name: Any = None) -> Potential:
             f"{_kind(model)} of fairchem cannot be distributed; give a FAIRChemCalculator, an "
             "MLIPPredictUnit (of load_predict_unit with workers=1), a HydraModel, or a pair (backbone, head)"
         )
-    reason = _unsupported_part(model.backbone) or _prepared_part(model)
+    network: HydraModel = model
+    reason = _unsupported_part(network.backbone) or _prepared_part(network)
     if reason is not None:
         raise UnsupportedModelError(reason)
-    dataset = choose_dataset(model, asked)
-    tasks = tasks_of(model, dataset)
-    outputs = choose_outputs(model, dataset, tasks)
+    dataset = choose_dataset(network, asked)
+    tasks = tasks_of(network, dataset)
+    outputs = choose_outputs(network, dataset, tasks)
     external = unit is not None and unit.inference_settings.external_graph_gen
     return Potential(
-        model=model,
+        model=network,
         unit=unit,
         dataset=dataset,
         outputs=outputs,
         scales={name: scale_of(task) for name, task in tasks.items() if name in outputs},
         references=getattr(tasks.get("energy"), "element_references", None),
-        max_neighbors=EXTERNAL_MAX_NEIGHBORS if external else model.backbone.max_neighbors,
-        strict=external or model.backbone.enforce_max_neighbors_strictly,
+        max_neighbors=EXTERNAL_MAX_NEIGHBORS if external else network.backbone.max_neighbors,
+        strict=external or network.backbone.enforce_max_neighbors_strictly,
     )
 
 
-def _model_of(unit: MLIPPredictUnit) -> Any:
+def _model_of(unit: MLIPPredictUnit) -> HydraModel:
     """The unit's own model, or where inference settings have changed that, the one of its checkpoint.
 
     It shares its weights, but is a copy: with its first prediction a unit may change its model.
@@ -69,7 +72,7 @@ def _model_of(unit: MLIPPredictUnit) -> Any:
     model = unit.model.module
     if not isinstance(model, HydraModel) or _prepared_part(model) is not None:
         try:
-            model = PlainUnit(unit, None).model.module
+            model = PlainUnit.loaded_again(unit).model.module
         except FileNotFoundError as error:
             raise UnsupportedModelError(
                 "inference settings (merge_mole, execution_mode or nitro) have changed the predict unit's "
@@ -91,18 +94,17 @@ def _model_of(unit: MLIPPredictUnit) -> Any:
     return replicate(model, weights.device, weights.dtype, stand_ins=without_memory(model))
 
 
-def _joined(pair: Any) -> nn.Module:
+def _joined(pair: Sequence[nn.Module]) -> HydraModelV2:
     """Backbone and head as one model of fairchem."""
     if len(pair) != 2 or not isinstance(pair[0], eSCNMDBackbone) or not isinstance(pair[1], nn.Module):
         kinds = ", ".join(map(_kind, pair))
         raise UnsupportedModelError(
             f"({kinds}) is not a pair of an eSCNMDBackbone and a head; models of fairchem form no committees"
         )
-    model: nn.Module = HydraModelV2(pair[0], {"head": pair[1]})
-    return model
+    return HydraModelV2(pair[0], {"head": pair[1]})
 
 
-def _unsupported_part(backbone: Any) -> str | None:
+def _unsupported_part(backbone: BackboneInterface) -> str | None:
     """Why a backbone cannot be cut into stages; None if it can."""
     kind = type(backbone)
     if not isinstance(backbone, eSCNMDBackbone) or (kind.forward, kind._generate_graph) != (
@@ -146,5 +148,5 @@ def _prepared_part(model: nn.Module) -> str | None:
     return None
 
 
-def _kind(thing: Any) -> str:
+def _kind(thing: ModelLike) -> str:
     return type(thing).__qualname__

@@ -1,4 +1,4 @@
-"""MACE of the ``mace-torch`` package: the adapter, and the undivided original that it is compared with."""
+"""MACE of the ``mace-torch`` package: the adapter."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-
-# e3nn 0.4.4 loads its constants with torch.load, which has to be told about slices since torch 2.6.
-with torch.serialization.safe_globals([slice]):
-    from mace.calculators import MACECalculator
+from mace.modules import MACE
 from torch import Tensor, nn
 
 from distmlip.cell import volume_of
-from distmlip.errors import InvalidInputError, UnsupportedModelError
-from distmlip.models.interface import Adapter, Evaluation, Stage, with_derived
-from distmlip.models.mace import stages as mace_stages
+from distmlip.errors import UnsupportedModelError
+from distmlip.models.interface import Adapter, Evaluation, ModelLike, Results, Stage, with_derived
+from distmlip.models.mace.original import original_of
+from distmlip.models.mace.stages import Layers, prepare
 from distmlip.models.mace.support import (
     Options,
     atom_values,
@@ -28,10 +26,11 @@ from distmlip.models.mace.support import (
     read_options,
     system_value,
 )
+from distmlip.models.options import chosen_dtype
 from distmlip.models.replicate import replicate
 
 
-def adapt(model: Any, dtype: torch.dtype | None = None, **family_options: Any) -> MACEAdapter:
+def adapt(model: ModelLike, dtype: torch.dtype | None = None, **family_options: Any) -> MACEAdapter:
     """The adapter of a ``MACE`` or ``ScaleShiftMACE``, a list of them (a committee), or a ``MACECalculator``.
 
     ``family_options``: ``head``, ``info_keys``, ``arrays_keys``, ``energy_units_to_eV`` and
@@ -54,12 +53,10 @@ class MACEAdapter(Adapter):
 
     family: ClassVar[str] = "MACE"
 
-    def __init__(self, models: Sequence[nn.Module], dtype: torch.dtype | None, options: Options) -> None:
-        first: Any = models[0]
+    def __init__(self, models: Sequence[MACE], dtype: torch.dtype | None, options: Options) -> None:
+        first = models[0]
         self.models = models
-        self.dtype = dtype or own_dtype(first)
-        if self.dtype not in (torch.float32, torch.float64):
-            raise InvalidInputError(f"dtype={self.dtype}; MACE runs in torch.float32 or torch.float64")
+        self.dtype = chosen_dtype(dtype, own_dtype(first), "MACE")
         if options.energy_units_to_eV != 1.0 and len(models) > 1:
             raise UnsupportedModelError(
                 f"energy_units_to_eV={options.energy_units_to_eV} together with a committee: MACECalculator "
@@ -79,12 +76,12 @@ class MACEAdapter(Adapter):
     def replicate(self, index: int, device: torch.device) -> nn.Module:
         """See :class:`Adapter`; a stage runs one partition at a time on a replica."""
         replica = replicate(self.models[index], device, self.dtype)
-        mace_stages.prepare(replica, self.dtype)
+        prepare(replica, self.dtype)
         return replica
 
     def stages(self, module: nn.Module, recompute: bool) -> Sequence[Stage]:
         """See :class:`Adapter`; one stage per interaction layer."""
-        layers = mace_stages.Layers(module, self._head, self._options.energy_units_to_eV)
+        layers = Layers(module, self._head, self._options.energy_units_to_eV)
         return with_derived(layers.derive, layers.stages(), memoise=not recompute)
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:
@@ -99,7 +96,7 @@ class MACEAdapter(Adapter):
         values = torch.as_tensor(atom_values(name, self._options.arrays_keys, atoms.arrays))
         return values.to(self.dtype) if values.is_floating_point() else values
 
-    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> Results:
         """See :class:`Adapter`; ``node_energy`` is ``energies`` without the reference energies, in eV.
 
         A committee gives means, and for energy (eV), forces (eV/Å) and stress (3 x 3, eV/Å^3) the members'
@@ -113,7 +110,7 @@ class MACEAdapter(Adapter):
         ]
         forces = np.array([evaluation.forces for evaluation in evaluations])
         energy = float(energies.mean())
-        results = {
+        results: Results = {
             "energy": energy,
             "free_energy": energy,
             "energies": site_energies.mean(axis=0),
@@ -137,38 +134,13 @@ class MACEAdapter(Adapter):
         read_out = [sums[name] for name in ("reference_energy", "embedding_energy") if name in sums]
         return sums["energy"] + torch.stack(read_out).sum() * self._options.energy_units_to_eV
 
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`."""
-        chosen = dtype or self.dtype
-        device = next(self.models[0].parameters()).device
-        options = self._options
-        # MACECalculator extends the list of properties of its class, which is that of all ASE calculators.
-        calculator_type = type(
-            "ReferenceMACECalculator",
-            (MACECalculator,),
-            {"implemented_properties": [], "calculate": _calculate},
-        )
-        return calculator_type(
-            models=[replicate(model, device, chosen) for model in self.models],
-            device=str(device),
-            default_dtype=str(chosen).removeprefix("torch."),
-            head=options.head,
-            info_keys=dict(options.info_keys),
-            arrays_keys=dict(options.arrays_keys),
-            energy_units_to_eV=options.energy_units_to_eV,
-            compute_atomic_stresses=options.compute_atomic_stresses,
-        )
+        return original_of(self.models, self._options, dtype or self.dtype)
 
 
-def _calculate(calculator: MACECalculator, *arguments: Any, **keywords: Any) -> None:
-    """MACECalculator's own, without its stress where that refers to another volume than that of the cell."""
-    MACECalculator.calculate(calculator, *arguments, **keywords)
-    if not calculator.atoms.pbc.all():
-        calculator.results.pop("stress", None)
-
-
-def _embedding_specs(model: nn.Module) -> dict[str, Any]:
-    specs: dict[str, Any] = getattr(model, "embedding_specs", {})
+def _embedding_specs(model: MACE) -> dict[str, dict[str, str]]:
+    specs: dict[str, dict[str, str]] = getattr(model, "embedding_specs", {})
     return specs
 
 
@@ -178,6 +150,6 @@ def _embedding_energy(evaluation: Evaluation) -> float:
     return 0.0 if energies is None else float(energies.sum())
 
 
-def _committee_results(name: str, values: np.ndarray) -> dict[str, Any]:
+def _committee_results(name: str, values: np.ndarray) -> Results:
     variance = values.var(axis=0)
     return {f"{name}_comm": values, f"{name}_var": variance if variance.ndim else float(variance)}

@@ -10,13 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from mace.modules import RealAgnosticResidualNonLinearInteractionBlock
 from torch import Tensor, nn
 
 from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
+from distmlip.models.replicate import cast_inputs
+
+if TYPE_CHECKING:
+    from e3nn.o3 import Linear
+    from mace.modules import MACE, InteractionBlock
 
 SENDER_MAPS = ("linear_up", "linear_down")
 """Maps in a block whose output is read at the senders of edges; ``linear_down`` is AttResidual's."""
@@ -27,17 +32,22 @@ OWNED_MAPS = ("linear_res",)
 class Given(nn.Module):
     """Stands in a block for one of its linear maps and hands out rows that were computed elsewhere."""
 
-    def __init__(self, original: nn.Module) -> None:
+    def __init__(self, replaced: Linear) -> None:
         super().__init__()
-        self.original = original
+        self.replaced = replaced
         self.rows: Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        """Of a row."""
+        return int(self.replaced.irreps_out.dim)
 
     def forward(self, _: Tensor) -> Tensor | None:
         """Hand out the rows, whatever the block gives."""
         return self.rows
 
 
-def prepare(module: Any, dtype: torch.dtype) -> None:
+def prepare(module: MACE, dtype: torch.dtype) -> None:
     """Make a replica ready to be run in stages."""
     for block in module.interactions:
         for name in (*SENDER_MAPS, *OWNED_MAPS):
@@ -47,17 +57,13 @@ def prepare(module: Any, dtype: torch.dtype) -> None:
         for name in ("linear_mid", "linear_2"):
             if hasattr(readout, name):
                 # mask_head() between them multiplies by a mask of torch's default dtype.
-                getattr(readout, name).register_forward_pre_hook(partial(_cast, dtype))
-
-
-def _cast(dtype: torch.dtype, _: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(argument.to(dtype) for argument in arguments)
+                cast_inputs(getattr(readout, name), dtype)
 
 
 class Layers:
     """What each stage of one prepared replica computes."""
 
-    def __init__(self, module: Any, head: int, energy_unit: float) -> None:
+    def __init__(self, module: MACE, head: int, energy_unit: float) -> None:
         self.module = module
         self.head = head
         self.energy_unit = energy_unit
@@ -77,7 +83,7 @@ class Layers:
         """Spherical harmonics and radial features of the edges."""
         with _torchscript_on(vectors.device):
             edge_feats, cutoff = self.module.radial_embedding(
-                _lengths(vectors), self._attributes(graph), _edge_index(graph), self.module.atomic_numbers
+                _lengths(vectors), self._attributes(graph), graph.edge_index(), self.module.atomic_numbers
             )
             edge_attrs = self.module.spherical_harmonics(-vectors)
         every = {"edge_attrs": edge_attrs, "edge_feats": edge_feats, "cutoff": cutoff}
@@ -90,7 +96,7 @@ class Layers:
         return EagerStage(
             name=f"layer {layer}",
             function=partial(self._run, layer),
-            before=() if first else tuple(Halo(name, (_width(given),)) for name, given in received.items()),
+            before=() if first else tuple(Halo(name, (given.width,)) for name, given in received.items()),
             reads=() if first else ("features", "site_energy", *received),
             writes=() if last else ("features", "site_energy", *sent),
             results=(*(results if first else ()), *(("energy",) if last else ())),
@@ -106,7 +112,7 @@ class Layers:
             site_energy = state["site_energy"] + self._readout(layer, features)
             if layer == self.n_layers - 1:
                 return {**outputs, "energy": self._scaled(site_energy)}
-            sent = {name: given.original(features) for name, given in self._sender_maps(layer + 1).items()}
+            sent = {name: given.replaced(features) for name, given in self._sender_maps(layer + 1).items()}
             return {**outputs, **sent, "features": features, "site_energy": site_energy}
 
     def _embed(self, graph: LocalGraph, vectors: Tensor, attributes: Tensor) -> Tensors:
@@ -120,7 +126,7 @@ class Layers:
             }
             same_system = torch.zeros(graph.n_local, dtype=torch.int64, device=attributes.device)
             features = features + module.joint_embedding(same_system, embedded)
-        outputs = {name: given.original(features) for name, given in self._sender_maps(0).items()}
+        outputs = {name: given.replaced(features) for name, given in self._sender_maps(0).items()}
         outputs["features"] = features[: graph.n_owned]
         outputs["reference_energy"] = self._of_head(module.atomic_energies_fn(owned)).double()
         if hasattr(module, "embedding_readout"):
@@ -129,7 +135,7 @@ class Layers:
         outputs["site_energy"] = vectors.new_zeros(graph.n_owned)
         if hasattr(module, "pair_repulsion"):
             outputs["site_energy"] = module.pair_repulsion_fn(
-                _lengths(vectors), attributes, _edge_index(graph), module.atomic_numbers
+                _lengths(vectors), attributes, graph.edge_index(), module.atomic_numbers
             )[: graph.n_owned]
         return outputs
 
@@ -145,7 +151,7 @@ class Layers:
                 node_feats=state["features"],
                 edge_attrs=state["edge_attrs"],
                 edge_feats=state["edge_feats"],
-                edge_index=_edge_index(graph),
+                edge_index=graph.edge_index(),
                 cutoff=state.get("cutoff"),
                 # MACE's own way to return owned rows only; `first_layer` keeps it from communicating.
                 first_layer=True,
@@ -187,11 +193,11 @@ class Layers:
 
 
 @contextmanager
-def _given(block: Any, n_owned: int, rows: Tensors) -> Iterator[None]:
+def _given(block: InteractionBlock, n_owned: int, rows: Tensors) -> Iterator[None]:
     """Let the block find these rows; a replica runs one partition at a time."""
     slots = {name: getattr(block, name) for name in (*rows, *OWNED_MAPS) if hasattr(block, name)}
     for name, given in slots.items():
-        given.rows = rows[name] if name in rows else given.original(rows["linear_up"][:n_owned])
+        given.rows = rows[name] if name in rows else given.replaced(rows["linear_up"][:n_owned])
     try:
         yield
     finally:
@@ -218,12 +224,3 @@ def _torchscript_on(device: torch.device) -> Iterator[None]:
 def _lengths(vectors: Tensor) -> Tensor:
     lengths: Tensor = torch.linalg.norm(vectors, dim=-1, keepdim=True)
     return lengths
-
-
-def _edge_index(graph: LocalGraph) -> Tensor:
-    return torch.stack([graph.senders, graph.receivers])
-
-
-def _width(given: Given) -> int:
-    irreps: Any = given.original.irreps_out
-    return int(irreps.dim)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mace.calculators import MACECalculator
 from mace.modules import (
     MACE,
     EquivariantProductBasisBlock,
@@ -18,9 +17,11 @@ from mace.modules import (
     ScaleShiftMACE,
     interaction_classes,
 )
-from torch import nn
 
-from distmlip.errors import InvalidInputError, UnsupportedModelError
+from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
+from distmlip.models.interface import ModelLike
+from distmlip.models.mace import MACECalculator
+from distmlip.models.options import refuse_unknown
 
 PARTS: dict[str, tuple[type, ...]] = {
     "interactions": tuple(interaction_classes.values()),
@@ -46,12 +47,9 @@ class Options:
     """Whether results have ``virials`` (n_atoms, 3, 3)."""
 
 
-def read_options(model: Any, given: Mapping[str, Any]) -> Options:
+def read_options(model: ModelLike, given: Mapping[str, Any]) -> Options:
     """Options of a ``MACECalculator`` or the defaults, changed by those that the user gave."""
-    known = [option.name for option in fields(Options)]
-    unknown = sorted(given.keys() - set(known))
-    if unknown:
-        raise InvalidInputError(f"options {unknown} are unknown; MACE has {', '.join(known)}")
+    refuse_unknown(given, [option.name for option in fields(Options)], "MACE")
     return replace(_calculator_options(model) if isinstance(model, MACECalculator) else Options(), **given)
 
 
@@ -86,7 +84,7 @@ def _head_of(calculator: MACECalculator) -> str:
     return str(calculator.head if calculator.head in heads else heads[-1])
 
 
-def read_models(model: Any) -> list[nn.Module]:
+def read_models(model: ModelLike) -> list[MACE]:
     """The members of a committee, or one model.
 
     Raises:
@@ -115,13 +113,12 @@ def read_models(model: Any) -> list[nn.Module]:
     return models
 
 
-def require_supported(model: Any) -> None:
+def require_supported(model: MACE) -> None:
     """Refuse a model whose energy is not what the stages compute, naming the part."""
-    kind = f"{type(model).__module__}.{type(model).__qualname__}"
     if getattr(type(model), "forward", None) not in (MACE.forward, ScaleShiftMACE.forward):
         raise UnsupportedModelError(
-            f"{kind} computes more than an energy of edges (dipoles, polarizabilities, electrostatics, ...) "
-            "or wraps another model; only MACE and ScaleShiftMACE can be distributed"
+            f"{type_name(model)} computes more than an energy of edges (dipoles, polarizabilities, "
+            "electrostatics, ...) or wraps another model; only MACE and ScaleShiftMACE can be distributed"
         )
     for part, supported in PARTS.items():
         for position, block in enumerate(getattr(model, part)):
@@ -132,7 +129,7 @@ def require_supported(model: Any) -> None:
                 )
 
 
-def head_index(model: Any, name: str | None) -> int:
+def head_index(model: MACE, name: str | None) -> int:
     """Position of a head, chosen as ``MACECalculator`` does."""
     heads: Sequence[str] = getattr(model, "heads", ["Default"])
     if name is None:
@@ -143,9 +140,10 @@ def head_index(model: Any, name: str | None) -> int:
     return heads.index(name)
 
 
-def own_dtype(model: nn.Module) -> torch.dtype:
+def own_dtype(model: MACE) -> torch.dtype:
     """The dtype of the model's weights."""
-    return next(model.parameters()).dtype
+    dtype: torch.dtype = next(model.parameters()).dtype
+    return dtype
 
 
 SYSTEM_DEFAULTS = {"total_charge": 0.0, "total_spin": 1.0, "elec_temp": 0.0, "fermi_level": 0.0}

@@ -1,9 +1,8 @@
-"""Potentials of the ``matgl`` package: the adapter, and the undivided original that it is compared with."""
+"""Potentials of the ``matgl`` package: the adapter."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,20 +11,19 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 from matgl.apps.pes import Potential
-from matgl.ext.ase import Atoms2Graph, PESCalculator, find_points_in_spheres
+from matgl.ext.ase import PESCalculator
 from matgl.models import QET, CHGNet, M3GNet, TensorNet
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
-from distmlip.cell import volume_of, with_vacuum
-from distmlip.errors import InvalidInputError, UnsupportedModelError
-from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, Stage, Tensors, with_derived
-from distmlip.models.matgl.architecture import Architecture, network_of
+from distmlip.errors import UnsupportedModelError
+from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, ModelLike, Results, Stage, with_derived
+from distmlip.models.matgl.architecture import Architecture, Options, copy_of, network_of
 from distmlip.models.matgl.chgnet import CHGNetArchitecture
 from distmlip.models.matgl.m3gnet import M3GNetArchitecture
+from distmlip.models.matgl.original import original_of
 from distmlip.models.matgl.qet import QETArchitecture
 from distmlip.models.matgl.tensornet import TensorNetArchitecture
-from distmlip.models.replicate import replicate
+from distmlip.models.options import chosen_dtype, refuse_unknown
 
 ARCHITECTURES: dict[type[nn.Module], type[Architecture]] = {
     TensorNet: TensorNetArchitecture,
@@ -44,7 +42,7 @@ REFUSED_FLAGS = {
 """Flags of ``Potential`` that cannot be honoured -> why."""
 
 
-def adapt(model: Any, dtype: torch.dtype | None = None, **options: Any) -> MatglAdapter:
+def adapt(model: ModelLike, dtype: torch.dtype | None = None, **options: Any) -> MatglAdapter:
     """The adapter of a ``Potential`` or a ``PESCalculator`` of matgl.
 
     ``options``: arguments of ``PESCalculator`` that the network reads; where one is given, its own are the
@@ -56,10 +54,7 @@ def adapt(model: Any, dtype: torch.dtype | None = None, **options: Any) -> Matgl
     """
     potential = model.potential if isinstance(model, PESCalculator) else model
     architecture = _architecture_of(potential)
-    unknown = sorted(options.keys() - set(architecture.options))
-    if unknown:
-        known = ", ".join(architecture.options) or "none"
-        raise InvalidInputError(f"options {unknown} are unknown; {architecture.name} of matgl has {known}")
+    refuse_unknown(options, architecture.options, f"{architecture.name} of matgl")
     own = {name: getattr(model, name) for name in architecture.options if isinstance(model, PESCalculator)}
     return MatglAdapter(potential, architecture, dtype, {**own, **options})
 
@@ -71,18 +66,14 @@ class MatglAdapter(Adapter):
 
     def __init__(
         self,
-        potential: Any,
+        potential: Potential,
         architecture: Architecture,
         dtype: torch.dtype | None,
-        options: Mapping[str, Any],
+        options: Options,
     ) -> None:
         self.models = [potential]
-        self.dtype = dtype or potential.data_std.dtype
-        if self.dtype not in architecture.dtypes:
-            raise InvalidInputError(
-                f"dtype={self.dtype}: this {architecture.name} of matgl is evaluated in "
-                f"{' or '.join(map(str, architecture.dtypes))}"
-            )
+        kind = f"this {architecture.name} of matgl"
+        self.dtype = chosen_dtype(dtype, potential.data_std.dtype, kind, architecture.dtypes)
         self.cutoff = architecture.cutoff
         self.bond_cutoff = architecture.bond_cutoff
         self._architecture = architecture
@@ -95,25 +86,25 @@ class MatglAdapter(Adapter):
 
     def replicate(self, index: int, device: torch.device) -> nn.Module:
         """See :class:`Adapter`."""
-        replica: nn.Module = _replica(self.models[index], device, self.dtype)
-        type(self._architecture)(replica).prepare()
+        replica: nn.Module = copy_of(self.models[index], device, self.dtype)
+        self._architecture.of_replica(replica).prepare()
         return replica
 
     def stages(self, module: nn.Module, recompute: bool) -> Sequence[Stage]:
         """See :class:`Adapter`."""
-        architecture = type(self._architecture)(module)
+        architecture = self._architecture.of_replica(module)
         return with_derived(architecture.derive, architecture.stages(), memoise=not recompute)
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:
         """See :class:`Adapter`; what the network reads of its options and of ``atoms``."""
         return self._architecture.system(atoms, self._options)
 
-    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> Results:
         """See :class:`Adapter`; ``energies`` share the mean of the potential's data evenly."""
         (evaluation,) = evaluations
         references = self._reference_energies[atoms.numbers]
         energy = float(evaluation.atoms["energy"].sum() + references.sum() + self._mean)
-        results = {
+        results: Results = {
             "energy": energy,
             "free_energy": energy,
             "energies": evaluation.atoms["energy"] + references + self._mean / len(atoms),
@@ -125,14 +116,12 @@ class MatglAdapter(Adapter):
         """See :class:`Adapter`; mean and reference energies are no parameters."""
         return sums["energy"] + float(self._reference_energies[atoms.numbers].sum() + self._mean)
 
-    def reference(self, dtype: torch.dtype | None = None) -> Calculator:
+    def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`; its stress is in eV/Å^3."""
-        device = next(self.models[0].parameters()).device
-        replica = _replica(self.models[0], device, dtype or self.dtype)
-        return _Original(replica, self.system)
+        return original_of(self.models[0], self.system, dtype or self.dtype)
 
 
-def _architecture_of(potential: Any) -> Architecture:
+def _architecture_of(potential: ModelLike) -> Architecture:
     if isinstance(potential, list | tuple):
         raise UnsupportedModelError(
             f"a list of {len(potential)} matgl potentials: matgl has no committees; make a calculator of each"
@@ -161,7 +150,7 @@ def _architecture_of(potential: Any) -> Architecture:
     return architecture
 
 
-def _offsets(potential: Any) -> tuple[float, dict[int, float]]:
+def _offsets(potential: Potential) -> tuple[float, dict[int, float]]:
     """What the potential adds once per structure, and for every atom of an atomic number, in eV."""
     for name in ("data_mean", "data_std"):
         if getattr(potential, name).numel() != 1:
@@ -180,84 +169,3 @@ def _offsets(potential: Any) -> tuple[float, dict[int, float]]:
         )
     numbers = [atomic_numbers[symbol] for symbol in elements]
     return float(potential.data_mean), dict(zip(numbers, offsets.double().tolist(), strict=False))
-
-
-def _replica(potential: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """An evaluation copy. What the network remembers of its last call cannot be copied, and is left out."""
-    network = copy.copy(network_of(potential))
-    network.feature_dict = {}
-    shallow = copy.copy(potential)
-    shallow._modules = {**potential._modules, "model": network}
-    return replicate(shallow, device, dtype)
-
-
-class _Original(PESCalculator):
-    """The undivided original; in float64 without rounding anything to float32.
-
-    It would treat atoms that are not periodic in all directions as not periodic in any: open directions get
-    vacuum instead, in a cell that is periodic.
-    """
-
-    atoms: Atoms
-
-    def __init__(self, replica: Any, system: Callable[[Atoms], Tensors]) -> None:
-        replica.calc_forces = replica.calc_stresses = True
-        super().__init__(replica, stress_unit="eV/A3", use_voigt=True)
-        self._system = system
-        if replica.data_std.dtype == torch.float64:
-            self._atoms2graph = _GraphInDouble(self.element_types, self.cutoff)
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: list[str] | None = None,
-        system_changes: list[str] | None = None,
-    ) -> None:
-        atoms = self.atoms if atoms is None else atoms
-        periodic = _periodic(atoms, self.cutoff)
-        for name, value in self._system(atoms).items():
-            setattr(self, name, value)  # an attribute for each option; the original's own would be rounded
-        super().calculate(periodic, properties, system_changes)
-        self.atoms = atoms.copy()  # what the results belong to, for ASE's caching
-        if np.shape(self.results.get("magmoms"))[1:] == (1,):
-            self.results["magmoms"] = self.results["magmoms"].squeeze(1)  # as in ASE
-        volume = volume_of(atoms)
-        if volume == 0:
-            del self.results["stress"]
-        else:
-            self.results["stress"] *= volume_of(periodic) / volume
-
-
-class _GraphInDouble(Atoms2Graph):
-    """matgl's graph without rounding: its faster neighbour list rounds positions and cell."""
-
-    def get_graph(self, atoms: Atoms) -> tuple[Data, Tensor, Any]:
-        lattice = np.array(atoms.cell.array, np.float64)
-        positions = np.array(atoms.positions, np.float64)
-        sources, targets, images, distances = find_points_in_spheres(
-            positions, positions, r=self.cutoff, pbc=np.ones(3, np.int64), lattice=lattice
-        )
-        edges = (sources != targets) | (distances > 1e-8)
-        fractional = atoms.get_scaled_positions(wrap=False)
-        graph, _, state = self.get_graph_from_processed_structure(
-            atoms,
-            sources[edges],
-            targets[edges],
-            images[edges],
-            [lattice],
-            self.element_types,
-            fractional,
-            is_atoms=True,
-        )
-        graph.frac_coords = torch.tensor(fractional, dtype=torch.float64)
-        graph.pbc_offset = graph.pbc_offset.double()
-        return graph, torch.tensor(lattice[None], dtype=torch.float64), state
-
-
-def _periodic(atoms: Atoms, cutoff: float) -> Atoms:
-    """The same atoms in a fully periodic cell, with vacuum where they are not periodic."""
-    if atoms.pbc.all():
-        return atoms
-    boxed = with_vacuum(atoms, ~atoms.pbc, 2 * cutoff)
-    boxed.pbc = True
-    return boxed

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from distmlip.models.interface import EagerStage, LocalGraph, Tensors
+from distmlip.models.replicate import replicate
+
+if TYPE_CHECKING:
+    from matgl.apps.pes import Potential
+    from matgl.models._core import MatGLModel
+
+Options: TypeAlias = Mapping[str, ArrayLike | Tensor | None]
+"""Arguments of ``PESCalculator`` that networks read, by name."""
 
 AT_CUTOFF = 1e-10
 """Å; atoms at the cutoff itself are neighbours, too: not every network is smooth there."""
@@ -34,7 +44,7 @@ class Architecture(ABC):
     site_properties: tuple[str, ...] = ()
     """ASE results per atom, besides energies, that its stages give as ``results``."""
 
-    def __init__(self, potential: Any) -> None:
+    def __init__(self, potential: Potential) -> None:
         self.potential = potential
         self.network = network_of(potential)
         self.cutoff = float(self.network.cutoff) + AT_CUTOFF
@@ -42,6 +52,10 @@ class Architecture(ABC):
         device = potential.data_std.device
         self._element_of_number = torch.full((max(numbers) + 1,), -1, device=device)
         self._element_of_number[numbers] = torch.arange(len(numbers), device=device)
+
+    def of_replica(self, replica: Potential) -> Self:
+        """The same, to be run."""
+        return type(self)(replica)
 
     @abstractmethod
     def require_supported(self) -> None:
@@ -58,7 +72,7 @@ class Architecture(ABC):
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
         """The named functions of edge vectors and types."""
 
-    def system(self, atoms: Atoms, options: Mapping[str, Any]) -> Tensors:  # noqa: ARG002  read by some
+    def system(self, atoms: Atoms, options: Options) -> Tensors:  # noqa: ARG002  read by some
         """What the stages find in ``graph.system``, each under its option's name; see :class:`Adapter`."""
         return {}
 
@@ -72,6 +86,15 @@ class Architecture(ABC):
         return energies
 
 
-def network_of(potential: Any) -> Any:
+def network_of(potential: Potential) -> MatGLModel:
     """The network of a potential, also of one with ``compile_model=True``: not compiled."""
     return getattr(potential.model, "_orig_mod", potential.model)
+
+
+def copy_of(potential: Potential, device: torch.device, dtype: torch.dtype) -> Potential:
+    """An evaluation copy. What the network remembers of its last call cannot be copied, and is left out."""
+    network = copy.copy(network_of(potential))
+    network.feature_dict = {}
+    shallow = copy.copy(potential)
+    shallow._modules = {**potential._modules, "model": network}
+    return replicate(shallow, device, dtype)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from matgl.graph._compute import compute_theta
@@ -22,6 +22,10 @@ from distmlip.errors import UnsupportedModelError
 from distmlip.models.interface import EagerStage, Exchange, Halo, LocalGraph, Swap, Tensors
 from distmlip.models.matgl.architecture import AT_CUTOFF, Architecture
 from distmlip.models.matgl.line_graph import LineGraph
+
+if TYPE_CHECKING:
+    from matgl.apps.pes import Potential
+    from matgl.models import CHGNet
 
 MARGIN = 1e-7
 """How far matgl keeps cosines from 1 and -1."""
@@ -41,8 +45,9 @@ class CHGNetArchitecture(Architecture):
     """
 
     name: ClassVar[str] = "CHGNet"
+    network: CHGNet
 
-    def __init__(self, potential: Any) -> None:
+    def __init__(self, potential: Potential) -> None:
         super().__init__(potential)
         network, layer = self.network, self.network.atom_graph_layers[0]
         self.last = network.n_blocks - 1
@@ -191,8 +196,8 @@ class CHGNetArchitecture(Architecture):
             if "node_weights" in names:
                 derived["node_weights"] = line.all_rows(network.threebody_bond_weights(radial))
         if "angle_embedding" in names:
-            assert graph.bonds is not None  # there is a bond cutoff
-            cosines = compute_theta(vectors, None, *graph.bonds.angles.T, directed=False)
+            first, second = graph.require_bonds().angles.T
+            cosines = compute_theta(vectors, None, first, second, directed=False)
             angles = torch.acos(torch.clamp(cosines, -1 + MARGIN, 1 - MARGIN))
             derived["angle_embedding"] = network.angle_embedding(network.angle_expansion(angles))
         return derived
@@ -213,12 +218,14 @@ class CHGNetArchitecture(Architecture):
             nodes = torch.cat([inputs["nodes"], inputs["crossing"]])
             edges = line.write(nodes, edges)
             if self._updates_angles(k):
-                angles = self._update_angles(k - 1, line, atoms, nodes, angles)
+                angles = self._update_angles(k - 1, line, atoms, nodes, inputs[self._angles(k)])
         before_last = atoms[: graph.n_owned]
         atoms, edges = self._update_atoms(k, graph, atoms, edges, inputs)
         if k == self.last:
             return self._read_out(graph, before_last, atoms, edges, angles)
-        outputs: dict[str, Any] = {"atoms": atoms, "edges": edges, "angles": angles}
+        outputs = {"atoms": atoms, "edges": edges}
+        if angles is not None:
+            outputs["angles"] = angles
         if line is not None:
             if self.updates_edges:
                 outputs["crossing"] = edges.index_select(0, line.cut_edges)
@@ -250,7 +257,7 @@ class CHGNetArchitecture(Architecture):
         return atoms, edges
 
     def _update_nodes(
-        self, k: int, line: LineGraph, atoms: Tensor, nodes: Tensor, angles: Any, inputs: Tensors
+        self, k: int, line: LineGraph, atoms: Tensor, nodes: Tensor, angles: Tensor | None, inputs: Tensors
     ) -> Tensors:
         """The layer's own forward would also update nodes of other partitions."""
         update = self.network.bond_graph_layers[k].conv.node_update_(
@@ -265,14 +272,14 @@ class CHGNetArchitecture(Architecture):
         nodes = nodes[: line.n_nodes] + update
         return {"nodes": nodes, "crossing": nodes.index_select(0, line.cut_nodes)}
 
-    def _update_angles(self, k: int, line: LineGraph, atoms: Tensor, nodes: Tensor, angles: Any) -> Tensor:
+    def _update_angles(self, k: int, line: LineGraph, atoms: Tensor, nodes: Tensor, angles: Tensor) -> Tensor:
         centres = atoms.index_select(0, line.centres)
         update = self.network.bond_graph_layers[k].conv.edge_update_(line.angles, nodes, angles, centres)
         updated: Tensor = angles + update
         return updated
 
     def _read_out(
-        self, graph: LocalGraph, before_last: Tensor, atoms: Tensor, edges: Tensor, angles: Any
+        self, graph: LocalGraph, before_last: Tensor, atoms: Tensor, edges: Tensor, angles: Tensor | None
     ) -> Tensors:
         """Energies of edges go to their receivers, those of angles to the atoms in the middle."""
         network = self.network

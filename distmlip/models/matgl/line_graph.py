@@ -41,8 +41,7 @@ class LineGraph:
     @classmethod
     def of(cls, graph: LocalGraph) -> LineGraph:
         """The line graph of all bonds that are part of an angle here or, maybe, where their other copy is."""
-        bonds = graph.bonds
-        assert bonds is not None  # the adapter has a bond cutoff
+        bonds = graph.require_bonds()
         first, second = bonds.angles.T
         is_node = torch.zeros(bonds.n_bonds, dtype=torch.bool, device=first.device)
         is_node[bonds.edge_bond[first]] = True

@@ -9,7 +9,7 @@ exchange completes their rows. M3GNet's edges run from receiver to sender, so it
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from matgl.graph._compute import compute_theta_and_phi
@@ -19,6 +19,10 @@ from torch import Tensor, nn
 from distmlip.errors import UnsupportedModelError
 from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
 from distmlip.models.matgl.architecture import Architecture
+
+if TYPE_CHECKING:
+    from matgl.apps.pes import Potential
+    from matgl.models import M3GNet
 
 DERIVED = frozenset({"radial", "angular", "three_body_cutoff"})
 
@@ -32,8 +36,9 @@ class M3GNetArchitecture(Architecture):
     """
 
     name: ClassVar[str] = "M3GNet"
+    network: M3GNet
 
-    def __init__(self, potential: Any) -> None:
+    def __init__(self, potential: Potential) -> None:
         super().__init__(potential)
         self.last = self.network.n_blocks - 1
         self.bond_cutoff = float(min(self.network.threebody_cutoff, self.cutoff))
@@ -98,7 +103,7 @@ class M3GNetArchitecture(Architecture):
         lengths = torch.linalg.norm(vectors, dim=1)
         every = {
             "radial": network.bond_expansion(lengths),
-            "angular": self._angular(vectors, lengths, _angles(graph).T),
+            "angular": self._angular(vectors, lengths, graph.require_bonds().angles.T),
             "three_body_cutoff": polynomial_cutoff(lengths, network.threebody_cutoff),
         }
         return {name: every[name] for name in names}
@@ -113,7 +118,7 @@ class M3GNetArchitecture(Architecture):
         return basis.real if basis.is_complex() else basis  # complex with use_phi, the imaginary part 0
 
     def _run(self, k: int, graph: LocalGraph, _vectors: Tensor, inputs: Tensors) -> Tensors:
-        network, edge_index = self.network, torch.stack([graph.receivers, graph.senders])
+        network = self.network
         if k == 0:
             # On halo rows, too: both depend on species only.
             atoms, edges, _ = network.embedding(self.elements(graph), inputs["radial"], None)
@@ -122,7 +127,7 @@ class M3GNetArchitecture(Architecture):
             atoms, edges, end_atoms = inputs["atoms"], inputs["edges"], inputs["end_atoms"]
         edges = network.three_body_interactions[k](
             graph.senders,
-            _angles(graph).T,
+            graph.require_bonds().angles.T,
             None,  # the number of angles of each edge, which the layer does not read
             graph.n_edges,
             inputs["angular"],
@@ -131,7 +136,7 @@ class M3GNetArchitecture(Architecture):
             edges,
         )
         edges, atoms, _ = network.graph_layers[k](
-            edge_index, edges, atoms, None, inputs["radial"], None, None, graph.n_local, 1
+            graph.reversed_edge_index(), edges, atoms, None, inputs["radial"], None, None, graph.n_local, 1
         )
         atoms = atoms[: graph.n_owned]
         if k == self.last:
@@ -141,9 +146,3 @@ class M3GNetArchitecture(Architecture):
     def _end_atoms(self, k: int, atoms: Tensor) -> Tensor:
         end_atoms: Tensor = self.network.three_body_interactions[k].end_atom_network(atoms)
         return end_atoms
-
-
-def _angles(graph: LocalGraph) -> Tensor:
-    """(n_angles, 2): for every ordered pair, the edge that receives and the one that sends."""
-    assert graph.bonds is not None  # the adapter has a bond cutoff
-    return graph.bonds.angles

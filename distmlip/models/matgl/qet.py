@@ -7,18 +7,23 @@ that as total charge the model's own solver gives them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from ase import Atoms
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from distmlip.errors import InvalidInputError
 from distmlip.models.interface import AllSum, EagerStage, Halo, LocalGraph, Tensors
+from distmlip.models.matgl.architecture import Options
 from distmlip.models.matgl.tensornet import TensorNetArchitecture
+
+if TYPE_CHECKING:
+    from matgl.apps.pes import Potential
+    from matgl.models import QET
 
 
 class QETArchitecture(TensorNetArchitecture):
@@ -30,10 +35,11 @@ class QETArchitecture(TensorNetArchitecture):
     """
 
     name: ClassVar[str] = "QET"
+    network: QET
     last_writes: ClassVar[tuple[str, ...]] = ("features", "electronegativity", "hardness", "stiffness")
     last_results: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, potential: Any) -> None:
+    def __init__(self, potential: Potential) -> None:
         super().__init__(potential)
         if potential.calc_charge:  # else the potential gives the network no total charge, and reports none
             self.options = ("total_charge", "ext_pot")
@@ -60,16 +66,16 @@ class QETArchitecture(TensorNetArchitecture):
         )
         return [*super().stages(), (equilibration, frozenset()), (readout, frozenset())]
 
-    def system(self, atoms: Atoms, options: Mapping[str, Any]) -> Tensors:
+    def system(self, atoms: Atoms, options: Options) -> Tensors:
         """See :class:`Architecture`; ``total_charge`` () in e and ``ext_pot`` (n_atoms,)."""
         if not self.options:
             return {"total_charge": torch.zeros((), dtype=torch.float64)}
-        charge = options.get("total_charge")
+        charge, external = options.get("total_charge"), options.get("ext_pot")
         if charge is None:
             charge = atoms.get_initial_charges().sum()
         system = {"total_charge": _numbers("total_charge", charge, ())}
-        if options.get("ext_pot") is not None:
-            system["ext_pot"] = _numbers("ext_pot", options["ext_pot"], (len(atoms),))
+        if external is not None:
+            system["ext_pot"] = _numbers("ext_pot", external, (len(atoms),))
         return system
 
     def read_out(self, graph: LocalGraph, features: Tensor) -> Tensors:
@@ -102,7 +108,7 @@ class QETArchitecture(TensorNetArchitecture):
     def _read_out_charged(self, graph: LocalGraph, vectors: Tensor, inputs: Tensors) -> Tensors:
         network, charge, features = self.network, inputs["charge"], inputs["features"]
         edges = SimpleNamespace(
-            edge_index=torch.stack([graph.receivers, graph.senders]),
+            edge_index=graph.reversed_edge_index(),
             pos=vectors.new_zeros(graph.n_local, 3),
             pbc_offshift=vectors,
         )
@@ -120,7 +126,7 @@ def _stiffness(electronegativity: Tensor, hardness: Tensor) -> Tensor:
     return torch.stack([hardness.reciprocal().sum(), (electronegativity / hardness).sum()])
 
 
-def _numbers(name: str, value: Any, shape: tuple[int, ...]) -> Tensor:
+def _numbers(name: str, value: ArrayLike | Tensor, shape: tuple[int, ...]) -> Tensor:
     """Float64 numbers of this shape; one number stands for as many as are needed."""
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     array = array.squeeze()

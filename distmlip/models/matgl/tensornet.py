@@ -8,7 +8,7 @@ rows. TensorNet's edges run from receiver to sender, so its vectors are ours.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from matgl.utils.cutoff import cosine_cutoff
@@ -18,6 +18,11 @@ from distmlip.errors import UnsupportedModelError
 from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
 from distmlip.models.matgl.architecture import Architecture
 from distmlip.models.matgl.tensors import Algebra, TorchAlgebra, WarpAlgebra
+
+if TYPE_CHECKING:
+    from matgl.apps.pes import Potential
+    from matgl.layers import TensorNetInteraction
+    from matgl.models import QET, TensorNet
 
 
 class TensorNetArchitecture(Architecture):
@@ -29,11 +34,12 @@ class TensorNetArchitecture(Architecture):
     """
 
     name: ClassVar[str] = "TensorNet"
+    network: TensorNet | QET
     last_writes: ClassVar[tuple[str, ...]] = ()
     last_results: ClassVar[tuple[str, ...]] = ("energy",)
     """What the stage of the last layer leaves to the stages behind it, and to the caller."""
 
-    def __init__(self, potential: Any) -> None:
+    def __init__(self, potential: Potential) -> None:
         super().__init__(potential)
         self.algebra: Algebra = WarpAlgebra() if self.network._use_warp else TorchAlgebra()
         self.n_layers = len(self.network.layers)
@@ -92,7 +98,7 @@ class TensorNetArchitecture(Architecture):
         sent = algebra.join(algebra.mix(network.layers[layer + 1].linears_tensor[:3], tensors))
         return {"tensors": tensors, "sent": sent}
 
-    def _interact(self, layer: Any, graph: LocalGraph, inputs: Tensors) -> Tensor:
+    def _interact(self, layer: TensorNetInteraction, graph: LocalGraph, inputs: Tensors) -> Tensor:
         """(n_owned, *shape): the tensors after a layer."""
         algebra, sent = self.algebra, inputs["sent"]
         weights = inputs["radial"]

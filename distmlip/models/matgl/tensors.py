@@ -10,13 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from matgl.utils.maths import decompose_tensor, tensor_norm
 from torch import Tensor, nn
 
 from distmlip.models.interface import LocalGraph, Tensors
+
+if TYPE_CHECKING:
+    from matgl.layers import TensorEmbedding, TensorNetInteraction
 
 Parts = Sequence[Tensor]
 
@@ -64,12 +67,14 @@ class Algebra(ABC):
         return {}
 
     @abstractmethod
-    def embedding(self, layer: Any, graph: LocalGraph, elements: Tensor, edges: Tensors) -> Tensor:
+    def embedding(
+        self, layer: TensorEmbedding, graph: LocalGraph, elements: Tensor, edges: Tensors
+    ) -> Tensor:
         """Tensors of the owned atoms from those of their edges."""
 
     @abstractmethod
     def messages(
-        self, layer: Any, graph: LocalGraph, parts: Parts, weights: Tensor, edges: Tensors
+        self, layer: TensorNetInteraction, graph: LocalGraph, parts: Parts, weights: Tensor, edges: Tensors
     ) -> Tensor:
         """Tensors of the owned atoms: sums over their edges of the senders' parts times (n_edges, 3 * units)
         weights."""
@@ -106,10 +111,12 @@ class TorchAlgebra(Algebra):
     def invariants(self, tensors: Tensor) -> Tensor:
         return torch.cat([tensor_norm(part) for part in self.split(tensors)], dim=-1)
 
-    def embedding(self, layer: Any, graph: LocalGraph, elements: Tensor, edges: Tensors) -> Tensor:
+    def embedding(
+        self, layer: TensorEmbedding, graph: LocalGraph, elements: Tensor, edges: Tensors
+    ) -> Tensor:
         # The layer would go on with a row for every atom whose species it is given.
         layer.aggregate = partial(_aggregate_owned, layer.aggregate, graph.n_owned)
-        edge_index = torch.stack([graph.receivers, graph.senders])
+        edge_index = graph.reversed_edge_index()
         try:
             tensors: Tensor
             tensors, _ = layer(elements, edge_index, edges["radial"], edges["lengths"], edges["vectors"])
@@ -118,17 +125,20 @@ class TorchAlgebra(Algebra):
         return tensors
 
     def messages(
-        self, layer: Any, graph: LocalGraph, parts: Parts, weights: Tensor, _edges: Tensors
+        self, layer: TensorNetInteraction, graph: LocalGraph, parts: Parts, weights: Tensor, _edges: Tensors
     ) -> Tensor:
-        edge_index = torch.stack([graph.receivers, graph.senders])
         weights = weights.view(graph.n_edges, layer.units, 3)
-        messages = layer.message(edge_index, *parts, weights)
+        messages = layer.message(graph.reversed_edge_index(), *parts, weights)
         return self.join(layer.aggregate(messages, graph.receivers, graph.n_owned))
 
 
 def _aggregate_owned(
-    aggregate: Callable[..., Any], n_owned: int, messages: Any, receivers: Tensor, **_: int
-) -> Any:
+    aggregate: Callable[[Parts, Tensor, int], Parts],
+    n_owned: int,
+    messages: Parts,
+    receivers: Tensor,
+    **_: int,
+) -> Parts:
     return aggregate(messages, receivers, n_owned)
 
 
@@ -173,15 +183,15 @@ class WarpAlgebra(Algebra):
         return invariants
 
     def graph_of(self, graph: LocalGraph) -> Tensors:
-        edge_index = torch.stack([graph.receivers, graph.senders]).int()
-        tensors = self._ops.graph_transform(edge_index, graph.n_local)
+        tensors = self._ops.graph_transform(graph.reversed_edge_index().int(), graph.n_local)
         return dict(zip(self.graph_tensors, tensors, strict=True))
 
-    def embedding(self, layer: Any, graph: LocalGraph, elements: Tensor, edges: Tensors) -> Tensor:
-        edge_index = torch.stack([graph.receivers, graph.senders])
+    def embedding(
+        self, layer: TensorEmbedding, graph: LocalGraph, elements: Tensor, edges: Tensors
+    ) -> Tensor:
         tensors: Tensor = layer(
             elements,
-            edge_index,
+            graph.reversed_edge_index(),
             edges["lengths"],
             edges["vectors"],
             edges["radial"],
@@ -191,7 +201,7 @@ class WarpAlgebra(Algebra):
         return tensors
 
     def messages(
-        self, layer: Any, graph: LocalGraph, parts: Parts, weights: Tensor, edges: Tensors
+        self, layer: TensorNetInteraction, graph: LocalGraph, parts: Parts, weights: Tensor, edges: Tensors
     ) -> Tensor:
         weights = weights.view(graph.n_edges, layer.units, 3).mT.contiguous()
         compressed = (edges[name] for name in self.graph_tensors)

@@ -9,7 +9,7 @@ and its ``edge_index`` is (receiver, sender).
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from sevenn import _keys as keys
@@ -24,6 +24,9 @@ from torch import Tensor, nn
 from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
 from distmlip.models.replicate import replicate
 
+if TYPE_CHECKING:
+    from sevenn.nn.sequential import AtomGraphSequential
+
 SELF_CONNECTIONS = (SelfConnectionIntro, SelfConnectionLinearIntro)
 """What a layer keeps of an atom itself, and adds after the convolution."""
 OUTSIDE = (EdgeEmbedding, AtomReduce, ForceStressOutputFromEdge)
@@ -35,18 +38,20 @@ BETWEEN = (keys.NODE_FEATURE, keys.SELF_CONNECTION_TEMP)
 PER_ATOM = (keys.NODE_FEATURE, keys.NODE_ATTR, keys.ATOM_TYPE)
 
 
-def prepared_copy(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
+def prepared_copy(
+    model: AtomGraphSequential, device: torch.device, dtype: torch.dtype
+) -> AtomGraphSequential:
     """A frozen copy of a model, ready for one structure without a batch index; see :func:`replicate`."""
     replica = replicate(model, device, dtype)
     replica.set_is_batch_data(False)
     for part in replica:
         if isinstance(part, OnehotEmbedding):
             # It gives float32, whatever the dtype of the weights.
-            part.register_forward_hook(partial(_cast, dtype))
+            part.register_forward_hook(partial(_cast_output, dtype))
     return replica
 
 
-def _cast(dtype: torch.dtype, part: Any, _: tuple[Tensors, ...], data: Tensors) -> Tensors:
+def _cast_output(dtype: torch.dtype, part: OnehotEmbedding, _: tuple[Tensors, ...], data: Tensors) -> Tensors:
     for key in (part.key_output, part.key_additional_output):
         if key is not None:
             data[key] = data[key].to(dtype)
@@ -56,21 +61,22 @@ def _cast(dtype: torch.dtype, part: Any, _: tuple[Tensors, ...], data: Tensors) 
 class Layers:
     """What each stage of one prepared replica computes; ``modality`` is an index, None without modalities."""
 
-    def __init__(self, module: Any, modality: int | None) -> None:
+    def __init__(self, module: AtomGraphSequential, modality: int | None) -> None:
         device = next(module.parameters()).device
         self.type_of_number: Tensor = module.z_to_onehot_tensor.to(device)
         self.modality = None if modality is None else torch.tensor(modality, device=device)
         self.edge_embedding: nn.Module = module.edge_embedding
         self.one_hot: list[nn.Module] = []
         self.embedding: list[nn.Module] = []
-        self.layers: list[list[Any]] = []
+        self.layers: list[tuple[IrrepsConvolution, list[nn.Module]]] = []
+        """Each convolution with the modules between it and the next."""
         for part in module:
             if isinstance(part, OnehotEmbedding):
                 self.one_hot.append(part)
             elif isinstance(part, IrrepsConvolution):
-                self.layers.append([part])
+                self.layers.append((part, []))
             elif not isinstance(part, OUTSIDE):
-                (self.layers[-1] if self.layers else self.embedding).append(part)
+                (self.layers[-1][1] if self.layers else self.embedding).append(part)
 
     def stages(self) -> list[tuple[EagerStage, frozenset[str]]]:
         """The stages with the names of the derived tensors that they read."""
@@ -96,11 +102,11 @@ class Layers:
         )
 
     def _run(self, layer: int, graph: LocalGraph, _: Tensor, inputs: Tensors) -> Tensors:
-        convolution, *rest = self.layers[layer]
+        convolution, rest = self.layers[layer]
         data = self._embed(graph) if layer == 0 else self._one_hot(graph.numbers[: graph.n_owned])
         # Later layers find their features here.
         data |= inputs
-        data[keys.EDGE_IDX] = torch.stack([graph.receivers, graph.senders])
+        data[keys.EDGE_IDX] = graph.reversed_edge_index()
         data = convolution(data)
         data |= {key: data[key][: graph.n_owned] for key in PER_ATOM}
         for part in rest:

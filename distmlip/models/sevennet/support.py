@@ -16,8 +16,11 @@ from sevenn.nn.node_embedding import OnehotEmbedding
 from sevenn.nn.scale import ModalWiseRescale, Rescale, SpeciesWiseRescale
 from sevenn.nn.self_connection import SelfConnectionIntro, SelfConnectionLinearIntro, SelfConnectionOutro
 from sevenn.nn.sequential import AtomGraphSequential
+from torch import nn
 
-from distmlip.errors import InvalidInputError, UnsupportedModelError
+from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
+from distmlip.models.interface import ModelLike
+from distmlip.models.options import refuse_unknown
 
 PARTS = (
     EdgeEmbedding,
@@ -38,7 +41,7 @@ PARTS = (
 """Every kind of module in the sequence that SevenNet builds for training and for its calculator."""
 
 
-def read_model(model: Any) -> Any:
+def read_model(model: ModelLike) -> AtomGraphSequential:
     """The ``AtomGraphSequential`` of what the user gave.
 
     Raises:
@@ -53,9 +56,8 @@ def read_model(model: Any) -> Any:
             "the checkpoint that it was compiled from"
         )
     if getattr(type(model), "forward", None) is not AtomGraphSequential.forward:
-        kind = f"{type(model).__module__}.{type(model).__qualname__}"
         raise UnsupportedModelError(
-            f"{kind} cannot be distributed; give an AtomGraphSequential with its own forward (as "
+            f"{type_name(model)} cannot be distributed; give an AtomGraphSequential with its own forward (as "
             "SevenNetCalculator(...).model) or a SevenNetCalculator"
         )
     _require_supported(model)
@@ -71,7 +73,7 @@ def _refuse_atomic_virials(calculator: SevenNetCalculator) -> None:
         )
 
 
-def _require_supported(model: Any) -> None:
+def _require_supported(model: AtomGraphSequential) -> None:
     """Refuse a model whose energy is not what the stages compute, naming the part."""
     if model.type_map is None or model.cutoff <= 0:
         raise UnsupportedModelError(
@@ -104,21 +106,19 @@ def _require_supported(model: Any) -> None:
         raise UnsupportedModelError("the model has no convolution: there is nothing to distribute")
 
 
-def _runs_on_e3nn(part: Any) -> bool:
+def _runs_on_e3nn(part: nn.Module) -> bool:
     """Whether a convolution is SevenNet's own on e3nn's tensor product."""
     return type(part) is IrrepsConvolution and type(part.convolution).__module__.startswith("e3nn.")
 
 
-def read_modal(model: Any, network: Any, given: Mapping[str, Any]) -> str | None:
+def read_modal(model: ModelLike, network: AtomGraphSequential, given: Mapping[str, Any]) -> str | None:
     """The modality chosen by the user or else by the calculator; None for a model that has none.
 
     Raises:
         InvalidInputError: an option that SevenNet does not have, a modality that the model does not have, or
             none where the model needs one.
     """
-    unknown = sorted(given.keys() - {"modal"})
-    if unknown:
-        raise InvalidInputError(f"options {unknown} are unknown; SevenNet has modal")
+    refuse_unknown(given, ["modal"], "SevenNet")
     modal: str | None = given.get("modal")
     if modal is None and isinstance(model, SevenNetCalculator):
         modal = model.modal

@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from distmlip import DistModel, Prediction
 from distmlip.models import adapter_for
 
-Undivided = tuple[nn.Module, Callable[[Atoms], Prediction]]
+TrainableOriginal = tuple[nn.Module, Callable[[Atoms], Prediction]]
 """An independent copy of the model in float64 whose parameters all want gradients, and what it predicts."""
 
 
-def undivided(model: nn.Module, **options: Any) -> Undivided:
+def trainable_original(model: nn.Module, **options: Any) -> TrainableOriginal:
     """The model's own forward, forces and stress as its package takes them for training."""
     adapter = adapter_for(model, torch.float64, **options)
-    calculator: Any = adapter.reference(torch.float64)
+    calculator: Any = adapter.original(torch.float64)
     return {"CHGNet": _chgnet, "MACE": _mace, "matgl": _matgl, "SevenNet": _sevennet}[adapter.family](
         calculator
     )
 
 
-def _chgnet(calculator: Any) -> Undivided:
+def _chgnet(calculator: Any) -> TrainableOriginal:
     from pymatgen.io.ase import AseAtomsAdaptor
 
     model = calculator.model.requires_grad_()
@@ -42,7 +42,7 @@ def _chgnet(calculator: Any) -> Undivided:
     return model, predict
 
 
-def _mace(calculator: Any) -> Undivided:
+def _mace(calculator: Any) -> TrainableOriginal:
     model = calculator.models[0].requires_grad_()
 
     def predict(atoms: Atoms) -> Prediction:
@@ -52,7 +52,7 @@ def _mace(calculator: Any) -> Undivided:
     return model, predict
 
 
-def _matgl(calculator: Any) -> Undivided:
+def _matgl(calculator: Any) -> TrainableOriginal:
     model = calculator.potential.requires_grad_().train()  # else it cuts the graph behind forces
     kept = _outputs_of(model)
 
@@ -64,7 +64,7 @@ def _matgl(calculator: Any) -> Undivided:
     return model, predict
 
 
-def _sevennet(calculator: Any) -> Undivided:
+def _sevennet(calculator: Any) -> TrainableOriginal:
     from sevenn import _keys as keys
 
     model = calculator.model.requires_grad_().train()  # else it cuts the graph behind forces
@@ -130,7 +130,7 @@ def training_difference(model: nn.Module, atoms: Atoms, partitions: int, **optio
     model.requires_grad_()
     distributed = DistModel(model, partitions=partitions, **options)
     family_options = {name: value for name, value in options.items() if name not in ("devices", "method")}
-    original, predict = undivided(model, **family_options)
+    original, predict = trainable_original(model, **family_options)
     ours = {
         name.removeprefix("model."): x for name, x in gradients_of(distributed, distributed, atoms).items()
     }
