@@ -1,6 +1,6 @@
 # make demo   the main job: pretrained CHGNet over 4 partitions on real input
 # make test   every test that is not marked slow;  make test-slow   the rest
-# make lint   formatters, linters, types, sizes, import directions
+# make lint   formatters, linters, types, sizes, import directions;  make figures   what they add up to
 #
 # Everything lives in .venv and .venv-e3nn: mace-torch needs e3nn 0.4.4, SevenNet and fairchem a newer one. A
 # stamp file says that the package installed there is the current source, so that a second call starts at once.
@@ -24,7 +24,7 @@ install = CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(1)/bin/
 RUN := PYTHONSAFEPATH=1 $(BIN)
 pytest = OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) -rs
 
-.PHONY: demo test test-slow lint format bench bench-graph bench-ranks clean
+.PHONY: demo test test-slow lint figures format bench bench-graph bench-ranks clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -45,6 +45,9 @@ lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 	$(BIN)/lizard --length 80 --CCN 15 --warnings_only csrc distmlip tests benchmarks
 	$(RUN)/python -m pytest -q tests/test_architecture.py
+
+figures: $(VENV)/.lint
+	$(BIN)/python benchmarks/house.py
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
