@@ -1,6 +1,7 @@
 # make demo   the main job: pretrained CHGNet over 4 partitions on real input
 # make test   every test that is not marked slow;  make test-slow   the rest
-# make lint   formatters, linters, types, sizes, import directions
+# make lint   formatters, linters, types, sizes, import directions;  make figures   what they add up to
+# make notebooks   run the notebooks and keep what they print and draw
 #
 # Everything lives in .venv and .venv-e3nn: mace-torch needs e3nn 0.4.4, SevenNet and fairchem a newer one. A
 # stamp file says that the package installed there is the current source, so that a second call starts at once.
@@ -17,14 +18,14 @@ SOURCES := $(shell find csrc cmake distmlip build_backend -type f -not -name '*.
 CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
 # A build folder of its own: CMake's cache remembers one environment's torch. No isolation: pybind11 then
-# stays in one place and only what changed is compiled again.
-install = CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(1)/bin/pip install --quiet --no-build-isolation --config-settings=build-dir=build/make$(notdir $(1)) "$(2)"
+# stays in one place and only what changed is compiled again. In CI a compiler's warning is an error.
+install = CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(1)/bin/pip install --quiet --no-build-isolation --config-settings=build-dir=build/make$(notdir $(1)) $(if $(CI),--config-settings=cmake.define.DISTMLIP_WERROR=ON) "$(2)"
 
 # From the repository root `distmlip` would be the source folder, which has no compiled core.
 RUN := PYTHONSAFEPATH=1 $(BIN)
 pytest = OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) -rs
 
-.PHONY: demo test test-slow lint format bench bench-graph bench-ranks clean
+.PHONY: demo test test-slow lint figures notebooks format bench bench-graph bench-ranks clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -38,13 +39,21 @@ test-slow: $(VENV)/.test $(VENV_E3NN)/.test
 	$(call pytest,$(VENV)) -m slow $(E3NN_TESTS:%=--ignore=%)
 	$(call pytest,$(VENV_E3NN)) -m slow $(E3NN_TESTS)
 
+# clang-tidy leaves out the folders whose files include torch: each of these takes ten times as long.
 lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
+	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p build/make$(notdir $(VENV)) -quiet -hide-progress '$(CURDIR)/csrc/(?!exchange|executor|bindings)'
 	$(BIN)/lizard --length 80 --CCN 15 --warnings_only csrc distmlip tests benchmarks
 	$(RUN)/python -m pytest -q tests/project/test_architecture.py
+
+figures: $(VENV)/.lint
+	$(BIN)/python benchmarks/house.py
+
+notebooks: $(VENV)/.test
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(RUN)/python -m support.notebooks
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .

@@ -119,6 +119,7 @@ float PowerCells::Planes::beyond_any(const Vector& place) const {
 void PowerCells::find_neighbours(int n_threads) {
   const Lattice lattice(cell_);
   std::vector<Vec3> fractional;
+  fractional.reserve(centres_.size());
   for (const Vec3& centre : centres_) fractional.push_back(lattice.fractional(centre));
   parallel_for((size() + cells_per_task - 1) / cells_per_task, n_threads, [&](int64_t task, int) {
     const auto end = static_cast<int32_t>(std::min<int64_t>(size(), (task + 1) * cells_per_task));

@@ -216,6 +216,7 @@ void Relaxation::settle_run(int64_t begin, int64_t end, const std::vector<float>
 /// Fills owner; returns the atoms that are near borders.
 std::vector<Relaxation::Point> Relaxation::settle_all(Buffer<int32_t>& owner) const {
   std::vector<float> widths;
+  widths.reserve(cells_.size());
   for (int32_t cell = 0; cell < cells_.size(); ++cell)
     widths.push_back(border_width * cells_.nearest_centre(cell));
   const auto n_sample = static_cast<int64_t>(sample_.size());

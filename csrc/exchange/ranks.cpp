@@ -36,7 +36,9 @@ at::Tensor Ranks::all_to_all(const at::Tensor& sent, const std::vector<int64_t>&
   auto input = sent.contiguous().to(device_);
   auto output = input.new_empty({std::accumulate(receive_counts.begin(), receive_counts.end(), int64_t{0})});
   auto to = send_counts, from = receive_counts;
-  finish(input.is_cpu(), [&] { return group_->alltoall_base(output, input, from, to); });
+  // The group's own function has another name since torch 2.13; its backend's has not.
+  const auto backend = group_->getBackend(device_.type());
+  finish(input.is_cpu(), [&] { return backend->alltoall_base(output, input, from, to); });
   return output.to(sent.device());
 }
 

@@ -63,9 +63,9 @@ class Wrapper {
   void in_parallel(Work work) {
     parallel_for(n_threads_, n_threads_, [&](int64_t share, int) {
       const int64_t end = n_atoms_ * (share + 1) / n_threads_;
-      Seen seen = std::move(seen_[share]);
+      Seen seen = seen_[share];
       for (int64_t atom = n_atoms_ * share / n_threads_; atom < end; ++atom) work(atom, seen);
-      seen_[share] = std::move(seen);
+      seen_[share] = seen;
     });
   }
 

@@ -67,7 +67,7 @@ class DistModel(nn.Module):
 
     Args:
         model: a model object, or the family's own ASE calculator with one model.
-        partitions: how many; ``"auto"``: as :class:`distmlip.DistCalculator` chooses.
+        partitions: how many; ``"auto"``: one per device or rank, on a CPU one per 128 atoms if that is more.
         devices: a device or a list of devices; None: where the model's parameters are. On others the
             parameters are copied in every call, differentiably.
         dtype: ``torch.float32`` or ``torch.float64`` (or their names), likewise; None: the model's own.

@@ -204,6 +204,7 @@ class ModelContract:
         assert verification.energy_per_atom <= 1e-10
         assert verification.forces <= 1e-9
         assert verification.stress is None or verification.stress <= 1e-11
+        assert max(verification.others.values()) <= 1e-8
 
     def test_forces_and_stress_are_derivatives_of_the_energy(self) -> None:
         atoms = rattled(oxide().atoms, 0.05)

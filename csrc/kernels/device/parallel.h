@@ -124,8 +124,8 @@ class Host {
 
   /// Sorts pairs by their keys, which are below `end`; equal keys stay in their order.
   void sort(Array<uint32_t>& keys, Array<int32_t>& values, uint32_t /*end*/) const {
-    std::vector<std::pair<uint32_t, int32_t>> pairs;
-    for (int64_t k = 0; k < keys.size; ++k) pairs.emplace_back(keys.data()[k], values.data()[k]);
+    std::vector<std::pair<uint32_t, int32_t>> pairs(keys.size);
+    for (int64_t k = 0; k < keys.size; ++k) pairs[k] = {keys.data()[k], values.data()[k]};
     std::stable_sort(pairs.begin(), pairs.end(), [](auto& a, auto& b) { return a.first < b.first; });
     for (int64_t k = 0; k < keys.size; ++k) {
       keys.data()[k] = pairs[static_cast<size_t>(k)].first;
