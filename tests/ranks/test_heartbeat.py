@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from torch.distributed import TCPStore
 
-from distmlip import heartbeat
 from distmlip.errors import InvalidInputError
+from distmlip.ranks import heartbeat
 from distmlip.ranks.heartbeat import QUICK, TIMEOUT_VARIABLE, Heartbeat, rank_timeout
 
 TIMEOUT, PATIENCE = 10.0, 25.0

@@ -1,4 +1,4 @@
-"""Notebooks with their outputs: `make notebooks` writes them, tests/project/test_notebooks.py runs them again."""
+"""Notebooks with their outputs: `make notebooks` writes them, a test runs them again."""
 
 from __future__ import annotations
 
