@@ -80,7 +80,7 @@ class Original(Calculator):
 
 
 class WithOriginal(ToyAdapter):
-    def reference(self, dtype: Any = None) -> Original:
+    def original(self, dtype: Any = None) -> Original:
         return Original()
 
 
