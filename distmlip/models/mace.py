@@ -164,7 +164,8 @@ def _calculate(calculator: MACECalculator, *arguments: Any, **keywords: Any) -> 
     """MACECalculator's own, without its stress where that refers to another volume than that of the cell."""
     MACECalculator.calculate(calculator, *arguments, **keywords)
     if not calculator.atoms.pbc.all():
-        calculator.results.pop("stress", None)
+        for name in ("stress", "stress_comm", "stress_var"):
+            calculator.results.pop(name, None)
 
 
 def _embedding_specs(model: nn.Module) -> dict[str, Any]:
