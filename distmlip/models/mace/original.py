@@ -20,7 +20,7 @@ def original_of(models: Sequence[MACE], options: Options, dtype: torch.dtype) ->
 
 
 class _Original(MACECalculator):
-    """Without a stress where that refers to another volume than that of the cell."""
+    """Without stresses where they refer to another volume than that of the cell."""
 
     def __init__(self, models: Sequence[MACE], options: Options, dtype: torch.dtype) -> None:
         # MACECalculator extends the list that it finds, which is that of all its instances.
@@ -45,4 +45,5 @@ class _Original(MACECalculator):
     ) -> None:
         super().calculate(atoms, properties, system_changes)
         if not self.atoms.pbc.all():
-            self.results.pop("stress", None)
+            for name in ("stress", "stress_comm", "stress_var"):
+                self.results.pop(name, None)
