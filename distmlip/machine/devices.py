@@ -26,6 +26,7 @@ class Devices:
 
     @property
     def on_cpu(self) -> bool:
+        """Whether all of them are the CPU."""
         return all(device.type == "cpu" for device in self.devices)
 
     def synchronize(self) -> None:

@@ -33,6 +33,7 @@ class BondGraph:
 
     @property
     def n_bonds(self) -> int:
+        """Of this partition; those that are cut count here, too."""
         return len(self.bond_edge)
 
     def reverse_edges(self) -> Tensor:
@@ -67,14 +68,17 @@ class LocalGraph:
 
     @property
     def n_local(self) -> int:
+        """Rows of atoms, owned and halo."""
         return len(self.numbers)
 
     @property
     def n_halo(self) -> int:
+        """Rows of halo atoms."""
         return self.n_local - self.n_owned
 
     @property
     def n_edges(self) -> int:
+        """Directed edges, all with an owned receiver."""
         return len(self.senders)
 
     def edge_index(self) -> Tensor:

@@ -130,10 +130,12 @@ class Ranks:
 
     @property
     def rank(self) -> int:
+        """Of this process, from 0."""
         return self.identity.rank
 
     @property
     def size(self) -> int:
+        """How many there are."""
         return self.identity.size
 
     @property

@@ -64,6 +64,7 @@ class LineGraph:
 
     @property
     def n_nodes(self) -> int:
+        """Nodes are directed bonds."""
         return len(self.edges)
 
     def all_rows(self, features: Tensor) -> Tensor:

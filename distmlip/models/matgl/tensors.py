@@ -84,36 +84,45 @@ class TorchAlgebra(Algebra):
     """Tensors of shape (n, units, 3, 3); so are all their parts."""
 
     def shape(self, units: int) -> tuple[int, ...]:
+        """(units, 3, 3)."""
         return units, 3, 3
 
     def split(self, tensors: Tensor) -> Parts:
+        """Each (n, units, 3, 3)."""
         parts: Parts = decompose_tensor(tensors)
         return parts
 
     def join(self, parts: Parts) -> Tensor:
+        """(n, units, 3, 3): their sum."""
         scalar, skew, traceless = parts
         return scalar + skew + traceless
 
     def mix(self, linears: Iterable[nn.Module], tensors: Tensor) -> Parts:
+        """Each (n, units, 3, 3), by its own map."""
         parts = zip(linears, self.split(tensors), strict=True)
         return [linear(part.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for linear, part in parts]
 
     def normalised(self, tensors: Tensor) -> Tensor:
+        """(n, units, 3, 3)."""
         result: Tensor = tensors / (tensor_norm(tensors) + 1)[..., None, None]
         return result
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
+        """(n, units, 3, 3): ``left @ right``."""
         return left @ right
 
     def anticommutator(self, left: Tensor, right: Tensor) -> Tensor:
+        """(n, units, 3, 3)."""
         return right @ left + left @ right
 
     def invariants(self, tensors: Tensor) -> Tensor:
+        """(n, 3 * units): those of the scalar part first."""
         return torch.cat([tensor_norm(part) for part in self.split(tensors)], dim=-1)
 
     def embedding(
         self, layer: TensorEmbedding, graph: LocalGraph, elements: Tensor, edges: Tensors
     ) -> Tensor:
+        """(n_owned, units, 3, 3)."""
         # The layer would go on with a row for every atom whose species it is given.
         layer.aggregate = partial(_aggregate_owned, layer.aggregate, graph.n_owned)
         edge_index = graph.reversed_edge_index()
@@ -127,6 +136,7 @@ class TorchAlgebra(Algebra):
     def messages(
         self, layer: TensorNetInteraction, graph: LocalGraph, parts: Parts, weights: Tensor, _edges: Tensors
     ) -> Tensor:
+        """(n_owned, units, 3, 3)."""
         weights = weights.view(graph.n_edges, layer.units, 3)
         messages = layer.message(graph.reversed_edge_index(), *parts, weights)
         return self.join(layer.aggregate(messages, graph.receivers, graph.n_owned))
@@ -154,41 +164,51 @@ class WarpAlgebra(Algebra):
         self._ops = ops
 
     def shape(self, units: int) -> tuple[int, ...]:
+        """(3, 3, units)."""
         return 3, 3, units
 
     def split(self, tensors: Tensor) -> Parts:
+        """(n, 1, units), (n, 3, units) and (n, 5, units)."""
         parts: Parts = self._ops.fn_decompose_tensor(tensors)
         return parts
 
     def join(self, parts: Parts) -> Tensor:
+        """(n, 3, 3, units)."""
         tensors: Tensor = self._ops.fn_compose_tensor(*parts)
         return tensors
 
     def mix(self, linears: Iterable[nn.Module], tensors: Tensor) -> Parts:
+        """Each with the components of its part, by its own map."""
         return [linear(part) for linear, part in zip(linears, self.split(tensors), strict=True)]
 
     def normalised(self, tensors: Tensor) -> Tensor:
+        """(n, 3, 3, units)."""
         return tensors / ((tensors * tensors).sum((-3, -2), keepdim=True) + 1)
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
+        """(n, 3, 3, units): ``left @ right``."""
         tensors: Tensor = self._ops.fn_tensor_matmul_so3_3x3(left, right)
         return tensors
 
     def anticommutator(self, left: Tensor, right: Tensor) -> Tensor:
+        """(n, 3, 3, units)."""
         tensors: Tensor = self._ops.fn_tensor_matmul_o3_3x3(left, right)
         return tensors
 
     def invariants(self, tensors: Tensor) -> Tensor:
+        """(n, 3 * units), by a kernel."""
         invariants: Tensor = self._ops.fn_tensor_norm3(tensors)
         return invariants
 
     def graph_of(self, graph: LocalGraph) -> Tensors:
+        """Of both, as :func:`matgl.ops.graph_transform` makes them, int32."""
         tensors = self._ops.graph_transform(graph.reversed_edge_index().int(), graph.n_local)
         return dict(zip(self.graph_tensors, tensors, strict=True))
 
     def embedding(
         self, layer: TensorEmbedding, graph: LocalGraph, elements: Tensor, edges: Tensors
     ) -> Tensor:
+        """(n_owned, 3, 3, units)."""
         tensors: Tensor = layer(
             elements,
             graph.reversed_edge_index(),
@@ -203,6 +223,7 @@ class WarpAlgebra(Algebra):
     def messages(
         self, layer: TensorNetInteraction, graph: LocalGraph, parts: Parts, weights: Tensor, edges: Tensors
     ) -> Tensor:
+        """(n_owned, 3, 3, units)."""
         weights = weights.view(graph.n_edges, layer.units, 3).mT.contiguous()
         compressed = (edges[name] for name in self.graph_tensors)
         # It has a row for every sender, those of halo atoms without work: no edge ends at them.
