@@ -79,7 +79,7 @@ mapfile -t wanted < <(extra bench)
 
 export PYTHONSAFEPATH=1
 run "tests" 150 "$bin/python" -m pytest -q -m cuda tests
-run "neighbour lists" 60 "$bin/python" benchmarks/bench_partition.py --only gpu --output "$output/gpu_graphs.json"
+run "neighbour lists" 60 "$bin/python" benchmarks/bench_graphs.py partition --only gpu --output "$output/gpu_graphs.json"
 for family in "${families[@]}"; do
   run "$family" 100 "$bin/python" benchmarks/bench_gpu.py "$family" --output "$output/gpu_$family.json"
 done

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from harness import RESULTS, Facts, seconds
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from measure import RESULTS, Facts, seconds
-from systems import SYSTEMS
+from structures import SYSTEMS
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "graphs.png"
 CUTOFF = 5.0  # Å

@@ -13,9 +13,7 @@ import bench_subnormals
 import goals
 import tables
 from bench_step import as_markdown, cell
-from goals import as_table
-from measure import RESULTS
-from step_goals import as_goals
+from harness import RESULTS
 
 GRAPHS = [RESULTS / f"{name}.json" for name in ("neighbors", "partition", "overhead")]
 RANKS = RESULTS / "ranks.json"
@@ -96,7 +94,7 @@ def graphs() -> str:
             f"{machine['cores']} cores ({machine['cpu']}, {machine['memory_gb']} GB), {versions}. "
             "Medians of CPU seconds (user and system) of candidates that take turns; memory is the growth of "
             "the peak RSS in a fresh process. What was to be reached:",
-            goals.as_markdown(neighbors, partition, overhead),
+            goals.as_table(goals.of_graphs(neighbors, partition, overhead)),
             "![CPU time per atom of every package, by number of atoms and by system](graphs.png)",
             tables.neighbors(neighbors),
             tables.partition(partition),
@@ -109,7 +107,7 @@ def sweeps(steps: list[dict]) -> str:
     """Steps and ranks: goals, then the table of ranks."""
     parts = ["## Steps, ranks and GPUs"]
     ranks = json.loads(RANKS.read_text()) if RANKS.exists() else {"cases": []}
-    parts.append(as_table(as_goals(steps, ranks["cases"])))
+    parts.append(goals.as_table(goals.of_steps(steps, ranks["cases"])))
     if ranks["cases"]:
         parts.append(
             "Ranks with one core each on one machine (more ranks than cores: memory only): medians, the time "

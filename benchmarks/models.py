@@ -1,14 +1,17 @@
-"""The models that benchmarks run, at their published sizes."""
+"""The models that benchmarks run, at their published sizes, and what a step with one of them takes."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from distmlip import DistCalculator
 from distmlip.models import adapter_for
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
@@ -136,3 +139,18 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
 def original(model: torch.nn.Module) -> Calculator:
     """The package's own calculator of a model of :data:`MODELS`, in float32."""
     return adapter_for(model, torch.float32).reference()
+
+
+def step(calculator: Calculator, atoms: Atoms, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds, by this clock, of energy, forces and stress."""
+    start = clock()
+    calculator.calculate(atoms, ["energy", "forces", "stress"], ["positions"])
+    return clock() - start
+
+
+def exchange(calculator: DistCalculator, atoms: Atoms) -> tuple[float, float]:
+    """Seconds of a step's exchanges, forward and backward, and of the whole step; all ranks call this."""
+    costs = calculator._evaluator.measure(
+        atoms
+    )  # once, while calculator.profile evaluates at least three times
+    return sum(there.seconds + back.seconds for *_, there, back in costs.stages), costs.total
