@@ -1,11 +1,11 @@
 """Large systems on one GPU: seconds, memory and bytes exchanged of a step; the original where it still fits.
 
     python benchmarks/bench_gpu.py tensornet                    10^6 atoms, or fewer if they do not fit
-    python benchmarks/bench_gpu.py chgnet --sizes 1000 8000     smaller ones
+    python benchmarks/bench_gpu.py chgnet --sizes 1000 8000     smaller ones; gpu.sh gives a model 100 s
 
 A step is energy, forces and stress after all atoms have moved a little. Sizes are taken from the largest down
 until one fits, for DistCalculator and for the original; both then run at the largest size that fits the
-original. Writes JSON.
+original. Prints every case, and writes JSON where --output says.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ import json
 import statistics
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import psutil
@@ -29,7 +28,7 @@ from structures import SUPERCELLS, supercell
 from distmlip import DistCalculator
 
 PARITY_SIZE = 128  # atoms
-VARIANTS: dict[str, dict[str, Any] | None] = {
+VARIANTS: dict[str, Facts | None] = {
     "original": None,
     "P=1": {"partitions": 1, "recompute": False},
     "P=1, recompute": {"partitions": 1, "recompute": True},

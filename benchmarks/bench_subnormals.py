@@ -3,6 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/bench_subnormals.py --families chgnet mace tensornet m3gnet
     OMP_NUM_THREADS=1 python benchmarks/bench_subnormals.py --families sevennet esen     in their environment
 
+Some minutes per model.
+
 Gates and envelopes that saturate have subnormal derivatives, which processors compute many times slower than
 other numbers; the executor's threads take them for zero. One calculator in float32 takes turns with and
 without over slightly moved atoms of LiMnO2, one thread, one partition: medians of CPU seconds, and the

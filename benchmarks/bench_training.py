@@ -14,7 +14,6 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from ase import Atoms
@@ -75,7 +74,7 @@ def _step(model: torch.nn.Module, predict: Predict) -> float:
     return time.process_time() - start
 
 
-def _chgnet(model: Any, atoms: Atoms) -> Predict:
+def _chgnet(model: torch.nn.Module, atoms: Atoms) -> Predict:
     from pymatgen.io.ase import AseAtomsAdaptor
 
     graph = model.graph_converter(AseAtomsAdaptor.get_structure(atoms))
@@ -87,7 +86,7 @@ def _chgnet(model: Any, atoms: Atoms) -> Predict:
     return predict
 
 
-def _mace(model: Any, atoms: Atoms) -> Predict:
+def _mace(model: torch.nn.Module, atoms: Atoms) -> Predict:
     from mace.calculators import MACECalculator
 
     batch = MACECalculator(models=[model], device="cpu", default_dtype="float32")._atoms_to_batch(atoms)
@@ -99,7 +98,7 @@ def _mace(model: Any, atoms: Atoms) -> Predict:
     return predict
 
 
-UNDIVIDED: dict[str, Callable[[Any, Atoms], Predict]] = {"chgnet": _chgnet, "mace": _mace}
+UNDIVIDED: dict[str, Callable[[torch.nn.Module, Atoms], Predict]] = {"chgnet": _chgnet, "mace": _mace}
 
 
 if __name__ == "__main__":

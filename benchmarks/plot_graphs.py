@@ -1,4 +1,9 @@
-"""Draws docs/graphs.png from benchmarks/results/neighbors.json: CPU time per atom, by size and by system."""
+"""CPU time per atom of every package, by size and by system, as a picture.
+
+    python benchmarks/plot_graphs.py            seconds
+
+Draws docs/graphs.png from benchmarks/results/neighbors.json.
+"""
 
 from __future__ import annotations
 

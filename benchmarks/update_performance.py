@@ -1,5 +1,7 @@
 """Writes what benchmarks/results/*.json hold into docs/performance.md, and chosen rows of it into README.md.
 
+    python benchmarks/update_performance.py     seconds
+
 Both have marks around what is written here; what stands outside of them is not touched.
 """
 
