@@ -125,6 +125,21 @@ def esen() -> torch.nn.Module:
     return HydraModelV2(backbone, {"efs": head})
 
 
+def step(calculator: Calculator, atoms: Atoms, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds, by this clock, of energy, forces and stress."""
+    start = clock()
+    calculator.calculate(atoms, ["energy", "forces", "stress"], ["positions"])
+    return clock() - start
+
+
+def exchange(calculator: DistCalculator, atoms: Atoms) -> tuple[float, float]:
+    """Seconds of a step's exchanges, forward and backward, and of the whole step; all ranks call this."""
+    costs = calculator._evaluator.measure(
+        atoms
+    )  # once, while calculator.profile evaluates at least three times
+    return sum(there.seconds + back.seconds for *_, there, back in costs.stages), costs.total
+
+
 MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "chgnet": chgnet,
     "esen": esen,
@@ -139,18 +154,3 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
 def original(model: torch.nn.Module) -> Calculator:
     """The package's own calculator of a model of :data:`MODELS`, in float32."""
     return adapter_for(model, torch.float32).reference()
-
-
-def step(calculator: Calculator, atoms: Atoms, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds, by this clock, of energy, forces and stress."""
-    start = clock()
-    calculator.calculate(atoms, ["energy", "forces", "stress"], ["positions"])
-    return clock() - start
-
-
-def exchange(calculator: DistCalculator, atoms: Atoms) -> tuple[float, float]:
-    """Seconds of a step's exchanges, forward and backward, and of the whole step; all ranks call this."""
-    costs = calculator._evaluator.measure(
-        atoms
-    )  # once, while calculator.profile evaluates at least three times
-    return sum(there.seconds + back.seconds for *_, there, back in costs.stages), costs.total
