@@ -134,9 +134,8 @@ def step(calculator: Calculator, atoms: Atoms, clock: Callable[[], float] = time
 
 def exchange(calculator: DistCalculator, atoms: Atoms) -> tuple[float, float]:
     """Seconds of a step's exchanges, forward and backward, and of the whole step; all ranks call this."""
-    costs = calculator._evaluator.measure(
-        atoms
-    )  # once, while calculator.profile evaluates at least three times
+    # calculator.profile evaluates three times at least, which takes minutes for the largest systems.
+    costs = calculator._evaluator.measure(atoms)
     return sum(there.seconds + back.seconds for *_, there, back in costs.stages), costs.total
 
 
