@@ -65,8 +65,8 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/update_performance.py
 
 bench-graph: $(VENV)/.bench
-	$(BIN)/python benchmarks/bench_neighbors.py
-	$(BIN)/python benchmarks/bench_partition.py
+	$(BIN)/python benchmarks/bench_graphs.py neighbors
+	$(BIN)/python benchmarks/bench_graphs.py partition
 	$(BIN)/python benchmarks/bench_overhead.py
 	$(BIN)/python benchmarks/plot_graphs.py
 	$(BIN)/python benchmarks/update_performance.py

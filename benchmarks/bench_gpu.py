@@ -1,11 +1,11 @@
 """Large systems on one GPU: seconds, memory and bytes exchanged of a step; the original where it still fits.
 
     python benchmarks/bench_gpu.py tensornet                    10^6 atoms, or fewer if they do not fit
-    python benchmarks/bench_gpu.py chgnet --sizes 1000 8000     smaller ones
+    python benchmarks/bench_gpu.py chgnet --sizes 1000 8000     smaller ones; gpu.sh gives a model 100 s
 
 A step is energy, forces and stress after all atoms have moved a little. Sizes are taken from the largest down
 until one fits, for DistCalculator and for the original; both then run at the largest size that fits the
-original. Writes JSON.
+original. Prints every case, and writes JSON where --output says.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import argparse
 import gc
 import statistics
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,9 +22,9 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from bench_models import MODELS, original
-from measure import Facts, machine, versions, write_results
-from systems import copper, lithium_manganese_oxide
+from harness import Facts, command_line, record
+from models import MODELS, exchange, original, step
+from structures import copper, lithium_manganese_oxide
 
 from distmlip import DistCalculator
 
@@ -38,25 +37,24 @@ MIB = 2.0**20
 
 def main() -> None:
     """Measure and write JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("family", choices=list(MODELS))
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
     parser.add_argument("--partitions", nargs="+", type=int, default=[1, 4, 16, 64])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    model, device = MODELS[arguments.family](), torch.device(arguments.device)
-    sizes = sorted(arguments.sizes, reverse=True)
-    header = {"machine": machine(), "versions": versions(), "device": name_of(device)}
-    cases: list[Facts] = []
+    device = torch.device(arguments.device)
+    record(arguments.output, measured(arguments, device), device=name_of(device))
 
-    def record(case: Facts | None) -> Facts | None:
-        if case is not None:
-            cases.append({"family": arguments.family, **case})
-            write_results(arguments.output, header, cases)
-            print(cases[-1], flush=True)
+
+def measured(arguments: argparse.Namespace, device: torch.device) -> Iterator[Facts]:
+    """Cases of distmlip, of the original, of distmlip at the original's size; printed as they come."""
+    family, model, sizes = arguments.family, MODELS[arguments.family](), sorted(arguments.sizes, reverse=True)
+
+    def shown(case: Facts) -> Facts:
+        case = {"family": family, **case}
+        print(case, flush=True)
         return case
 
     largest = None
@@ -64,14 +62,18 @@ def main() -> None:
     for n_partitions, recompute in [*ways, (arguments.partitions[-1], "host")]:
         options = {"partitions": n_partitions, "recompute": recompute}
         make = partial(DistCalculator, model, devices=device, **options)
-        largest = record(first_that_fits(make, arguments.family, sizes, options))
-        if largest and largest["n_atoms"] > 0.9 * sizes[0]:
-            break
+        largest = first_that_fits(make, family, sizes, options)
+        if largest:
+            yield shown(largest)
+            if largest["n_atoms"] > 0.9 * sizes[0]:
+                break
     make_original = partial(original, model.to(device))
-    theirs = record(first_that_fits(make_original, arguments.family, sizes, {"calculator": "original"}))
+    theirs = first_that_fits(make_original, family, sizes, {"calculator": "original"})
     if theirs:
+        yield shown(theirs)
         ours = DistCalculator(model, devices=device, partitions=1, recompute=False)
-        record(step(ours, system(arguments.family, theirs["size"])) | {"partitions": 1, "recompute": False})
+        alone = measure(ours, system(family, theirs["size"]))
+        yield shown({**alone, "partitions": 1, "recompute": False})
     if largest is None:
         sys.exit("nothing fitted")
 
@@ -82,7 +84,7 @@ def first_that_fits(
     """The largest size that runs."""
     for size in sizes:
         try:
-            return step(make(), system(family, size)) | options | {"size": size}
+            return measure(make(), system(family, size)) | options | {"size": size}
         except (torch.OutOfMemoryError, MemoryError) as error:
             print(f"{size} atoms do not fit: {error}"[:200], file=sys.stderr)
         free()
@@ -94,7 +96,7 @@ def system(family: str, size: int) -> Atoms:
     return SYSTEMS.get(family, copper)(size)
 
 
-def step(calculator: Calculator, atoms: Atoms) -> Facts:
+def measure(calculator: Calculator, atoms: Atoms) -> Facts:
     """Seconds of a step, peak memory on the device, and what crosses partitions."""
     on_gpu = torch.cuda.is_available()
     rng, seconds = np.random.default_rng(0), []
@@ -102,9 +104,7 @@ def step(calculator: Calculator, atoms: Atoms) -> Facts:
         atoms.positions += rng.normal(scale=0.01, size=atoms.positions.shape)
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
-        start = time.perf_counter()
-        calculator.calculate(atoms, ["energy", "forces", "stress"])
-        seconds.append(time.perf_counter() - start)
+        seconds.append(step(calculator, atoms))
     facts: Facts = {
         "n_atoms": len(atoms),
         "seconds": statistics.median(seconds[1:]),
@@ -114,9 +114,8 @@ def step(calculator: Calculator, atoms: Atoms) -> Facts:
     if isinstance(calculator, DistCalculator):
         exchanged = calculator.plan(atoms).bytes_per_exchange
         facts["exchanged_mib"] = sum(sum(rows) for rows in exchanged.values()) / MIB
-        costs = calculator._evaluator.measure(atoms)
-        exchange = sum(there.seconds + back.seconds for *_, there, back in costs.stages)
-        facts["exchange_share"] = exchange / costs.total
+        in_exchange, in_all = exchange(calculator, atoms)
+        facts["exchange_share"] = in_exchange / in_all
     return facts
 
 

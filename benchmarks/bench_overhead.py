@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -29,19 +29,8 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
-from measure import (
-    QUARTILES,
-    RESULTS,
-    Arena,
-    Call,
-    Candidate,
-    Describe,
-    Facts,
-    machine,
-    versions,
-    write_results,
-)
-from systems import copper
+from harness import QUARTILES, RESULTS, Arena, Call, Candidate, Describe, Facts, command_line, record
+from structures import copper
 
 from distmlip import DistCalculator
 from distmlip.models.interface import Adapter, EagerStage, Halo, LocalGraph, Stage, Tensors
@@ -217,9 +206,7 @@ def parts_of(calculator: DistCalculator, atoms: Atoms) -> dict[str, float]:
 
 def main() -> None:
     """Measure, write JSON, print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--size", type=int, default=10**5, help="atoms, about")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
@@ -227,18 +214,21 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON; by default in benchmarks/results unless quick")
     arguments = parser.parse_args()
     output = arguments.output or (None if arguments.quick else OUTPUT)
-    size, n_steps = (10**4, 10) if arguments.quick else (arguments.size, arguments.steps)
-    arena = Arena(["distmlip"])
-    header, measured = {"machine": machine(), "versions": versions()}, []
+    if arguments.quick:
+        arguments.size, arguments.steps = 10**4, 10
+    print(tables.overhead(record(output, measured(arguments))))
+
+
+def measured(arguments: argparse.Namespace) -> Iterator[Facts]:
+    """A case for every number of threads."""
+    arena, atoms = Arena(["distmlip"]), copper(arguments.size)
     for threads in arguments.threads:
-        atoms, results = copper(size), {}
+        results = {}
         for (prefix, n_partitions), (name, width) in product(PARTITIONS.items(), WIDTHS.items()):
-            options = {"n_steps": n_steps, "width": width, "n_partitions": n_partitions}
+            options = {"n_steps": arguments.steps, "width": width, "n_partitions": n_partitions}
             candidate = Candidate(prefix + name, steps_of, atoms, options, threads=threads)
             results |= arena.compete([candidate], rounds=0, limit=LIMIT, budget=0.0)
-        measured.append({"n_atoms": len(atoms), "threads": threads, "results": results})
-        write_results(output, header, measured)
-    print(tables.overhead({**header, "cases": measured}))
+        yield {"n_atoms": len(atoms), "threads": threads, "results": results}
 
 
 if __name__ == "__main__":

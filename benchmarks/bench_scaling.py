@@ -8,22 +8,19 @@ of which sends what a plan says. Writes benchmarks/results/scaling.json and docs
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from bench_models import MODELS
+from ase import Atoms
+from harness import RESULTS, Facts, command_line, in_ranks, machine, write
 from matplotlib.axes import Axes
-from measure import RESULTS, machine
+from models import MODELS
 from scaling_model import HALOS, Family, Network, System, exchange_seconds, step_seconds
-from systems import water
+from structures import water
 from tables import table
 
 from distmlip import partition
@@ -47,9 +44,7 @@ LINES = {"slab": ":", "bisection": "-"}
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--atoms", type=int, default=98_304, help="of the water whose halos are counted")
     parser.add_argument("--partitions", nargs="+", type=int, default=[2, 8, 16, 64])
     parser.add_argument("--ranks", nargs="+", type=int, default=[2, 4])
@@ -72,8 +67,7 @@ def main() -> None:
         "networks": [vars(network) for network in NETWORKS],
         "extrapolated": extrapolate(families),
     }
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(results, indent=1) + "\n")
+    write(arguments.output, results)
     draw(families).savefig(arguments.picture, dpi=130, facecolor="white")
     print(as_markdown(results))
 
@@ -98,10 +92,10 @@ def family_of(name: str) -> Family:
     )
 
 
-def count_halos(atoms: Any, n_partitions: int, cutoff: float = 6.0) -> dict[str, Any]:
+def count_halos(atoms: Atoms, n_partitions: int, cutoff: float = 6.0) -> Facts:
     """Halo atoms per partition: the mean over partitions of real cuts, and the formula's."""
     system = System(len(atoms), len(atoms) / atoms.get_volume())
-    row: dict[str, Any] = {"n_atoms": len(atoms), "n_partitions": n_partitions, "cutoff": cutoff}
+    row: Facts = {"n_atoms": len(atoms), "n_partitions": n_partitions, "cutoff": cutoff}
     for method, halo in HALOS.items():
         parts = partition(atoms, cutoff, n_partitions, method=method).parts
         row[method] = statistics.fmean(len(part.halo) for part in parts)
@@ -109,24 +103,21 @@ def count_halos(atoms: Any, n_partitions: int, cutoff: float = 6.0) -> dict[str,
     return row
 
 
-def time_exchange(atoms: Any, n_ranks: int, width: int, rounds: int, cutoff: float = 6.0) -> dict[str, Any]:
+def time_exchange(atoms: Atoms, n_ranks: int, width: int, rounds: int, cutoff: float = 6.0) -> Facts:
     """Seconds of one all-to-all of halo rows between Gloo ranks of this machine, slabs."""
     parts = partition(atoms, cutoff, n_ranks, method="slab").parts
     counts = [[len(part.recv[q]) for q in range(n_ranks)] for part in parts]
-    with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_exchange, (n_ranks, counts, width, rounds, folder), nprocs=n_ranks)
-        seconds = json.loads((Path(folder) / "seconds").read_text())
+    seconds = in_ranks(n_ranks, _exchange, counts=counts, width=width, rounds=rounds)[0]
     received = max(sum(row) for row in counts) * width * 4
     return {"n_ranks": n_ranks, "width": width, "bytes": received, "seconds": statistics.median(seconds)}
 
 
-def _exchange(rank: int, n_ranks: int, counts: list[list[int]], width: int, rounds: int, folder: str) -> None:
+def _exchange(counts: list[list[int]], width: int, rounds: int) -> list[float]:
     torch.set_num_threads(1)
     distributed = torch.distributed
-    store = distributed.FileStore(f"{folder}/store", n_ranks)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=n_ranks)
-    receive = counts[rank]
-    send = [counts[q][rank] for q in range(n_ranks)]
+    distributed.init_process_group("gloo")
+    rank = distributed.get_rank()
+    receive, send = counts[rank], [row[rank] for row in counts]
     rows, halo = torch.ones(sum(send), width), torch.empty(sum(receive), width)
     taken = []
     for _ in range(rounds + 2):
@@ -134,19 +125,18 @@ def _exchange(rank: int, n_ranks: int, counts: list[list[int]], width: int, roun
         start = time.perf_counter()
         distributed.all_to_all_single(halo, rows, receive, send)
         taken.append(time.perf_counter() - start)
-    if rank == 0:
-        (Path(folder) / "seconds").write_text(json.dumps(taken[2:]))
     distributed.barrier()
     distributed.destroy_process_group()
+    return taken[2:]
 
 
-def extrapolate(families: list[Family]) -> list[dict[str, Any]]:
+def extrapolate(families: list[Family]) -> list[Facts]:
     """One system on more and more devices, and systems that grow with them; bisection."""
     rows = []
     for family in families:
         for network in NETWORKS:
             for devices in (8, 64, 512):
-                row: dict[str, Any] = {"family": family.name, "network": network.name, "devices": devices}
+                row: Facts = {"family": family.name, "network": network.name, "devices": devices}
                 for kind, system in _systems(devices).items():
                     seconds = step_seconds(family, system, devices, "bisection", network)
                     row[f"{kind}, s"] = seconds
@@ -199,7 +189,7 @@ def _finish(panel: Axes) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def gloo(exchanges: list[dict[str, Any]]) -> tuple[float, float]:
+def gloo(exchanges: list[Facts]) -> tuple[float, float]:
     """Latency (s) and bandwidth (bytes/s), fitted to the exchanges between the fewest ranks."""
     fewest = min(row["n_ranks"] for row in exchanges)
     rows = [row for row in exchanges if row["n_ranks"] == fewest]
@@ -209,7 +199,7 @@ def gloo(exchanges: list[dict[str, Any]]) -> tuple[float, float]:
     return max(float(start), 0.0), 1 / float(slope)
 
 
-def as_markdown(results: dict[str, Any]) -> str:
+def as_markdown(results: Facts) -> str:
     """The tables of docs/scaling.md."""
     halos = [
         [str(row["n_partitions"]), *(f"{row[m]:,.0f} ({row[f'{m}, formula']:,.0f})" for m in HALOS)]

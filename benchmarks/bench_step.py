@@ -11,31 +11,24 @@ of earlier runs, and prints the tables.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import subprocess
 import sys
-import time
-import warnings
 from collections.abc import Iterator
-from contextlib import redirect_stdout
-from typing import Any
 
 import numpy as np
 import psutil
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from bench_models import MODELS, original
-from measure import RESULTS, machine, peak_rss
+from harness import RESULTS, Facts, apart, command_line, machine, peak_rss, write
+from models import MODELS, original, step
+from structures import SUPERCELLS, supercell
 
 from distmlip import DistCalculator
-from distmlip.commands.demo import rattled_supercell
 
-SUPERCELLS = {128: (2, 2, 4), 504: (3, 3, 7), 1024: (4, 4, 8), 2000: (5, 5, 10)}
-PARITY_SUPERCELL = (2, 2, 4)
-VARIANTS: dict[str, dict[str, Any] | None] = {
+PARITY_SIZE = 128  # atoms
+VARIANTS: dict[str, Facts | None] = {
     "original": None,
     "P=1": {"partitions": 1, "recompute": False},
     "P=1, recompute": {"partitions": 1, "recompute": True},
@@ -48,9 +41,7 @@ WARM_UP_ROUNDS = 2
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--families", nargs="+", choices=list(MODELS), default=["chgnet", "mace"])
     parser.add_argument("--sizes", nargs="+", type=int, choices=list(SUPERCELLS), default=[504, 1024, 2000])
     parser.add_argument("--repeats", type=int, default=3, help="measured rounds")
@@ -60,28 +51,21 @@ def main() -> None:
         default=0.6,
         help="of the free memory: what needs more, scaled up from the next smaller size, is not run",
     )
-    parser.add_argument("--measurement", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.measurement:
-        print(json.dumps(_measure(**json.loads(arguments.measurement))))
-        return
     for family in arguments.families:
         path = RESULTS / f"step_{family}.json"
         known = json.loads(path.read_text())["sizes"] if path.exists() else []
         sizes = {size["n_atoms"]: size for size in known}
-        results = {"machine": machine(), "family": family, "parity": _apart("parity", family=family)}
+        results = {"machine": machine(), "family": family, "parity": apart(parity, family=family)}
         for size in sorted(arguments.sizes):
             smaller = [sizes[n] for n in sorted(sizes) if n < size]
             sizes[size] = bench_size(family, size, arguments.repeats, smaller, arguments.memory_share)
             results["sizes"] = [sizes[n] for n in sorted(sizes)]
-            RESULTS.mkdir(exist_ok=True)
-            path.write_text(json.dumps(results, indent=1) + "\n")
+            write(path, results)
         print(as_markdown(results))
 
 
-def bench_size(
-    family: str, size: int, repeats: int, smaller: list[dict[str, Any]], memory_share: float
-) -> dict[str, Any]:
+def bench_size(family: str, size: int, repeats: int, smaller: list[Facts], memory_share: float) -> Facts:
     """Memory of every variant, then the seconds per step of those that fit."""
     memory: dict[str, float] = {}
     not_run: dict[str, float] = {}
@@ -90,19 +74,19 @@ def bench_size(
         if expected > memory_share * psutil.virtual_memory().available / 1e6:
             not_run[variant] = expected
         else:
-            memory[variant] = _apart("memory", family=family, size=size, variant=variant)
+            memory[variant] = apart(peak_memory, family=family, size=size, variant=variant)
         print(f"{family} {size} {variant}: {memory.get(variant, 'not run')}", file=sys.stderr)
-    seconds = _apart("seconds", family=family, size=size, variants=list(memory), repeats=repeats)
+    seconds = apart(seconds_per_step, family=family, size=size, variants=list(memory), repeats=repeats)
     return {
         "n_atoms": size,
         "seconds": seconds,
         "memory_mb": memory,
         "not_run_expected_mb": not_run,
-        "chosen": _apart("chosen", family=family, size=size),
+        "chosen": apart(chosen, family=family, size=size),
     }
 
 
-def _scaled(smaller: list[dict[str, Any]], variant: str, size: int) -> float:
+def _scaled(smaller: list[Facts], variant: str, size: int) -> float:
     for result in reversed(smaller):
         known = {**result["memory_mb"], **result["not_run_expected_mb"]}
         if variant in known:
@@ -110,28 +94,12 @@ def _scaled(smaller: list[dict[str, Any]], variant: str, size: int) -> float:
     return 0.0
 
 
-def _apart(kind: str, **arguments: Any) -> Any:
-    """Run one measurement in a fresh process."""
-    command = [sys.executable, __file__, "--measurement", json.dumps({"kind": kind, **arguments})]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def _measure(kind: str, **arguments: Any) -> Any:
-    warnings.filterwarnings("ignore")
-    with redirect_stdout(sys.stderr):  # model packages print
-        return {"memory": peak_memory, "seconds": seconds_per_step, "parity": parity, "chosen": chosen}[kind](
-            **arguments
-        )
-
-
 def peak_memory(family: str, size: int, variant: str) -> float:
     """MB of peak RSS above the loaded model, over two steps."""
     calculator = _calculator(MODELS[family](), variant)
-    atoms = rattled_supercell(SUPERCELLS[size], seed=0)
     with peak_rss() as growth:
-        for moved in _moving(atoms, 2):
-            _step(calculator, moved)
+        for moved in _moving(supercell(SUPERCELLS[size]), 2):
+            step(calculator, moved)
     return round(growth[0] / 1e6, 1)
 
 
@@ -140,15 +108,15 @@ def seconds_per_step(family: str, size: int, variants: list[str], repeats: int) 
     model = MODELS[family]()
     calculators = {variant: _calculator(model, variant) for variant in variants}
     times: dict[str, list[float]] = {variant: [] for variant in variants}
-    for moved in _moving(rattled_supercell(SUPERCELLS[size], seed=0), WARM_UP_ROUNDS + repeats):
+    for moved in _moving(supercell(SUPERCELLS[size]), WARM_UP_ROUNDS + repeats):
         for variant, calculator in calculators.items():
-            times[variant].append(_step(calculator, moved))
+            times[variant].append(step(calculator, moved))
     return {variant: round(statistics.median(taken[WARM_UP_ROUNDS:]), 3) for variant, taken in times.items()}
 
 
-def chosen(family: str, size: int) -> dict[str, Any]:
+def chosen(family: str, size: int) -> Facts:
     """What "auto" stands for, why, and the memory that the plan expects."""
-    plan = _calculator(MODELS[family](), "auto").plan(rattled_supercell(SUPERCELLS[size], seed=0))
+    plan = _calculator(MODELS[family](), "auto").plan(supercell(SUPERCELLS[size]))
     expected = {device: round(memory.expected / 1e6, 1) for device, memory in plan.memory.items()}
     return {
         "partitions": plan.n_partitions,
@@ -158,10 +126,10 @@ def chosen(family: str, size: int) -> dict[str, Any]:
     }
 
 
-def parity(family: str) -> list[dict[str, Any]]:
+def parity(family: str) -> list[Facts]:
     """Differences to the original for both dtypes at P = 1 and 4, on a small supercell."""
     model = MODELS[family]()
-    atoms = rattled_supercell(PARITY_SUPERCELL, seed=0)
+    atoms = supercell(SUPERCELLS[PARITY_SIZE])
     rows = []
     for dtype in ("float64", "float32"):
         for partitions in (1, 4):
@@ -173,13 +141,13 @@ def parity(family: str) -> list[dict[str, Any]]:
     return rows
 
 
-def as_markdown(results: dict[str, Any]) -> str:
+def as_markdown(results: Facts) -> str:
     """The tables of one family, for the terminal and docs/performance.md."""
     lines = ["| atoms | " + " | ".join(VARIANTS) + " |", "|" + "---|" * (len(VARIANTS) + 1)]
     for size in results["sizes"]:
         cells = [cell(size, variant) for variant in VARIANTS]
         lines.append(f"| {size['n_atoms']} | " + " | ".join(cells) + " |")
-    lines += ["", *_goals(results["sizes"])]
+    lines += ["", *_choices(results["sizes"])]
     lines += [
         "",
         "| dtype | P | max\\|F\\| (eV/Å) | \\|ΔE\\|/atom (eV) | max\\|ΔF\\| (eV/Å) | max\\|Δσ\\| (eV/Å^3) |",
@@ -191,7 +159,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _goals(sizes: list[dict[str, Any]]) -> Iterator[str]:
+def _choices(sizes: list[Facts]) -> Iterator[str]:
     """What "auto" is, and its time and memory beside the original's."""
     for size in sizes:
         if "chosen" not in size:
@@ -204,7 +172,7 @@ def _goals(sizes: list[dict[str, Any]]) -> Iterator[str]:
         yield f"- {line}"
 
 
-def cell(size: dict[str, Any], variant: str) -> str:
+def cell(size: Facts, variant: str) -> str:
     """Seconds and memory of one variant, or why there are none."""
     if variant in size["seconds"]:
         return f"{size['seconds'][variant]:.2f} s, {size['memory_mb'][variant]:,.0f} MB"
@@ -216,12 +184,6 @@ def cell(size: dict[str, Any], variant: str) -> str:
 def _calculator(model: torch.nn.Module, variant: str) -> Calculator:
     options = VARIANTS[variant]
     return original(model) if options is None else DistCalculator(model, **options)
-
-
-def _step(calculator: Calculator, atoms: Atoms) -> float:
-    start = time.perf_counter()
-    calculator.calculate(atoms, ["energy", "forces", "stress"], ["positions"])
-    return time.perf_counter() - start
 
 
 def _moving(atoms: Atoms, steps: int) -> Iterator[Atoms]:

@@ -3,6 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/bench_subnormals.py --families chgnet mace tensornet m3gnet
     OMP_NUM_THREADS=1 python benchmarks/bench_subnormals.py --families sevennet esen     in their environment
 
+Some minutes per model.
+
 Gates and envelopes that saturate have subnormal derivatives, which processors compute many times slower than
 other numbers; the executor's threads take them for zero. One calculator in float32 takes turns with and
 without over slightly moved atoms of LiMnO2, one thread, one partition: medians of CPU seconds, and the
@@ -12,25 +14,21 @@ which keeps the families of earlier runs, and prints the table.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
-from bench_models import MODELS
-from bench_step import SUPERCELLS
-from measure import QUARTILES, RESULTS, Facts, machine
+from harness import QUARTILES, RESULTS, Facts, command_line, machine, write
+from models import MODELS, step
+from structures import SUPERCELLS, supercell
 from tables import table
 
 from distmlip import DistCalculator
-from distmlip.commands.demo import rattled_supercell
 from distmlip.models import adapter_for
 from distmlip.models.interface import Adapter, EagerStage, LocalGraph, Stage, Tensors
 
@@ -67,9 +65,7 @@ class Switch:
 
 def main() -> None:
     """Measure, write JSON, print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--families", nargs="+", choices=list(MODELS), default=["chgnet", "mace"])
     parser.add_argument("--size", type=int, choices=list(SUPERCELLS), default=128, help="atoms")
     parser.add_argument("--rounds", type=int, default=7, help="measured rounds")
@@ -81,8 +77,7 @@ def main() -> None:
     cases = json.loads(path.read_text())["cases"] if path.exists() else {}
     for family in arguments.families:
         cases[family] = {"machine": machine(), **measure(family, arguments.size, arguments.rounds)}
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"cases": cases}, indent=1, sort_keys=True) + "\n")
+        write(path, {"cases": dict(sorted(cases.items()))})
     print(as_markdown(cases))
 
 
@@ -93,7 +88,7 @@ def measure(family: str, size: int, rounds: int) -> Facts:
     switch = Switch(adapter)
     calculator = DistCalculator(adapter, devices="cpu", partitions=1, recompute=False)
     exact = DistCalculator(model, devices="cpu", partitions=1, recompute=False, dtype="float64")
-    atoms, random = rattled_supercell(SUPERCELLS[size], seed=0), np.random.default_rng(1)
+    atoms, random = supercell(SUPERCELLS[size]), np.random.default_rng(1)
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     errors: dict[str, list[np.ndarray]] = {way: [] for way in WAYS}
     largest_difference = 0.0
@@ -102,11 +97,11 @@ def measure(family: str, size: int, rounds: int) -> Facts:
         found = {}
         for way in list(WAYS)[:: -1 if number % 2 else 1]:
             switch.flushes = WAYS[way]
-            taken, found[way] = step(calculator, atoms)
-            seconds[way].append(taken)
-        _, reference = step(exact, atoms)
+            seconds[way].append(step(calculator, atoms, time.process_time))
+            found[way] = calculator.results["forces"]
+        step(exact, atoms)
         for way, forces in found.items():
-            errors[way].append(forces - reference)
+            errors[way].append(forces - exact.results["forces"])
         largest_difference = max(largest_difference, np.abs(found["flushed"] - found["computed"]).max())
     taken = {way: np.array(of_way[WARM_UP_ROUNDS:]) for way, of_way in seconds.items()}
     return {
@@ -118,13 +113,6 @@ def measure(family: str, size: int, rounds: int) -> Facts:
         "rms_error": {way: float(np.sqrt(np.mean(np.square(error)))) for way, error in errors.items()},
         "largest_difference": float(largest_difference),
     }  # fmt: skip
-
-
-def step(calculator: DistCalculator, atoms: Atoms) -> tuple[float, Any]:
-    """CPU seconds of energy, forces and stress; the forces."""
-    start = time.process_time()
-    calculator.calculate(atoms, ["energy", "forces", "stress"], ["positions"])
-    return time.process_time() - start, calculator.results["forces"]
 
 
 def as_markdown(cases: dict[str, Facts]) -> str:

@@ -10,27 +10,19 @@ of those after the second, and the norm of the gradient, which is the same for a
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import subprocess
-import sys
 import time
-import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from functools import partial
-from typing import Any
 
 import torch
 from ase import Atoms
-from bench_models import MODELS
-from bench_step import SUPERCELLS
-from measure import RESULTS, machine, peak_rss
+from harness import RESULTS, Facts, apart, command_line, machine, peak_rss, write
+from models import MODELS
+from structures import SUPERCELLS, supercell
 from torch import Tensor
 
 from distmlip import DistModel
-from distmlip.commands.demo import rattled_supercell
 
 Predict = Callable[[], tuple[Tensor, Tensor, Tensor | None]]
 VARIANTS: dict[str, int | None] = {"undivided": None, "P=1": 1, "P=2": 2, "P=4": 4, "P=8": 8}
@@ -40,56 +32,36 @@ WARM_UP_ROUNDS = 2
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--families", nargs="+", choices=list(UNDIVIDED), default=list(UNDIVIDED))
     parser.add_argument("--size", type=int, choices=list(SUPERCELLS), default=128)
     parser.add_argument("--repeats", type=int, default=3, help="measured rounds")
-    parser.add_argument("--measurement", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.measurement:
-        print(json.dumps(_measure(**json.loads(arguments.measurement))))
-        return
     for family in arguments.families:
-        results: dict[str, Any] = {"machine": machine(), "family": family, "n_atoms": arguments.size}
+        results: Facts = {"machine": machine(), "family": family, "n_atoms": arguments.size}
         for variant in VARIANTS:
-            results[variant] = _apart(
-                family=family, size=arguments.size, variant=variant, repeats=arguments.repeats
-            )
+            options = {"size": arguments.size, "variant": variant, "repeats": arguments.repeats}
+            results[variant] = apart(measure, family=family, **options)
             print(f"{family} {arguments.size} {variant}: {results[variant]}")
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"training_{family}.json").write_text(json.dumps(results, indent=1) + "\n")
+        write(RESULTS / f"training_{family}.json", results)
 
 
-def _apart(**arguments: Any) -> Any:
-    """Run one variant in a fresh process."""
-    command = [sys.executable, __file__, "--measurement", json.dumps(arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def _measure(family: str, size: int, variant: str, repeats: int) -> dict[str, float]:
-    warnings.filterwarnings("ignore")
-    with redirect_stdout(sys.stderr):  # model packages print
-        model = MODELS[family]()
-        atoms = rattled_supercell(SUPERCELLS[size], seed=0)
-        partitions = VARIANTS[variant]
-        if partitions is None:
-            predict = UNDIVIDED[family](model, atoms)
-        else:
-            predict = partial(DistModel(model, partitions=partitions), atoms)
-        model.eval().requires_grad_()
-        with peak_rss() as growth:
-            _step(model, predict)
-        seconds = [_step(model, predict) for _ in range(WARM_UP_ROUNDS - 1 + repeats)][-repeats:]
-        norm = float(
-            torch.stack([p.grad.double().norm() for p in model.parameters() if p.grad is not None]).norm()
-        )
+def measure(family: str, size: int, variant: str, repeats: int) -> Facts:
+    """One variant: the first step's memory, the last steps' seconds, the gradient's norm."""
+    model, atoms, partitions = MODELS[family](), supercell(SUPERCELLS[size]), VARIANTS[variant]
+    if partitions is None:
+        predict = UNDIVIDED[family](model, atoms)
+    else:
+        predict = partial(DistModel(model, partitions=partitions), atoms)
+    model.eval().requires_grad_()
+    with peak_rss() as growth:
+        _step(model, predict)
+    seconds = [_step(model, predict) for _ in range(WARM_UP_ROUNDS - 1 + repeats)][-repeats:]
+    gradients = [parameter.grad.double() for parameter in model.parameters() if parameter.grad is not None]
     return {
         "seconds": round(statistics.median(seconds), 3),
         "memory_mb": round(growth[0] / 1e6, 1),
-        "gradient_norm": norm,
+        "gradient_norm": float(torch.stack([gradient.norm() for gradient in gradients]).norm()),
     }
 
 
@@ -102,7 +74,7 @@ def _step(model: torch.nn.Module, predict: Predict) -> float:
     return time.process_time() - start
 
 
-def _chgnet(model: Any, atoms: Atoms) -> Predict:
+def _chgnet(model: torch.nn.Module, atoms: Atoms) -> Predict:
     from pymatgen.io.ase import AseAtomsAdaptor
 
     graph = model.graph_converter(AseAtomsAdaptor.get_structure(atoms))
@@ -114,7 +86,7 @@ def _chgnet(model: Any, atoms: Atoms) -> Predict:
     return predict
 
 
-def _mace(model: Any, atoms: Atoms) -> Predict:
+def _mace(model: torch.nn.Module, atoms: Atoms) -> Predict:
     from mace.calculators import MACECalculator
 
     batch = MACECalculator(models=[model], device="cpu", default_dtype="float32")._atoms_to_batch(atoms)
@@ -126,7 +98,7 @@ def _mace(model: Any, atoms: Atoms) -> Predict:
     return predict
 
 
-UNDIVIDED: dict[str, Callable[[Any, Atoms], Predict]] = {"chgnet": _chgnet, "mace": _mace}
+UNDIVIDED: dict[str, Callable[[torch.nn.Module, Atoms], Predict]] = {"chgnet": _chgnet, "mace": _mace}
 
 
 if __name__ == "__main__":

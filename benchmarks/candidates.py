@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from measure import Call, Describe, Facts
+from harness import Call, Candidate, Describe, Facts, Prepare
 
 from distmlip import neighbor_list
 from distmlip._native import core
@@ -239,3 +239,36 @@ def quality(owner: np.ndarray, halo: int, n_partitions: int, edges_of_atoms: np.
         edges = np.bincount(owner, edges_of_atoms, minlength=n_partitions)
         facts["imbalance"] = float(edges.max() / edges.mean())
     return facts
+
+
+ENTRANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "edges": {
+        "distmlip": {"prepare": distmlip_graph},
+        "vesin": {"prepare": vesin_edges, "package": "vesin"},
+        "nvalchemi": {"prepare": nvalchemi_edges, "package": "nvalchemiops"},
+        "pymatgen": {"prepare": pymatgen_edges, "package": "pymatgen"},
+    },
+    "arrays": {
+        "distmlip": {"prepare": distmlip_arrays},
+        "vesin": {"prepare": vesin_arrays, "package": "vesin"},
+        "vesin, unsorted": {"prepare": vesin_arrays, "package": "vesin", "in_order": False},
+        "matscipy": {"prepare": matscipy_arrays, "package": "matscipy"},
+        "ase": {"prepare": ase_arrays, "package": "ase"},
+    },
+}
+"""Of both contests of neighbour lists: arguments of :func:`entrant`."""
+
+
+def entrant(
+    name: str,
+    atoms: Atoms,
+    cutoff: float,
+    prepare: Prepare,
+    package: str = "distmlip",
+    threads: int = 1,
+    **options: Any,
+) -> Candidate:
+    """A candidate with these options, the cutoff and, if there are several, the threads among them."""
+    if threads > 1 and prepare is not distmlip_arrays:  # takes torch's
+        options["threads"] = threads
+    return Candidate(name, prepare, atoms, {"cutoff": cutoff, **options}, package, threads)

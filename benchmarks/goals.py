@@ -1,14 +1,18 @@
-"""What graphs and partitions were to reach, beside what was measured: every line from the JSON results."""
+"""What was to be reached (results/limits.toml) beside what was measured (results/*.json), missed or not.
+
+Nothing to run: update_performance.py writes these tables.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from measure import Facts, seconds
-from tables import METHODS, REFERENCE_FACTORS, table
+from harness import RESULTS, Facts, seconds
+from tables import REFERENCE_FACTORS, table
 
+LIMITS = tomllib.loads((RESULTS / "limits.toml").read_text())
 NOT_MEASURED = "not measured"
 
 
@@ -22,18 +26,6 @@ class Goal:
     """None: not measured."""
 
 
-def as_markdown(neighbors: Facts, partition: Facts, overhead: Facts) -> str:
-    """The table of all goals, those that were missed too."""
-    found = [
-        *_search_goals(Results(neighbors["cases"]), neighbors["simd"]),
-        *_graph_goals(Results(partition["cases"])),
-        *_cut_goals(Results(partition["cases"])),
-        _gpu_goal(Results(partition["cases"])),
-        _overhead_goal(Results(overhead["cases"])),
-    ]
-    return as_table(found)
-
-
 def as_table(goals: list[Goal]) -> str:
     """One row per goal."""
     words = {True: "yes", False: "**no**", None: "–"}
@@ -41,126 +33,131 @@ def as_table(goals: list[Goal]) -> str:
     return table(["goal", "measured", "reached"], rows)
 
 
-class Results:
-    """Looks up what was measured."""
-
-    def __init__(self, cases: list[Facts]) -> None:
-        self.cases = cases
-
-    def case(self, size: int = 0, **facts: Any) -> Facts:
-        """The results of the case with these facts and about so many atoms; empty if there is none."""
-        for case in self.cases:
-            fits = size == 0 or 0.9 < case.get("n_atoms", 0) / size < 1.1
-            if fits and all(case.get(name) == value for name, value in facts.items()):
-                return dict(case["results"]) if "results" in case else case
-        return {}
+def of_graphs(neighbors: Facts, partition: Facts, overhead: Facts) -> list[Goal]:
+    """Of graphs and partitions, by the results of both and of a step beside the model."""
+    steps = [{"kind": "overhead", **case} for case in overhead["cases"]]
+    cases, simd = [*neighbors["cases"], *partition["cases"], *steps], neighbors["simd"][0]
+    return [
+        _of_graph(limits | more, cases, simd)
+        for limits in LIMITS["graphs"]
+        for more in limits.get("each", [{}])
+    ]
 
 
-def faster(aim: str, least: float, ours: Facts | None, theirs: Facts | None, factor: float = 1.0) -> Goal:
-    """Whether ``theirs``, times a factor, is at least so many times ours in CPU seconds."""
-    if not _timed(ours) or not _timed(theirs):
-        return Goal(aim, NOT_MEASURED, None)
-    assert ours is not None
-    assert theirs is not None
-    peer, own = factor * seconds(theirs), seconds(ours)
-    return Goal(aim, f"{peer / own:.1f} × ({own:.3g} s, {peer:.3g} s)", peer / own >= least)
+def _of_graph(limits: Facts, cases: list[Facts], simd: str) -> Goal:
+    case = _case(cases, **limits["case"])
+    limits["factor"] = REFERENCE_FACTORS.get((limits.get("published"), limits["case"].get("size")), 1.0)
+    aim = limits["goal"].format(**limits)
+    # Results named "distmlip" are those with the fastest instructions that the machine has.
+    results = [case.get("results", {}).get(name.removesuffix(f", {simd}"), {}) for name in limits["of"]]
+    if any("status" in result or not {"cpu_s", "first_cpu_s"} & result.keys() for result in results):
+        return Goal(aim, case.get("status", NOT_MEASURED), None)
+    return Goal(aim, *MEASURED[limits["measured"]](limits, *results))
 
 
-def _timed(result: Facts | None) -> bool:
-    return result is not None and ("cpu_s" in result or "first_cpu_s" in result) and "status" not in result
+def _case(cases: list[Facts], size: int = 0, **facts: object) -> Facts:
+    """The case with these facts and about so many atoms; empty if there is none."""
+    for case in cases:
+        fits = size == 0 or 0.9 < case.get("n_atoms", 0) / size < 1.1
+        if fits and all(case.get(name) == value for name, value in facts.items()):
+            return case
+    return {}
 
 
-def _search_goals(results: Results, simd: list[str]) -> Iterator[Goal]:
-    edges = results.case(10**5, kind="edges", system="fcc Cu", cutoff=5.0, threads=1)
-    for level, least in (("avx512", 15), ("avx2", 6)):
-        name = "distmlip" if simd[:1] == [level] else f"distmlip, {level}"
-        aim = f"edge list, 98k Cu, 5 Å, {level}: ≥ {least} × faster than vesin's `ijS`"
-        yield faster(aim, least, edges.get(name), edges.get("vesin"))
-    arrays = results.case(10**5, kind="arrays", system="fcc Cu", cutoff=5.0, threads=1)
-    aim = '`neighbor_list("ijSD")`, the same: ≥ 4 × faster than vesin\'s sorted `ijSD`'
-    yield faster(aim, 4, arrays.get("distmlip"), arrays.get("vesin"))
-    slab = results.case(48_000, kind="boundaries")
-    aim = "slab with vacuum, 48k atoms, open third axis: no slower than periodic (5 % are noise)"
-    if not all(_timed(slab.get(f"distmlip {pbc}")) for pbc in ("TTF", "TTT")):
+def _times_faster(limits: Facts, ours: Facts, theirs: Facts) -> tuple[str, bool]:
+    own, peer = seconds(ours), limits["factor"] * seconds(theirs)
+    return f"{peer / own:.1f} × ({own:.3g} s, {peer:.3g} s)", peer / own >= limits["least"]
+
+
+def _ratio(limits: Facts, ours: Facts, theirs: Facts) -> tuple[str, bool]:
+    ratio = seconds(ours) / seconds(theirs)
+    return f"{ratio:.2f} ×", ratio <= limits["most"]
+
+
+def _shortest_ratio(limits: Facts, ours: Facts, theirs: Facts) -> tuple[str, bool]:
+    ratio = ours["cpu_s"][0] / theirs["cpu_s"][0]
+    return f"{ratio:.2f} × its time", ratio <= limits["most"]
+
+
+def _memory(limits: Facts, ours: Facts) -> tuple[str, bool]:
+    gigabytes = ours["peak_mb"] / 1000
+    return f"{gigabytes:.2f} GB", gigabytes <= limits["gigabytes"]
+
+
+def _time_and_memory(limits: Facts, ours: Facts) -> tuple[str, bool]:
+    measured, fits = _memory(limits, ours)
+    return f"{seconds(ours):.2f} s, {measured}", fits and seconds(ours) <= limits["seconds"]
+
+
+def _cut(limits: Facts, ours: Facts, metis: Facts) -> tuple[str, bool]:
+    halo, times = ours["halo_percent"] / metis["halo_percent"], seconds(metis) / seconds(ours)
+    within = halo <= limits["halo"] and ours["imbalance"] <= limits["imbalance"]
+    return f"{halo:.2f} ×, {ours['imbalance']:.3f}, 1/{times:.0f}", within and times >= limits["least"]
+
+
+def _on_gpu(limits: Facts, ours: Facts, theirs: Facts) -> tuple[str, bool]:
+    own = seconds(ours, "wall_s")
+    times, percent = seconds(theirs, "wall_s") / own, 100 * ours["fill_s"] / own
+    return f"{times:.1f} ×, {percent:.0f} %", times >= limits["least"] and percent >= limits["percent"]
+
+
+def _overhead(limits: Facts, ours: Facts) -> tuple[str, bool]:
+    return f"{ours['overhead_cpu_us']:.2f} µs", ours["overhead_cpu_us"] <= limits["microseconds"]
+
+
+MEASURED: dict[str, Callable[..., tuple[str, bool]]] = {
+    "times_faster": _times_faster,
+    "ratio": _ratio,
+    "shortest_ratio": _shortest_ratio,
+    "memory": _memory,
+    "time_and_memory": _time_and_memory,
+    "cut": _cut,
+    "on_gpu": _on_gpu,
+    "overhead": _overhead,
+}
+"""What the limits of a graph ask for: in words, and whether it is within them."""
+
+
+def of_steps(steps: list[Facts], ranks: list[Facts]) -> list[Goal]:
+    """Of steps, ranks and GPUs. ``steps``: of each family; ``ranks``: the cases of bench_ranks."""
+    return [
+        *(goal for family in steps for goal in _of_family(family)),
+        *_of_ranks(ranks),
+        *(Goal(aim, "not run: there was no GPU", None) for aim in LIMITS["gpu"]["not_run"]),
+    ]
+
+
+def _of_family(results: Facts) -> Iterator[Goal]:
+    family, limits = results["family"], LIMITS["steps"]
+    limits = limits | {"family": family, "time": limits["times"].get(family, limits["time"])}
+    sizes = [size for size in results["sizes"] if size["n_atoms"] >= 500 and "auto" in size["seconds"]]
+    for size in sizes:
+        if "original" in size["seconds"]:
+            time, memory = (size[kind]["auto"] / size[kind]["original"] for kind in ("seconds", "memory_mb"))
+            reached = time <= limits["time"] and memory <= limits["memory"]
+            yield Goal(limits["goal"].format(**limits, **size), f"{time:.2f} ×, {memory:.2f} ×", reached)
+    if sizes:
+        shares = [size["seconds"]["P=4"] / size["seconds"]["P=1"] for size in sizes]
+        measured = ", ".join(f"{share:.2f} ×" for share in shares)
+        limits = LIMITS["partitions"]
+        yield Goal(limits["goal"].format(family=family), measured, max(shares) <= limits["most"])
+
+
+def _of_ranks(cases: list[Facts]) -> Iterator[Goal]:
+    by_family: dict[str, dict[int, Facts]] = {}
+    for case in cases:
+        if case["size"] >= 4000:
+            by_family.setdefault(case["family"], {})[case["n_ranks"]] = case
+    limits = LIMITS["ranks"]
+    aim = limits["time"].format(**limits)
+    if not by_family:
         yield Goal(aim, NOT_MEASURED, None)
-        return
-    open_axis, periodic = (slab[f"distmlip {pbc}"]["cpu_s"][0] for pbc in ("TTF", "TTT"))
-    yield Goal(aim, f"{open_axis / periodic:.2f} × its time", open_axis <= 1.05 * periodic)
-
-
-def _graph_goals(results: Results) -> Iterator[Goal]:
-    for (system, size), factor in REFERENCE_FACTORS.items():
-        shuffled = "shuffled" in system
-        graph = results.case(size, kind="graph", system="fcc Cu")
-        least = 100 if shuffled else 20
-        aim = (
-            f"graph in 8 partitions, {size:,} atoms{', shuffled' if shuffled else ''}: ≥ {least} × faster "
-            f"than published DistMLIP ({factor} × vesin)"
+    for family, of in by_family.items():
+        speed_up = of[1]["seconds"] / of[2]["seconds"]
+        yield Goal(f"{family}, {aim}", f"{speed_up:.2f} ×", speed_up >= limits["speed_up"])
+        shares = {n: of[n]["largest_growth_mib"] / of[1]["largest_growth_mib"] for n in sorted(of) if n > 1}
+        yield Goal(
+            limits["memory"].format(family=family, shares=", ".join(f"1/{n}" for n in shares)),
+            ", ".join(f"{share:.2f}" for share in shares.values()),
+            all(share <= limits["share"] / n for n, share in shares.items()),
         )
-        ours = graph.get("distmlip, shuffled" if shuffled else "distmlip")
-        yield faster(aim, least, ours, graph.get("vesin"), factor)
-    million = results.case(10**6, kind="graph", system="fcc Cu")
-    ordered, shuffled_order = million.get("distmlip"), million.get("distmlip, shuffled")
-    aim = "the same, shuffled: ≤ 1.5 × the time of ordered atoms"
-    if _timed(ordered) and _timed(shuffled_order):
-        ratio = seconds(million["distmlip, shuffled"]) / seconds(million["distmlip"])
-        yield Goal(aim, f"{ratio:.2f} ×", ratio <= 1.5)
-    else:
-        yield Goal(aim, NOT_MEASURED, None)
-    yield at_most("its peak memory, 42.8 M edges: ≤ 0.5 GB (published DistMLIP 3.1)", ordered, gigabytes=0.5)
-    largest = results.case(10**7, kind="largest").get("distmlip")
-    yield at_most("10^7 atoms: ≤ 24 GiB", largest, gigabytes=24 * 1.0737)
-    angles = results.case(10**6, kind="angles").get("distmlip")
-    aim = "10^6 atoms with bonds and angles (3 Å, 132 M): ≤ 2 s, ≤ 3 GB (published DistMLIP 22 s, 9.6 GB)"
-    yield at_most(aim, angles, gigabytes=3.0, limit=2.0)
-    chgnet = results.case(11_000, kind="chgnet")
-    aim = "both graphs of LiMnO2, 10.6k atoms, 6 and 3 Å: ≥ 200 × faster than chgnet's fast converter"
-    yield faster(aim, 200, chgnet.get("distmlip"), chgnet.get("chgnet"))
-
-
-def at_most(aim: str, result: Facts | None, gigabytes: float, limit: float | None = None) -> Goal:
-    """Whether the growth of the peak RSS, and the CPU seconds, stay below limits."""
-    if result is None or not _timed(result):
-        return Goal(aim, NOT_MEASURED, None)
-    peak = result["peak_mb"] / 1000
-    if limit is None:
-        return Goal(aim, f"{peak:.2f} GB", peak <= gigabytes)
-    return Goal(
-        aim, f"{seconds(result):.2f} s, {peak:.2f} GB", peak <= gigabytes and seconds(result) <= limit
-    )
-
-
-def _cut_goals(results: Results) -> Iterator[Goal]:
-    for n_partitions in (8, 16, 64):
-        aim = (
-            f"water in {n_partitions} partitions: halo ≤ 1.08 × METIS's, imbalance ≤ 1.03, "
-            "graph and cut in ≤ 1/10 of the time of METIS's cut"
-        )
-        cut = results.case(10**5, kind="cut", n_partitions=n_partitions)
-        metis, ours = cut.get("METIS"), cut.get(METHODS[-1])
-        if metis is None or ours is None or not (_timed(metis) and _timed(ours)):
-            yield Goal(aim, NOT_MEASURED, None)
-            continue
-        halo = ours["halo_percent"] / metis["halo_percent"]
-        share = seconds(ours) / seconds(metis)
-        measured = f"{halo:.2f} ×, {ours['imbalance']:.3f}, 1/{1 / share:.0f}"
-        yield Goal(aim, measured, halo <= 1.08 and ours["imbalance"] <= 1.03 and share <= 0.1)
-
-
-def _gpu_goal(results: Results) -> Goal:
-    aim = "on a GPU, 10^6 atoms, 5 Å: ≥ 1.5 × faster than nvalchemi-toolkit-ops, ≥ 50 % of its bandwidth"
-    found = results.case(kind="gpu")
-    ours, theirs = found.get("distmlip"), found.get("nvalchemi")
-    if ours is None or theirs is None or not (_timed(ours) and _timed(theirs)):
-        return Goal(aim, str(found.get("status", NOT_MEASURED)), None)
-    times = seconds(theirs, "wall_s") / seconds(ours, "wall_s")
-    share = ours["fill_s"] / seconds(ours, "wall_s")
-    return Goal(aim, f"{times:.1f} ×, {100 * share:.0f} %", times >= 1.5 and share >= 0.5)
-
-
-def _overhead_goal(results: Results) -> Goal:
-    aim = "MD step beside the model, 98k atoms: ≤ 1 µs per atom, rebuilds included (one thread, CPU time)"
-    step = results.case(10**5, threads=1).get("no exchange")
-    if step is None or "overhead_cpu_us" not in step:
-        return Goal(aim, NOT_MEASURED, None)
-    return Goal(aim, f"{step['overhead_cpu_us']:.2f} µs", step["overhead_cpu_us"] <= 1.0)

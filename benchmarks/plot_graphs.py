@@ -1,4 +1,9 @@
-"""Draws docs/graphs.png from benchmarks/results/neighbors.json: CPU time per atom, by size and by system."""
+"""CPU time per atom of every package, by size and by system, as a picture.
+
+    python benchmarks/plot_graphs.py            seconds
+
+Draws docs/graphs.png from benchmarks/results/neighbors.json.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from harness import RESULTS, Facts, seconds
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from measure import RESULTS, Facts, seconds
-from systems import SYSTEMS
+from structures import SYSTEMS
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "graphs.png"
 CUTOFF = 5.0  # Å

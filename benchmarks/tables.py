@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from measure import Facts, seconds
+from harness import Facts, seconds
 
 LARGE = 50_000  # atoms
 FASTEST = ("distmlip", "vesin")

@@ -1,5 +1,7 @@
 """Writes what benchmarks/results/*.json hold into docs/performance.md, and chosen rows of it into README.md.
 
+    python benchmarks/update_performance.py     seconds
+
 Both have marks around what is written here; what stands outside of them is not touched.
 """
 
@@ -13,9 +15,7 @@ import bench_subnormals
 import goals
 import tables
 from bench_step import as_markdown, cell
-from goals import as_table
-from measure import RESULTS
-from step_goals import as_goals
+from harness import RESULTS
 
 GRAPHS = [RESULTS / f"{name}.json" for name in ("neighbors", "partition", "overhead")]
 RANKS = RESULTS / "ranks.json"
@@ -96,7 +96,7 @@ def graphs() -> str:
             f"{machine['cores']} cores ({machine['cpu']}, {machine['memory_gb']} GB), {versions}. "
             "Medians of CPU seconds (user and system) of candidates that take turns; memory is the growth of "
             "the peak RSS in a fresh process. What was to be reached:",
-            goals.as_markdown(neighbors, partition, overhead),
+            goals.as_table(goals.of_graphs(neighbors, partition, overhead)),
             "![CPU time per atom of every package, by number of atoms and by system](graphs.png)",
             tables.neighbors(neighbors),
             tables.partition(partition),
@@ -109,7 +109,7 @@ def sweeps(steps: list[dict]) -> str:
     """Steps and ranks: goals, then the table of ranks."""
     parts = ["## Steps, ranks and GPUs"]
     ranks = json.loads(RANKS.read_text()) if RANKS.exists() else {"cases": []}
-    parts.append(as_table(as_goals(steps, ranks["cases"])))
+    parts.append(goals.as_table(goals.of_steps(steps, ranks["cases"])))
     if ranks["cases"]:
         parts.append(
             "Ranks with one core each on one machine (more ranks than cores: memory only): medians, the time "

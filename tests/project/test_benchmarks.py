@@ -19,8 +19,8 @@ from distmlip.models.interface import EagerStage
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = {
-    "bench_neighbors": "--rounds 1 --packages distmlip ase --systems water --sizes 300 --cutoffs 4",
-    "bench_partition": "--rounds 1 --packages distmlip --sizes 300 --largest 0 --chgnet-atoms 100 "
+    "bench_graphs neighbors": "--rounds 1 --packages distmlip ase --systems water --sizes 300 --cutoffs 4",
+    "bench_graphs partition": "--rounds 1 --packages distmlip --sizes 300 --largest 0 --chgnet-atoms 100 "
     "--cut-atoms 300 --cuts 3",
     "bench_overhead": "--size 300 --steps 2 --threads 1",
 }
@@ -34,16 +34,16 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 
 def test_a_candidate_that_misbehaves_is_reported_and_hinders_nobody(benchmark) -> None:
-    measure: ModuleType = benchmark("measure")
+    harness: ModuleType = benchmark("harness")
     atoms = bulk("Cu", cubic=True)
     entered = [
-        measure.Candidate("counts", contestants.counts_to, atoms, {"number": 1000}),
-        measure.Candidate("ends", contestants.ends, atoms),
-        measure.Candidate("hangs", contestants.hangs, atoms),
-        measure.Candidate("raises", contestants.raises, atoms),
-        measure.Candidate("absent", contestants.raises, atoms, package="vesin.of.tomorrow"),
+        harness.Candidate("counts", contestants.counts_to, atoms, {"number": 1000}),
+        harness.Candidate("ends", contestants.ends, atoms),
+        harness.Candidate("hangs", contestants.hangs, atoms),
+        harness.Candidate("raises", contestants.raises, atoms),
+        harness.Candidate("absent", contestants.raises, atoms, package="vesin.of.tomorrow"),
     ]
-    arena = measure.Arena(["distmlip"])
+    arena = harness.Arena(["distmlip"])
     arena.packages = ["distmlip", "vesin.of.tomorrow"]
     results = arena.compete(entered, rounds=2, limit=1.0, budget=1.0)
     assert results["counts"]["total"] == sum(range(1000))
@@ -61,8 +61,9 @@ def test_scripts_measure_what_they_are_told_to(
     benchmark, script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "results.json"
-    module = benchmark(script)
-    monkeypatch.setattr(sys, "argv", [script, *SCRIPTS[script].split(), "--output", str(output)])
+    name, *what = script.split()
+    module = benchmark(name)
+    monkeypatch.setattr(sys, "argv", [name, *what, *SCRIPTS[script].split(), "--output", str(output)])
     module.main()
     cases = json.loads(output.read_text())["cases"]
     results = [result for case in cases for result in case.get("results", {}).values()]
@@ -164,7 +165,7 @@ def test_goals_say_what_was_missed_and_what_was_not_measured(benchmark) -> None:
     }
     million = case(0.1, 600, kind="graph", n_atoms=1_000_188)
     partition = {"cases": [million, {"kind": "gpu", "status": "compiled, not run"}]}
-    lines = goals.as_markdown(neighbors, partition, {"cases": []}).splitlines()
+    lines = goals.as_table(goals.of_graphs(neighbors, partition, {"cases": []})).splitlines()
     reached = {line.split(" | ")[0].lstrip("| "): line.split(" | ")[1:] for line in lines[2:]}
     (fast,) = (value for aim, value in reached.items() if "avx512" in aim)
     (slow,) = (value for aim, value in reached.items() if "avx2" in aim)
@@ -191,7 +192,7 @@ def test_goals_of_steps_and_ranks(benchmark) -> None:
         for n in (1, 2, 4)
     ]
     ranks[1]["largest_growth_mib"] = 500.0
-    found = {goal.aim: goal for goal in benchmark("step_goals").as_goals(steps, ranks)}
+    found = {goal.aim: goal for goal in benchmark("goals").of_steps(steps, ranks)}
 
     def reached(*words: str) -> bool | None:
         (goal,) = (goal for aim, goal in found.items() if all(word in aim for word in words))
@@ -226,7 +227,7 @@ def test_tables_in_the_docs_are_those_of_the_results(
 
 @pytest.mark.parametrize("n_partitions", [2, 8])
 def test_formulas_of_halos_describe_real_cuts(benchmark, n_partitions: int) -> None:
-    counted = benchmark("bench_scaling").count_halos(benchmark("systems").water(6000), n_partitions, 5.0)
+    counted = benchmark("bench_scaling").count_halos(benchmark("structures").water(6000), n_partitions, 5.0)
     for method in ("slab", "bisection"):
         assert counted[method] == pytest.approx(counted[f"{method}, formula"], rel=0.25)
 

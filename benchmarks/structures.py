@@ -1,15 +1,16 @@
-"""The structures that graph benchmarks run on: dense, disordered, full of holes, surrounded by vacuum."""
+"""The structures that benchmarks run on: dense, disordered, full of holes, surrounded by vacuum."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from ase.io import read
 
-from distmlip.commands.demo import rattled_supercell
-
+LITHIUM_MANGANESE_OXIDE = Path(__file__).parents[1] / "distmlip" / "data" / "mp-18767-LiMnO2.cif"
 LATTICE_CONSTANT = 3.61  # Å, fcc Cu
 WATER_SPACING = 3.105  # Å between molecules: 1 g/cm^3
 SLAB_LAYERS = 8  # cubic cells, 29 Å
@@ -76,11 +77,22 @@ def slab(n_atoms: int) -> Atoms:
     return atoms
 
 
+SUPERCELLS = {128: (2, 2, 4), 504: (3, 3, 7), 1024: (4, 4, 8), 2000: (5, 5, 10), 4000: (10, 5, 10)}
+"""Cells of LiMnO2 along each axis, by the number of atoms."""
+
+
+def supercell(cells: tuple[int, int, int]) -> Atoms:
+    """LiMnO2 of the Materials Project, periodic, with so many cells along each axis, shaken."""
+    atoms: Atoms = read(LITHIUM_MANGANESE_OXIDE).repeat(cells)
+    atoms.info.clear()  # what the reader says of the unit cell
+    atoms.rattle(0.05, rng=np.random.default_rng(0))
+    return atoms
+
+
 def lithium_manganese_oxide(n_atoms: int) -> Atoms:
-    """A periodic LiMnO2 supercell, shaken."""
-    unit = rattled_supercell((1, 1, 1), seed=0)
-    repeats = max(1, round((n_atoms / len(unit)) ** (1 / 3)))
-    return rattled_supercell((repeats, repeats, repeats), seed=0)
+    """About so many atoms of it, with as many cells along every axis."""
+    cells = max(1, round((n_atoms / 8) ** (1 / 3)))
+    return supercell((cells, cells, cells))
 
 
 SYSTEMS: dict[str, Callable[[int], Atoms]] = {

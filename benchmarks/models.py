@@ -1,14 +1,17 @@
-"""The models that benchmarks run, at their published sizes."""
+"""The models that benchmarks run, at their published sizes, and what a step with one of them takes."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from distmlip import DistCalculator
 from distmlip.models import adapter_for
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
@@ -120,6 +123,20 @@ def esen() -> torch.nn.Module:
     with torch.no_grad():
         list(head.energy_block.parameters())[-2].mul_(20)  # forces of order 1 eV/Å
     return HydraModelV2(backbone, {"efs": head})
+
+
+def step(calculator: Calculator, atoms: Atoms, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds, by this clock, of energy, forces and stress."""
+    start = clock()
+    calculator.calculate(atoms, ["energy", "forces", "stress"], ["positions"])
+    return clock() - start
+
+
+def exchange(calculator: DistCalculator, atoms: Atoms) -> tuple[float, float]:
+    """Seconds of a step's exchanges, forward and backward, and of the whole step; all ranks call this."""
+    # calculator.profile evaluates three times at least, which takes minutes for the largest systems.
+    costs = calculator._evaluator.measure(atoms)
+    return sum(there.seconds + back.seconds for *_, there, back in costs.stages), costs.total
 
 
 MODELS: dict[str, Callable[[], torch.nn.Module]] = {

@@ -1,7 +1,12 @@
-"""How benchmarks measure: candidates in processes of their own that take turns, and what they ran on."""
+"""The harness of all benchmarks: processes that measure by themselves, in turns or as ranks; what is written.
+
+Nothing here is run by itself. :class:`Arena` has candidates that take turns, :func:`apart` one function in a
+fresh process, :func:`in_ranks` the same function in every rank.
+"""
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import multiprocessing
@@ -9,22 +14,25 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import numpy as np
 import psutil
 import torch
 from ase import Atoms
-from systems import copper
+from structures import copper
 
+from distmlip.commands.launch import free_port
 from distmlip.machine.limits import available_cores
 
 RESULTS = Path(__file__).parent / "results"
@@ -46,6 +54,41 @@ PREPARATION_LIMIT = 300.0  # s, for imports, kernels that are compiled, and the 
 Call = Callable[[], Any]
 Facts = dict[str, Any]
 Describe = Callable[[Any], Facts]
+Prepare = Callable[..., tuple[Call, Describe]]
+T = TypeVar("T")
+
+
+def command_line(doc: str | None) -> argparse.ArgumentParser:
+    """A parser whose help is a script's docstring as it stands."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def apart(function: Callable[..., T], **arguments: Any) -> T:
+    """What a function of a module returns in a fresh process; what it prints goes to stderr."""
+    return _start(function, arguments, {}).result()
+
+
+def in_ranks(n_ranks: int, function: Callable[..., T], **arguments: Any) -> list[T]:
+    """What it returns in each of so many ranks, fresh processes with one thread each."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n_ranks)}
+    variables = [{**meeting, "OMP_NUM_THREADS": "1", "RANK": str(rank)} for rank in range(n_ranks)]
+    ranks = [_start(function, arguments, of_rank) for of_rank in variables]
+    return [rank.result() for rank in ranks]
+
+
+def _start(function: Callable[..., T], arguments: Facts, variables: dict[str, str]) -> Future[T]:
+    """Starts a process that has these environment variables and ends with the function."""
+    processes = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    with patch.dict(os.environ, variables):
+        result = processes.submit(_quietly, function, arguments)
+    processes.shutdown(wait=False)
+    return result
+
+
+def _quietly(function: Callable[..., T], arguments: Facts) -> T:
+    warnings.filterwarnings("ignore")
+    with redirect_stdout(sys.stderr):  # model packages print
+        return function(**arguments)
 
 
 @dataclass(frozen=True)
@@ -53,7 +96,7 @@ class Candidate:
     """Something to be timed; all of it is sent to another process."""
 
     name: str
-    prepare: Callable[..., tuple[Call, Describe]]
+    prepare: Prepare
     """``prepare(atoms, **options)``, of a module: what is timed, and what is said of its result."""
     atoms: Atoms
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -136,8 +179,9 @@ class _Contestant:
 
     def finish(self) -> Facts:
         if self.turns:
-            cpu, wall = np.quantile(self.turns, QUARTILES, axis=0).T
-            self.result.update(cpu_s=_rounded(cpu), wall_s=_rounded(wall), turns=len(self.turns))
+            quartiles = np.quantile(self.turns, QUARTILES, axis=0).T
+            cpu, wall = ([float(f"{value:.4g}") for value in clock] for clock in quartiles)
+            self.result.update(cpu_s=cpu, wall_s=wall, turns=len(self.turns))
         self._stop()
         return self.result
 
@@ -214,13 +258,10 @@ def installed(package: str) -> bool:
 
 def machine() -> Facts:
     """What the figures were measured on."""
-    cpu = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
+    known = Path("/proc/cpuinfo").read_text().splitlines()
+    cpus = [line.split(":")[1].strip() for line in known if "model name" in line]
     return {
-        "cpu": cpu[0] if cpu else platform.processor(),
+        "cpu": cpus[0] if cpus else platform.processor(),
         "cores": available_cores(),
         "torch_threads": torch.get_num_threads(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
@@ -236,15 +277,21 @@ def versions() -> dict[str, str]:
     return {names.get(package, package): metadata.version(names.get(package, package)) for package in peers}
 
 
-def write_results(path: Path | None, header: Facts, cases: list[Facts]) -> None:
-    """JSON with a line for every case, if it is wanted."""
-    if path is None:
-        return
+def record(path: Path | None, cases: Iterable[Facts], **facts: Any) -> Facts:
+    """What cases were measured on, facts, and the cases; JSON, which grows with each, if there is a path."""
+    header = {"machine": machine(), "versions": versions(), **facts}
     opening = json.dumps(header, indent=1).removesuffix("\n}")
-    lines = ",\n".join("  " + json.dumps(case) for case in cases)
+    measured: list[Facts] = []
+    for case in cases:
+        measured.append(case)
+        if path is not None:
+            lines = ",\n".join("  " + json.dumps(case) for case in measured)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f'{opening},\n "cases": [\n{lines}\n ]\n}}\n')
+    return {**header, "cases": measured}
+
+
+def write(path: Path, results: Facts) -> None:
+    """JSON of results that are no list of cases."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'{opening},\n "cases": [\n{lines}\n ]\n}}\n')
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [float(f"{value:.4g}") for value in values]
+    path.write_text(json.dumps(results, indent=1) + "\n")
