@@ -16,7 +16,7 @@ from distmlip._native import core
 from distmlip.machine.memory import limit_kept_pages
 from distmlip.models.checks import checked
 from distmlip.models.interface import Adapter, BondGraph, Evaluation, LocalGraph, Stage
-from distmlip.models.stages import bytes_received
+from distmlip.models.stages import Sizes, bytes_received
 from distmlip.plan import Plan
 from distmlip.profiling import StepCosts
 from distmlip.ranks.results import costs_of_all_ranks, joined, of_all_ranks
@@ -108,40 +108,32 @@ class Evaluator:
 
     def _plan(self, atoms: Atoms) -> Plan:
         self._update(atoms)
-        n_partitions, sizes = len(self._device_of_partition), self._sizes()
-        all_sum = [int(n_partitions > 1)] * n_partitions
-        received = {"halo": sizes["halo"], "add": sizes["cut"], "swap": sizes["cut"], "all_sum": all_sum}
+        sizes = self.sizes()
         return Plan(
-            n_partitions=n_partitions,
+            n_partitions=len(self._device_of_partition),
             method=self._decomposition.method,
             recompute=self.settings.recompute,
             spill=self.settings.spill,
-            owned=sizes["owned"],
-            halo=sizes["halo"],
-            edges=sizes["edges"],
-            bonds=sizes["bonds"],
-            angles=sizes["angles"],
-            bytes_per_exchange=bytes_received(self.stages(), received, self.adapter.dtype),
+            owned=sizes.owned,
+            halo=sizes.halo,
+            edges=sizes.edges,
+            bonds=sizes.bonds,
+            angles=sizes.angles,
+            bytes_per_exchange=bytes_received(self.stages(), sizes, self.adapter.dtype),
         )
 
     def _together(self, what: str) -> AbstractContextManager[None]:
         return self.settings.ranks.together(what) if self.settings.ranks else nullcontext()
 
-    def _sizes(self) -> dict[str, list[int]]:
-        """Of the graph of each partition, on whatever rank."""
+    def sizes(self) -> Sizes:
+        """Of the graph of each partition, on whatever rank, at the last atoms."""
         step = self._step
-        sizes = {
-            "owned": step.n_owned,
-            "halo": [len(rows) - n for rows, n in zip(step.local_atoms, step.n_owned, strict=True)],
-            "edges": step.n_edges,
-            "bonds": step.n_bonds,
-            "angles": step.n_angles,
-            "cut": step.n_cut,
-        }
+        halo = [len(rows) - n for rows, n in zip(step.local_atoms, step.n_owned, strict=True)]
+        sizes = [step.n_owned, halo, step.n_edges, step.n_bonds, step.n_angles, step.n_cut]
         if self.settings.ranks is None:
-            return sizes
-        total = self.settings.ranks.sum(np.array(list(sizes.values()), np.float64))  # others' are zero
-        return dict(zip(sizes, total.astype(int).tolist(), strict=True))
+            return Sizes(*sizes)
+        total = self.settings.ranks.sum(np.array(sizes, np.float64))  # others' are zero
+        return Sizes(*total.astype(int).tolist())
 
     def _update(self, atoms: Atoms) -> None:
         positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)

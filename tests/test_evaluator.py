@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from ase.build import bulk, molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.toy import ToyAdapter, ToyModel, undivided
+from torch import Tensor, nn
 
 from distmlip.evaluator import Evaluator
 from distmlip.machine.devices import resolve_devices
-from distmlip.models.interface import EagerStage, Stage
+from distmlip.models.interface import EagerStage, LocalGraph, Stage, Tensors
+from distmlip.models.stages import Pullback
 from distmlip.settings import Settings
 
 
@@ -70,6 +73,51 @@ def test_energy_forces_and_virial_are_those_of_the_undivided_model(
         result.virials.sum(axis=0), expected["virial"], atol=1e-10 * np.abs(expected["virial"]).max()
     )
     np.testing.assert_allclose(result.virials, result.virials.transpose(0, 2, 1), atol=1e-14)
+
+
+class Watched:
+    """A stage that says where the tensors are that it gets and gives, forward and back."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.given: dict[str, int] = {}
+        self.got: dict[str, int] = {}
+        self.gradients_given: dict[str, int] = {}
+        self.gradients_got: dict[str, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stage, name)
+
+    def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
+        outputs, pullback = self.stage.run(graph, inputs, keep)
+        self.got |= {name: tensor.data_ptr() for name, tensor in inputs.items()}
+        self.given |= {name: tensor.data_ptr() for name, tensor in outputs.items()}
+
+        def watched(output_gradients: Tensors) -> tuple[Tensors, Tensor | None]:
+            self.gradients_got |= {name: tensor.data_ptr() for name, tensor in output_gradients.items()}
+            gradients, vectors = pullback(output_gradients)
+            self.gradients_given |= {name: tensor.data_ptr() for name, tensor in gradients.items()}
+            return gradients, vectors
+
+        return outputs, watched
+
+
+def test_one_partition_copies_nothing() -> None:
+    """All exchanges of the second layer, and their adjoints."""
+
+    class Adapter(ToyAdapter):
+        def stages(self, module: nn.Module, recompute: bool) -> Sequence[Stage]:
+            self.watched = [Watched(stage) for stage in super().stages(module, recompute)]
+            return self.watched
+
+    adapter = Adapter([ToyModel()])
+    evaluator(1, adapter=adapter).evaluate(copper())
+    first, angles, second = adapter.watched
+    for name in ("features", "sum", "cut_opinions"):
+        assert second.got[name] == first.given[name]
+        assert first.gradients_got[name] == second.gradients_given[name]
+    assert second.got["bond_total"] == angles.given["bond_total"] != 0
+    assert angles.gradients_got["bond_total"] == second.gradients_given["bond_total"]
 
 
 @settings(max_examples=15)

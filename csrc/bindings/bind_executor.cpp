@@ -1,10 +1,9 @@
-// The executor: steps, sweeps, and exchanges by themselves.
+// The executor: steps and sweeps.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
 #include <chrono>
-#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -12,7 +11,6 @@
 
 #include "bindings/bindings.h"
 #include "bindings/python_stages.h"
-#include "executor/plans.h"
 #include "executor/step.h"
 #include "executor/sweep.h"
 
@@ -21,63 +19,19 @@ namespace py = pybind11;
 namespace distmlip::bindings {
 namespace {
 
-using executor::ExchangeSpec;
 using executor::StageSpec;
-
-ExchangeSpec::Kind kind_of(const std::string& name) {
-  static const std::map<std::string, ExchangeSpec::Kind> kinds{{"halo", ExchangeSpec::Kind::halo},
-                                                               {"add", ExchangeSpec::Kind::add},
-                                                               {"swap", ExchangeSpec::Kind::swap},
-                                                               {"all_sum", ExchangeSpec::Kind::all_sum}};
-  const auto found = kinds.find(name);
-  if (found == kinds.end()) {
-    throw std::invalid_argument("exchange of kind '" + name + "'; it must be halo, add, swap or all_sum");
-  }
-  return found->second;
-}
-
-ExchangeSpec spec_of_exchange(const py::handle& exchange) {
-  return {kind_of(exchange.attr("kind").cast<std::string>()), exchange.attr("name").cast<std::string>(),
-          exchange.attr("width").cast<std::vector<int64_t>>()};
-}
 
 StageSpec spec_of(const py::handle& stage) {
   StageSpec spec;
   spec.name = stage.attr("name").cast<std::string>();
   for (const auto& exchange : stage.attr("before")) {
-    spec.before.push_back(spec_of_exchange(exchange));
+    spec.before.push_back(exchange_of(exchange));
   }
   spec.reads = stage.attr("reads").cast<std::vector<std::string>>();
   spec.writes = stage.attr("writes").cast<std::vector<std::string>>();
   spec.results = stage.attr("results").cast<std::vector<std::string>>();
   spec.system_results = stage.attr("system_results").cast<std::vector<std::string>>();
   return spec;
-}
-
-executor::Boundary boundary_of(const executor::Step& step, at::ScalarType dtype) {
-  executor::Boundary boundary{step.n_owned(), step.n_bonds(), step.atoms(), step.bonds(),
-                              step.cut(),     dtype,          nullptr,      step.n_here()};
-  if (step.others() != nullptr) {
-    boundary.ranks = &step.others()->ranks;
-  }
-  return boundary;
-}
-
-/// `tensors[k]`: of every partition, what exchange k is given.
-std::vector<exchange::PerPartition> cross(const executor::Boundary& boundary, const py::iterable& exchanges,
-                                          std::vector<exchange::PerPartition> tensors, bool adjoint) {
-  std::vector<executor::Boundary::Crossing> all;
-  for (const auto& exchange : exchanges) {
-    all.push_back({spec_of_exchange(exchange), std::move(tensors.at(all.size()))});
-  }
-  const py::gil_scoped_release no_gil;
-  const at::NoGradGuard gradients_are_the_callers;
-  adjoint ? boundary.backward(all) : boundary.forward(all);
-  std::vector<exchange::PerPartition> crossed;
-  for (auto& crossing : all) {
-    crossed.push_back(std::move(crossing.tensors));
-  }
-  return crossed;
 }
 
 py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list& graphs,
@@ -88,7 +42,7 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
     request.stages.push_back(spec_of(stage));
   }
   request.slots = std::move(slots);
-  request.boundary = boundary_of(step, dtype);
+  request.crossing = step.crossing(dtype);
   request.keep = keep;
   request.spill = spill;
   request.backward = backward;
@@ -128,11 +82,6 @@ py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list&
   return out;
 }
 
-/// A plan as the operators of exchange/ops.cpp take it.
-py::tuple plan_members(const exchange::RowPlan& plan) {
-  return py::make_tuple(plan.sources, plan.pools, plan.imports);
-}
-
 }  // namespace
 
 void bind_executor(py::module_& module) {
@@ -160,16 +109,15 @@ void bind_executor(py::module_& module) {
   py::class_<executor::Step>(module, "Step")
       .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
                        const std::vector<at::Device>& devices, at::ScalarType dtype, bool as_devices,
-                       exchange::Ranks* ranks, std::vector<int32_t> first_partitions) {
-             std::shared_ptr<executor::Others> others;
-             if (ranks != nullptr) others.reset(new executor::Others{*ranks, std::move(first_partitions)});
+                       std::shared_ptr<exchange::RankGroup> ranks, std::vector<int32_t> first_partitions) {
+             std::shared_ptr<exchange::Others> others;
+             if (ranks) others.reset(new exchange::Others{std::move(ranks), std::move(first_partitions)});
              const py::gil_scoped_release no_gil;
              return std::make_unique<executor::Step>(std::move(decomposition), devices, dtype, as_devices,
                                                      std::move(others));
            }),
            py::arg("decomposition"), py::arg("devices"), py::arg("dtype"), py::arg("as_devices") = false,
            py::arg("ranks") = nullptr, py::arg("first_partitions") = std::vector<int32_t>{},
-           py::keep_alive<1, 6>(),
            "ranks: the processes among which partitions are shared, rank r from first_partitions[r] on.")
       .def(
           "update",
@@ -199,18 +147,7 @@ void bind_executor(py::module_& module) {
       .def_property_readonly("n_edges", &executor::Step::n_edges)
       .def_property_readonly("n_bonds", &executor::Step::n_bonds)
       .def_property_readonly("n_angles", &executor::Step::n_angles)
-      .def_property_readonly("n_cut", &executor::Step::n_cut)
-      .def_property_readonly("atom_plan",
-                             [](const executor::Step& step) { return plan_members(step.atoms()); })
-      .def_property_readonly("bond_plan",
-                             [](const executor::Step& step) { return plan_members(step.bonds()); });
-  py::class_<executor::Boundary>(module, "Boundary", "What crosses partitions at the last update of a step.")
-      .def(py::init([](const executor::Step& step) { return boundary_of(step, at::kDouble); }),
-           py::arg("step"), py::keep_alive<1, 2>())
-      .def(
-          "cross", &cross, py::arg("exchanges"), py::arg("tensors"), py::arg("adjoint"),
-          "What the exchanges of a stage, or their adjoints, make of tensors[exchange][partition]; all ranks "
-          "call it together.");
+      .def_property_readonly("n_cut", &executor::Step::n_cut);
   module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
              py::arg("dtype"), py::arg("keep"), py::arg("spill"), py::arg("backward"),
              py::arg("with_virials"), py::arg("measured") = false);

@@ -3,13 +3,22 @@
 
 #include <pybind11/pybind11.h>
 
+#include <memory>
+
+namespace distmlip::exchange {
+class Exchange;
+}
+
 namespace distmlip::bindings {
 
 void bind_core(pybind11::module_& module);
 void bind_partition(pybind11::module_& module);
 void bind_executor(pybind11::module_& module);
 void bind_device(pybind11::module_& module);
+void bind_exchange(pybind11::module_& module);
 void bind_flushed_team(pybind11::module_& module);
-void bind_ranks(pybind11::module_& module);
+
+/// What an exchange of Python (distmlip/models/stages.py) is here.
+std::shared_ptr<const exchange::Exchange> exchange_of(const pybind11::handle& exchange);
 
 }  // namespace distmlip::bindings

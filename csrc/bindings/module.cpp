@@ -4,7 +4,7 @@
 #include <stdexcept>
 
 #include "bindings/bindings.h"
-#include "exchange/ranks.h"
+#include "exchange/group.h"
 
 namespace {
 
@@ -37,8 +37,8 @@ PYBIND11_MODULE(_core, module) {
   pybind11::register_local_exception_translator(&translate);
   distmlip::bindings::bind_core(module);
   distmlip::bindings::bind_partition(module);
+  distmlip::bindings::bind_exchange(module);
   distmlip::bindings::bind_executor(module);
   distmlip::bindings::bind_device(module);
   distmlip::bindings::bind_flushed_team(module);
-  distmlip::bindings::bind_ranks(module);
 }

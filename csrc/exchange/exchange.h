@@ -1,81 +1,101 @@
-// Moves rows between partitions, forward and adjoint. Knows nothing of what the rows mean.
+// The kinds of exchange that stages ask for (distmlip/models/stages.py says what each does), and their
+// adjoints.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
-#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
 #include <vector>
+
+#include "exchange/rows.h"
 
 namespace distmlip::exchange {
 
-/// One tensor per partition, each on the device of its partition.
-using PerPartition = std::vector<at::Tensor>;
+struct Crossing;
 
-/// Which rows of others every partition reads. Built with the graph, reused by every exchange.
-///
-/// Partitions on one device share a *pool*, which is what they can read: the rows of all of them, one after
-/// another, then the rows that are imported from each other pool.
-struct RowPlan {
-  /// sources[q] (int64, on the device of q): the rows that q reads, as rows of its pool.
-  PerPartition sources;
-  /// pools[q]: the pool of partition q, of D. Empty if D = 1.
-  std::vector<int64_t> pools;
-  /// imports[d * D + e] (int64, on the device of pool d): what pool e imports from pool d, as rows of all
-  /// partitions of d, one after another. Empty if D = 1.
-  PerPartition imports;
-  /// Rows of other processes: they come last in the pool, which is the only one then. Empty: there are none.
-  struct Remote {
-    at::Tensor sent;  // (n) int64: rows of all partitions of the pool, by the rank that reads them
-    std::vector<int64_t> send_counts, receive_counts;  // rows, of each rank
-  } remote;
+/// What crosses partitions under one name: begin(), then what is sent goes to the peers, then finish(). A
+/// partition that receives nothing keeps its tensor, uncopied: nobody may write to what an exchange was
+/// given, or to what it gave.
+class Exchange : public std::enable_shared_from_this<Exchange> {
+ public:
+  /// `width`: shape of a row; of AllSum the whole shape.
+  Exchange(std::string name, std::vector<int64_t> width) : name_(std::move(name)), width_(std::move(width)) {}
+  virtual ~Exchange() = default;
 
-  int64_t n_partitions() const { return static_cast<int64_t>(sources.size()); }
-  /// How many rows partition q receives.
-  int64_t received(size_t q) const { return sources[q].size(0); }
+  const std::string& name() const { return name_; }  ///< of the tensor
+  const std::vector<int64_t>& width() const { return width_; }
+
+  /// Shape of what partition p gives; what it gets has that of what it gives to the adjoint.
+  virtual std::vector<int64_t> shape(const Crossing& at, size_t p) const = 0;
+  /// What a partition that has nothing takes part with.
+  at::Tensor zeros(const Crossing& at, size_t p) const;
+  /// How many rows all partitions here together receive.
+  virtual int64_t received(const Crossing& at) const = 0;
+  /// Itself, unless a kind says otherwise.
+  virtual std::shared_ptr<const Exchange> adjoint() const { return shared_from_this(); }
+
+  virtual std::vector<Parcel> begin(const Crossing& at, const PerPartition& x) const = 0;
+  virtual PerPartition finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const = 0;
+
+ private:
+  std::string name_;
+  std::vector<int64_t> width_;
 };
 
-/// The rows that other processes read, by rank.
-at::Tensor sent_rows(const RowPlan& plan, const PerPartition& x);
+using Exchanges = std::vector<std::shared_ptr<const Exchange>>;
 
-/// result[p]: rows[p] (int64) of x[p].
-PerPartition rows_of(const PerPartition& rows, const PerPartition& x);
-
-/// Throws c10::ValueError if the plan does not fit `x` (partitions, devices, shapes).
-void check(const RowPlan& plan, const PerPartition& x);
-
-/// result[q]: the rows that q reads. `received`: what the sent_rows() of all other processes bring here.
-PerPartition gather(const RowPlan& plan, const PerPartition& x, const at::Tensor& received = {});
-
-/// Adjoint of gather: result[p] (n_rows[p], ...) sums the rows of `y` into the rows that they were read from.
-PerPartition scatter(const RowPlan& plan, const PerPartition& y, c10::SymIntArrayRef n_rows);
-
-/// result[p] = [x[p]; gather(x)[p]]: owned rows, then halo rows.
-PerPartition halo(const RowPlan& plan, const PerPartition& x, const at::Tensor& received = {});
-
-/// Adjoint of halo: owned rows plus what their copies elsewhere collected.
-PerPartition fold(const RowPlan& plan, const PerPartition& y);
-
-/// The same with other processes, in two halves: what was collected for their rows, in the order in which
-/// they sent them; and the result, with what they collected for the rows that were sent.
-struct HalfFolded {
-  at::Tensor owned;      // rows of all partitions
-  at::Tensor collected;  // (n_received, ...)
-  std::vector<int64_t> n_rows;
+/// Owned rows become owned rows and halo rows, which come from their owners.
+class Halo : public Exchange {
+ public:
+  using Exchange::Exchange;
+  std::vector<int64_t> shape(const Crossing& at, size_t p) const override;
+  int64_t received(const Crossing& at) const override;
+  std::shared_ptr<const Exchange> adjoint() const override;
+  std::vector<Parcel> begin(const Crossing& at, const PerPartition& x) const override;
+  PerPartition finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const override;
 };
-HalfFolded begin_fold(const RowPlan& plan, const PerPartition& y);
-PerPartition end_fold(const RowPlan& plan, HalfFolded folded, const at::Tensor& returned);
 
-/// For rows with one copy in another partition, of which x[p] has only those rows: each becomes its copy. The
-/// plan is symmetric (where a row reads from is where its copy is read), so swap is its own adjoint.
-PerPartition swap(const RowPlan& plan, const PerPartition& x, const at::Tensor& received = {});
+/// The adjoint: halo rows are added to their owners'.
+class Fold : public Exchange {
+ public:
+  using Exchange::Exchange;
+  std::vector<int64_t> shape(const Crossing& at, size_t p) const override;
+  int64_t received(const Crossing& at) const override;
+  std::shared_ptr<const Exchange> adjoint() const override;
+  std::vector<Parcel> begin(const Crossing& at, const PerPartition& y) const override;
+  PerPartition finish(const Crossing& at, PerPartition y, std::vector<Parcel> parcels) const override;
+};
 
-/// The same for x[p] with more rows, of which rows[p] (int64) have a copy: both copies become their sum. Its
+/// Of rows per bond, both copies of a cut one become their sum. Its own adjoint.
+class Add : public Exchange {
+ public:
+  using Exchange::Exchange;
+  std::vector<int64_t> shape(const Crossing& at, size_t p) const override;
+  int64_t received(const Crossing& at) const override;
+  std::vector<Parcel> begin(const Crossing& at, const PerPartition& x) const override;
+  PerPartition finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const override;
+};
+
+/// Of rows per cut bond, each becomes the other copy. Where a row reads from is where its copy is read, so
+/// this is its own adjoint.
+class Swap : public Exchange {
+ public:
+  using Exchange::Exchange;
+  std::vector<int64_t> shape(const Crossing& at, size_t p) const override;
+  int64_t received(const Crossing& at) const override;
+  std::vector<Parcel> begin(const Crossing& at, const PerPartition& x) const override;
+  PerPartition finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const override;
+};
+
+/// Tensors of one shape become their sum, in the order of partitions; of ranks, in the order of these. Its
 /// own adjoint.
-PerPartition add(const RowPlan& plan, const PerPartition& rows, const PerPartition& x,
-                 const at::Tensor& received = {});
-
-/// The sum over partitions of tensors of one shape, in the order of partitions, for every one of them. Its
-/// own adjoint. Throws c10::ValueError if shapes differ.
-PerPartition all_sum(const PerPartition& x);
+class AllSum : public Exchange {
+ public:
+  using Exchange::Exchange;
+  std::vector<int64_t> shape(const Crossing& at, size_t p) const override;
+  int64_t received(const Crossing& at) const override;
+  std::vector<Parcel> begin(const Crossing& at, const PerPartition& x) const override;
+  PerPartition finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const override;
+};
 
 }  // namespace distmlip::exchange

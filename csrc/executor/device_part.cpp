@@ -141,14 +141,12 @@ void DevicePart::find_cut(kernels::DeviceKernels& kernels, LocalTensors& tensors
   const auto edges = kernels.copy_of(cut_edge);
   graph.cut_edge.assign(edges.begin(), edges.end());
   const auto found_before = kernels.copy_of(begin);
-  const auto& groups = decomposition_.parts[static_cast<size_t>(partition_)].cut_groups;
   graph.cut_groups = {};
-  for (int64_t group = 0; group < groups.n_groups(); ++group) {
-    const auto first = static_cast<size_t>(groups.begin[group]),
-               end = static_cast<size_t>(groups.begin[group + 1]);
+  const auto& groups = decomposition_.parts[static_cast<size_t>(partition_)].cut_groups;
+  groups.for_each_group([&](int32_t partner, int32_t first, int32_t end) {
     const auto count = static_cast<int32_t>(found_before[end] - found_before[first]);
-    if (count > 0) graph.cut_groups.append(groups.partner[group], count);
-  }
+    if (count > 0) graph.cut_groups.append(partner, count);
+  });
 }
 
 PartForces DevicePart::forces(const LocalTensors& tensors, const at::Tensor& edge_gradients,

@@ -6,8 +6,8 @@
 
 #include "core/buffer.h"
 #include "core/thread_pool.h"
+#include "exchange/remote_rows.h"
 #include "executor/device_part.h"
-#include "executor/plans.h"
 #include "kernels/edge_forces.h"
 
 namespace distmlip::executor {
@@ -33,23 +33,23 @@ void copy(const at::Tensor& from, double* to) {
 }
 
 /// The last fold: owned rows of partition p with what halo rows of other partitions collected for them,
-/// written to the rows of its atoms. `rows(q)`: (n_local, width) of partition q; `write(row, atom)`.
+/// written to the rows of its atoms. `rows(q)`: (n_local, width) of partition q; `write(row, atom)`. Not
+/// exchange::Fold, because it adds in place, in buffers of the host and of all partitions at once.
 template <class Rows, class Write>
 void fold(const std::vector<LocalGraph>& parts, size_t p, int64_t width, Rows rows, Write write) {
   const LocalGraph& part = parts[p];
   double* own = rows(p);
-  for (size_t group = 0; group < part.send_groups.partner.size(); ++group) {
-    const auto q = static_cast<size_t>(part.send_groups.partner[group]);
+  part.send_groups.for_each_group([&](int32_t q, int32_t begin, int32_t end) {
     const LocalGraph& reader = parts[q];
-    const auto there = static_cast<size_t>(reader.halo_groups.find(static_cast<int32_t>(p)));
+    const int64_t there = reader.halo_groups.find(static_cast<int32_t>(p));
     const double* from = rows(q) + width * (reader.n_owned() + reader.halo_groups.begin[there]);
-    for (int32_t k = part.send_groups.begin[group]; k < part.send_groups.begin[group + 1]; ++k) {
-      double* to = own + width * part.send[static_cast<size_t>(k)];
+    for (int32_t k = begin; k < end; ++k) {
+      double* to = own + width * part.send[k];
       for (int64_t x = 0; x < width; ++x) {
         to[x] += *from++;
       }
     }
-  }
+  });
   for (size_t row = 0; row < part.owned.size(); ++row) {
     write(own + width * static_cast<int64_t>(row), part.owned[row]);
   }
@@ -63,14 +63,12 @@ void add_vector(const double* vector, double* total) {
 
 /// visit(local row, atom) for the halo rows of atoms that other processes own.
 template <class Visit>
-void for_each_remote(const LocalGraph& part, const Others& others, Visit visit) {
-  const auto& groups = part.halo_groups;
-  for (size_t group = 0; group < groups.partner.size(); ++group) {
-    for (int32_t k = groups.begin[group]; others.has(groups.partner[group]) && k < groups.begin[group + 1];
-         ++k) {
-      visit(part.n_owned() + k, part.halo[static_cast<size_t>(k)]);
+void for_each_remote(const LocalGraph& part, const exchange::Others& others, Visit visit) {
+  part.halo_groups.for_each([&](int32_t owner, int32_t k) {
+    if (others.has(owner)) {
+      visit(part.n_owned() + k, part.halo[k]);
     }
-  }
+  });
 }
 
 /// Adds the symmetric part of a virial to a matrix (3, 3).

@@ -9,7 +9,6 @@
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "executor/device_part.h"
-#include "executor/plans.h"
 
 namespace distmlip::executor {
 namespace {
@@ -49,7 +48,7 @@ void move(LocalTensors& part, at::Device device) {
 }  // namespace
 
 Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
-           at::ScalarType dtype, bool as_devices, std::shared_ptr<const Others> others)
+           at::ScalarType dtype, bool as_devices, std::shared_ptr<const exchange::Others> others)
     : decomposition_(std::move(decomposition)),
       others_(std::move(others)),
       devices_(std::move(devices)),
@@ -68,7 +67,7 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
   if (others_ && std::count(devices_.begin(), devices_.end(), devices_.front()) != std::ssize(devices_)) {
     invalid("a rank has one device; start one process for each");
   }
-  atoms_ = plan_atoms(*decomposition_, devices_, others_.get());
+  atoms_ = exchange::atom_routes(*decomposition_, devices_, others_.get());
   for (size_t p = 0; p < parts_.size(); ++p) {
     local_atoms_.push_back(atoms_of(decomposition_->parts[p]).to(devices_[p]));
     const at::Device device = devices_[p];
@@ -86,6 +85,7 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
 Step::~Step() = default;
 
 void Step::update(const double* positions, const Cell& cell) {
+  bonds_ = {};  // they hold tensors whose memory is used again
   const partition::Snapshot snapshot(*decomposition_, positions, cell);
   const int n_threads = at::get_num_threads();
   const auto n_parts = static_cast<int64_t>(parts_.size());
@@ -103,7 +103,11 @@ void Step::update(const double* positions, const Cell& cell) {
   });
   update_devices(snapshot);
   if (decomposition_->has_bonds()) {
-    bonds_ = plan_cut_bonds(graphs_, devices_, others_.get());
+    exchange::PerPartition cut;
+    for (const auto& part : parts_) {
+      cut.push_back(part.cut);
+    }
+    bonds_ = exchange::bond_routes(graphs_, std::move(cut), others_.get());
   }
 }
 
@@ -166,12 +170,10 @@ void Step::write_bonds(size_t p, const int64_t* senders, LocalTensors& tensors) 
   }
 }
 
-exchange::PerPartition Step::cut() const {
-  exchange::PerPartition rows;
-  for (const auto& part : parts_) {
-    rows.push_back(part.cut);
-  }
-  return rows;
+exchange::Crossing Step::crossing(at::ScalarType dtype) const {
+  const auto here = decomposition_->here;
+  return {
+      n_owned(), n_bonds(), atoms_, bonds_, dtype, others_ ? others_->ranks : nullptr, here.end - here.begin};
 }
 
 template <class Size>

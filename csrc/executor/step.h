@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "core/buffer.h"
-#include "exchange/exchange.h"
+#include "exchange/crossing.h"
+#include "exchange/remote_rows.h"
 #include "partition/decomposition.h"
 
 namespace distmlip::executor {
 
-struct Others;
 class DevicePart;
 class DeviceSystem;
 
@@ -39,7 +39,8 @@ class Step {
   /// or for tests by those for devices (`as_devices`).
   /// `others`: null if all partitions are in this process; else all devices are the same.
   Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
-       at::ScalarType dtype, bool as_devices = false, std::shared_ptr<const Others> others = nullptr);
+       at::ScalarType dtype, bool as_devices = false,
+       std::shared_ptr<const exchange::Others> others = nullptr);
   ~Step();
 
   /// `positions`: n_atoms x 3, for which the decomposition is still valid in this cell. Uses torch's number
@@ -47,12 +48,8 @@ class Step {
   void update(const double* positions, const Cell& cell);
 
   const std::vector<LocalTensors>& parts() const { return parts_; }
-  const exchange::RowPlan& atoms() const { return atoms_; }
-  const exchange::RowPlan& bonds() const { return bonds_; }
-  const Others* others() const { return others_.get(); }
-  /// Number of partitions in this process.
-  int64_t n_here() const { return decomposition_->here.end - decomposition_->here.begin; }
-  exchange::PerPartition cut() const;
+  /// What crosses partitions now. `dtype`: of what partitions without atoms take part with.
+  exchange::Crossing crossing(at::ScalarType dtype) const;
 
   /// (n_local) int64: which atom each local row is.
   const exchange::PerPartition& local_atoms() const { return local_atoms_; }
@@ -90,7 +87,7 @@ class Step {
   std::vector<int64_t> sizes(Size size) const;
 
   std::shared_ptr<const partition::Decomposition> decomposition_;
-  std::shared_ptr<const Others> others_;
+  std::shared_ptr<const exchange::Others> others_;
   std::vector<at::Device> devices_;
   at::ScalarType dtype_;
   std::vector<partition::StepGraph> graphs_;
@@ -98,7 +95,7 @@ class Step {
   std::vector<LocalTensors> parts_;
   std::vector<LocalForces> local_forces_;
   exchange::PerPartition local_atoms_;
-  exchange::RowPlan atoms_, bonds_;
+  exchange::Routes atoms_, bonds_;
   // Partitions whose graphs are made on their devices, null for others; and those devices.
   std::vector<std::unique_ptr<DevicePart>> device_parts_;
   std::vector<DeviceSystem> systems_;

@@ -27,7 +27,7 @@ class Sweep {
   Sweep(const SweepRequest& request, StageRunner& runner)
       : request_(request),
         runner_(runner),
-        n_partitions_(request.boundary.n_partitions()),
+        n_partitions_(request.crossing.n_partitions()),
         state_(n_partitions_),
         gradients_(n_partitions_),
         pullbacks_(request.stages.size(), std::vector<Pullback>(n_partitions_)) {
@@ -40,7 +40,7 @@ class Sweep {
   }
 
   SweepResult run() {
-    const at::NoGradGuard exchanges_need_no_graph;
+    const at::NoGradGuard gradients_are_pullbacks;
     const size_t n_stages = request_.stages.size();
     for (size_t k = 0; k < n_stages; ++k) {
       forward(k);
@@ -69,7 +69,7 @@ class Sweep {
       slots.push_back(slot);
       jobs.push_back([this, direction, k, &job, &partitions] {
         for (const size_t p : partitions) {
-          measured(cost_of(direction, k, p), {request_.boundary.atoms.sources[p]}, [&] { job(p); });
+          measured(cost_of(direction, k, p), {request_.crossing.atoms.sources[p]}, [&] { job(p); });
         }
       });
     }
@@ -94,7 +94,7 @@ class Sweep {
         }
       }
     }
-    measured(cost_of(&StageCosts::exchange, k), request_.boundary.atoms.sources,
+    measured(cost_of(&StageCosts::exchange, k), request_.crossing.atoms.sources,
              [&] { exchange_forward(k, inputs); });
     std::vector<Tensors> outputs(n_partitions_);
     const bool last = k + 1 == request_.stages.size();
@@ -132,22 +132,23 @@ class Sweep {
     return [this, k, p, waiting = std::move(waiting)](Tensors output_gradients) {
       Tensors given;
       for (const auto& [name, tensor] : waiting) {
-        given[name] = to_device(tensor, request_.boundary.atoms.sources[p].device());
+        given[name] = to_device(tensor, request_.crossing.atoms.sources[p].device());
       }
       return runner_.run(k, p, given, /*keep=*/true).pullback(std::move(output_gradients));
     };
   }
 
   void exchange_forward(size_t k, std::vector<Tensors>& inputs) {
-    std::vector<Boundary::Crossing> all;
-    for (const auto& spec : request_.stages[k].before) {
-      all.push_back({spec, collect(inputs, spec.name)});
-      result_.counts[k].received[spec.name] += request_.boundary.received(spec);
+    const auto& before = request_.stages[k].before;
+    std::vector<PerPartition> all;
+    for (const auto& exchange : before) {
+      all.push_back(collect(inputs, exchange->name()));
+      result_.counts[k].received[exchange->name()] += exchange->received(request_.crossing);
     }
-    request_.boundary.forward(all);
-    for (auto& [spec, rows] : all) {
+    all = request_.crossing.cross(before, std::move(all));
+    for (size_t j = 0; j < all.size(); ++j) {
       for (size_t p = 0; p < n_partitions_; ++p) {
-        inputs[p][spec.name] = std::move(rows[p]);
+        inputs[p][before[j]->name()] = std::move(all[j][p]);
       }
     }
   }
@@ -209,7 +210,7 @@ class Sweep {
         }
       });
     }
-    measured(cost_of(&StageCosts::exchange_backward, k), request_.boundary.atoms.sources,
+    measured(cost_of(&StageCosts::exchange_backward, k), request_.crossing.atoms.sources,
              [&] { exchange_backward(stage.before); });
     for (size_t p = 0; p < n_partitions_; ++p) {
       for (auto& [name, gradient] : input_gradients_[p]) {
@@ -229,27 +230,29 @@ class Sweep {
     }
   }
 
-  void exchange_backward(const std::vector<ExchangeSpec>& specs) {
-    std::vector<Boundary::Crossing> all;
-    for (const auto& spec : specs) {
-      PerPartition gradients = collect(input_gradients_, spec.name);
+  void exchange_backward(const exchange::Exchanges& before) {
+    exchange::Exchanges adjoints;
+    std::vector<PerPartition> all;
+    for (const auto& exchange : before) {
+      PerPartition gradients = collect(input_gradients_, exchange->name());
       const auto is_zero = [](const at::Tensor& gradient) { return !gradient.defined(); };
       // What is zero here need not be zero for other ranks, and all of them have to take part.
-      if (request_.boundary.ranks != nullptr || !std::all_of(gradients.begin(), gradients.end(), is_zero)) {
-        all.push_back({spec, std::move(gradients)});
+      if (request_.crossing.ranks != nullptr || !std::all_of(gradients.begin(), gradients.end(), is_zero)) {
+        adjoints.push_back(exchange->adjoint());
+        all.push_back(std::move(gradients));
       }
     }
-    request_.boundary.backward(all);
-    for (auto& [spec, gradients] : all) {
+    all = request_.crossing.cross(adjoints, std::move(all));
+    for (size_t j = 0; j < all.size(); ++j) {
       for (size_t p = 0; p < n_partitions_; ++p) {
         if (has_atoms(p)) {
-          input_gradients_[p][spec.name] = std::move(gradients[p]);
+          input_gradients_[p][adjoints[j]->name()] = std::move(all[j][p]);
         }
       }
     }
   }
 
-  bool has_atoms(size_t p) const { return request_.boundary.n_owned[p] > 0; }
+  bool has_atoms(size_t p) const { return request_.crossing.n_owned[p] > 0; }
 
   const SweepRequest& request_;
   StageRunner& runner_;

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "executor/boundary.h"
+#include "exchange/crossing.h"
 #include "executor/measure.h"
 
 namespace distmlip::executor {
@@ -24,7 +24,7 @@ using Tensors = std::map<std::string, at::Tensor>;
 /// What the sweep knows of a stage (distmlip/models/interface.py, Stage).
 struct StageSpec {
   std::string name;
-  std::vector<ExchangeSpec> before;
+  exchange::Exchanges before;
   std::vector<std::string> reads, writes, results, system_results;
 };
 
@@ -50,12 +50,12 @@ class StageRunner {
 
 struct SweepRequest {
   std::vector<StageSpec> stages;
-  std::vector<size_t> slots;  ///< worker of each partition
-  Boundary boundary;          ///< stages never run on partitions without atoms
-  bool keep = true;           ///< false: the inside of a stage is computed again in its backward
-  bool spill = false;         ///< unless `keep`: what stages were given waits in host memory, too
-  bool backward = true;       ///< false: no gradients of the energy are wanted
-  bool measured = false;      ///< fills SweepResult::costs; waits for devices after every piece of work
+  std::vector<size_t> slots;    ///< worker of each partition
+  exchange::Crossing crossing;  ///< stages never run on partitions without atoms
+  bool keep = true;             ///< false: the inside of a stage is computed again in its backward
+  bool spill = false;           ///< unless `keep`: what stages were given waits in host memory, too
+  bool backward = true;         ///< false: no gradients of the energy are wanted
+  bool measured = false;        ///< fills SweepResult::costs; waits for devices after every piece of work
 };
 
 struct StageCounts {

@@ -188,7 +188,7 @@ void build_parts(const GraphInput& input, int n_threads, Decomposition& result) 
         result.here.has(static_cast<int32_t>(p)) ? owned.begin[p + 1] - owned.begin[p] : 0;
     result.parts[p] = build_local_graph(input, owned.ranks.data() + owned.begin[p], n_owned, local_row,
                                         n_threads / at_once);
-    if (result.has_bonds()) plan_bonds(reference, static_cast<int32_t>(p), result.parts[p]);
+    if (result.has_bonds()) fill_cut_candidates(reference, static_cast<int32_t>(p), result.parts[p]);
   });
 }
 
@@ -216,7 +216,7 @@ Decomposition decompose(const Request& request) {
   result.owner.resize(request.n_atoms);
   for (int64_t rank = 0; rank < request.n_atoms; ++rank) result.owner[bins.order[rank]] = owner[rank];
   build_parts({bins, rule, owner}, n_threads, result);
-  plan_sends(result.n_atoms, result.here, result.parts);
+  fill_send_lists(result.n_atoms, result.here, result.parts);
   return result;
 }
 

@@ -9,9 +9,9 @@
 #include "core/buffer.h"
 #include "core/cell.h"
 #include "cut/cut.h"
-#include "partition/exchange_plan.h"
 #include "partition/local_graph.h"
 #include "partition/reuse.h"
+#include "partition/send_lists.h"
 #include "partition/step_graph.h"
 
 namespace distmlip::partition {

@@ -22,6 +22,22 @@ struct RowGroups {
     return found != partner.end() && *found == partition ? found - partner.begin() : n_groups();
   }
 
+  /// visit(partner, begin, end): the rows of each group.
+  template <class Visit>
+  void for_each_group(Visit visit) const {
+    for (size_t group = 0; group < partner.size(); ++group) {
+      visit(partner[group], begin[group], begin[group + 1]);
+    }
+  }
+
+  /// visit(partner, row)
+  template <class Visit>
+  void for_each(Visit visit) const {
+    for_each_group([&](int32_t other, int32_t first, int32_t end) {
+      for (int32_t row = first; row < end; ++row) visit(other, row);
+    });
+  }
+
   /// Groups rows by partition; rows of a group stay in their order. place[k]: where row k goes.
   static RowGroups of(const std::vector<int32_t>& partition, std::vector<int32_t>& place) {
     RowGroups groups;

@@ -143,16 +143,13 @@ int32_t short_edge_of(const StepGraph& graph, int32_t row, int32_t candidate) {
 void find_cut_edges(const LocalGraph& local, StepGraph& graph) {
   graph.cut_edge.clear();
   graph.cut_groups = {};
-  const RowGroups& groups = local.cut_groups;
-  for (int64_t group = 0; group < groups.n_groups(); ++group) {
-    for (int32_t k = groups.begin[group]; k < groups.begin[group + 1]; ++k) {
-      const auto [row, candidate] = local.cut_candidate[k];
-      const int32_t edge = short_edge_of(graph, row, candidate);
-      if (edge < 0) continue;
-      graph.cut_edge.push_back(edge);
-      graph.cut_groups.append(groups.partner[group], 1);
-    }
-  }
+  local.cut_groups.for_each([&](int32_t partner, int32_t k) {
+    const auto [row, candidate] = local.cut_candidate[k];
+    const int32_t edge = short_edge_of(graph, row, candidate);
+    if (edge < 0) return;
+    graph.cut_edge.push_back(edge);
+    graph.cut_groups.append(partner, 1);
+  });
 }
 
 }  // namespace

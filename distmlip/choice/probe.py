@@ -20,7 +20,7 @@ from distmlip.errors import type_name
 from distmlip.evaluator import Evaluator
 from distmlip.machine.devices import Devices
 from distmlip.models.interface import Adapter, Stage
-from distmlip.plan import Plan
+from distmlip.models.stages import Sizes
 from distmlip.profiling import Cost, StageCosts
 from distmlip.settings import Settings
 
@@ -91,9 +91,9 @@ def _stage_costs(adapter: Adapter, devices: Devices, atoms: Atoms, recompute: bo
         evaluator.redistribute(n_partitions, recompute)
         evaluator.measure(small)  # what happens only once is no cost of a step
         costs.append(_fastest([evaluator.measure(small).stages for _ in range(REPEATS)]))
-        plan = evaluator.plan(small)
-        rows.append(rows_of(plan.owned, plan.halo, plan.edges, plan.angles))
-        exchanged.append([_bytes_exchanged(stage, plan, adapter.dtype) for stage in evaluator.stages()])
+        sizes = evaluator.sizes()
+        rows.append(rows_of(sizes.owned, sizes.halo, sizes.edges, sizes.angles))
+        exchanged.append([_bytes_exchanged(stage, sizes, adapter.dtype) for stage in evaluator.stages()])
     every = np.concatenate(rows)
     return tuple(
         _stage_cost(
@@ -135,17 +135,11 @@ def _stage_cost(
     )
 
 
-def _bytes_exchanged(stage: Stage, plan: Plan, dtype: torch.dtype) -> list[float]:
+def _bytes_exchanged(stage: Stage, sizes: Sizes, dtype: torch.dtype) -> list[float]:
     """What the exchanges before the stage give each partition: owned rows beside those of others."""
-    total = np.zeros(plan.n_partitions)
+    total = np.zeros(len(sizes.owned))
     for exchange in stage.before:
-        received = np.array(plan.bytes_per_exchange[f"{stage.name}: {exchange.kind} {exchange.name}"], float)
-        own: Sequence[int] = {"halo": plan.owned, "add": plan.bonds}.get(exchange.kind, [])
-        if exchange.kind == "add":
-            received[:] = 0  # into rows that the partition has already
-        total += received
-        if len(own) > 0:
-            total += np.array(own) * math.prod(exchange.width) * dtype.itemsize
+        total += exchange.bytes_of(exchange.made(sizes), dtype)
     return total.tolist()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distmlip.errors import InvalidInputError
 from distmlip.models.local_graph import LocalGraph
-from distmlip.models.stages import Add, AllSum, Exchange, Halo, Pullback, Stage, Swap, Tensors
+from distmlip.models.stages import Exchange, Pullback, Stage, Tensors
 
 NAMES = ("reads", "writes", "results", "system_results", "computes")
 WITH_BONDS = ("bonds", "angles")
@@ -43,18 +43,16 @@ class CheckedStage:
                     f"stage {self.name!r} says that it gives {name!r}, but it returned only {sorted(outputs)}"
                 )
         for exchange in self.leaving:
-            self._require_shape(outputs, exchange.name, _rows(exchange, graph), tuple(exchange.width))
+            self._require_shape(outputs, exchange.name, exchange.shape(graph))
         for name in self.results:
             width = () if name == "energy" else tuple(outputs[name].shape[1:])
-            self._require_shape(outputs, name, (graph.n_owned,), width)
+            self._require_shape(outputs, name, (graph.n_owned, *width))
 
-    def _require_shape(
-        self, outputs: Tensors, name: str, rows: tuple[int, ...], width: tuple[int, ...]
-    ) -> None:
-        if outputs[name].shape != rows + width:
+    def _require_shape(self, outputs: Tensors, name: str, shape: tuple[int, ...]) -> None:
+        if outputs[name].shape != shape:
             raise InvalidInputError(
                 f"stage {self.name!r} gives {name!r} with shape {tuple(outputs[name].shape)}; as a result, "
-                f"or as what is exchanged before a later stage, it must be {rows + width}"
+                f"or as what is exchanged before a later stage, it must be {shape}"
             )
 
 
@@ -119,7 +117,7 @@ def _check_exchanges(stage: Stage, has_bonds: bool) -> None:
             raise InvalidInputError(
                 f"{exchange} before stage {stage.name!r}: width must be a tuple of numbers, such as (64,)"
             )
-        if isinstance(exchange, Add | Swap) and not has_bonds:
+        if exchange.needs_bonds and not has_bonds:
             raise InvalidInputError(
                 f"{exchange} before stage {stage.name!r} needs bonds; set the adapter's bond_cutoff"
             )
@@ -144,12 +142,3 @@ def _checked(stage: Stage, later: Sequence[Stage]) -> CheckedStage:
         **{field: tuple(getattr(stage, field)) for field in NAMES},
         leaving=tuple(leaving),
     )
-
-
-def _rows(exchange: Exchange, graph: LocalGraph) -> tuple[int, ...]:
-    if isinstance(exchange, Halo):
-        return (graph.n_owned,)
-    if isinstance(exchange, AllSum):
-        return ()
-    assert graph.bonds is not None  # checked
-    return (graph.bonds.n_bonds if isinstance(exchange, Add) else len(graph.bonds.cut),)

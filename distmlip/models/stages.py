@@ -10,7 +10,8 @@ bond, or per anything else that only this partition reads (edges, angles); the e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -26,45 +27,112 @@ Pullback = Callable[[Tensors], tuple[Tensors, Tensor | None]]
 
 
 @dataclass(frozen=True)
-class Halo:
+class Sizes:
+    """Rows of the graphs of all partitions; one entry each."""
+
+    owned: list[int]
+    halo: list[int]
+    edges: list[int]
+    bonds: list[int]
+    angles: list[int]
+    cut: list[int]
+
+
+@dataclass(frozen=True)
+class Exchange(ABC):
+    """What crosses partitions before a stage. All kinds are differentiable: the backward sweep runs their
+    adjoints. Partitions without atoms take part with zeros, so ``width`` must be right."""
+
+    name: str
+    width: tuple[int, ...]
+    kind: ClassVar[str]
+    needs_bonds: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """Kind and name."""
+        return f"{self.kind} {self.name}"
+
+    @abstractmethod
+    def shape(self, graph: LocalGraph) -> tuple[int, ...]:
+        """Of what the partition gives."""
+
+    @abstractmethod
+    def received(self, sizes: Sizes) -> list[int]:
+        """Rows that each partition receives."""
+
+    @abstractmethod
+    def made(self, sizes: Sizes) -> list[int]:
+        """Rows of the tensor that each partition gets: new memory, unless it receives none."""
+
+    def bytes_of(self, rows: list[int], dtype: torch.dtype) -> list[int]:
+        return [n_rows * math.prod(self.width) * dtype.itemsize for n_rows in rows]
+
+
+class Halo(Exchange):
     """Before the stage, ``name`` (n_owned, *width) becomes (n_local, *width): halo rows from their owners."""
 
-    name: str
-    width: tuple[int, ...]
-    kind: ClassVar[str] = "halo"
+    kind = "halo"
+
+    def shape(self, graph: LocalGraph) -> tuple[int, ...]:
+        return graph.n_owned, *self.width
+
+    def received(self, sizes: Sizes) -> list[int]:
+        return sizes.halo
+
+    def made(self, sizes: Sizes) -> list[int]:
+        return [owned + halo for owned, halo in zip(sizes.owned, sizes.halo, strict=True)]
 
 
-@dataclass(frozen=True)
-class Add:
+class Add(Exchange):
     """Before the stage, each cut bond's row of ``name`` (n_bonds, *width) becomes the sum of both copies."""
 
-    name: str
-    width: tuple[int, ...]
-    kind: ClassVar[str] = "add"
+    kind = "add"
+    needs_bonds = True
+
+    def shape(self, graph: LocalGraph) -> tuple[int, ...]:
+        assert graph.bonds is not None
+        return graph.bonds.n_bonds, *self.width
+
+    def received(self, sizes: Sizes) -> list[int]:
+        return sizes.cut
+
+    def made(self, sizes: Sizes) -> list[int]:
+        return sizes.bonds
 
 
-@dataclass(frozen=True)
-class Swap:
+class Swap(Exchange):
     """Before the stage, ``name`` (n_cut, *width), one row per cut bond in the order of ``graph.bonds.cut``,
     becomes the rows that the partitions with the other copies gave."""
 
-    name: str
-    width: tuple[int, ...]
-    kind: ClassVar[str] = "swap"
+    kind = "swap"
+    needs_bonds = True
+
+    def shape(self, graph: LocalGraph) -> tuple[int, ...]:
+        assert graph.bonds is not None
+        return len(graph.bonds.cut), *self.width
+
+    def received(self, sizes: Sizes) -> list[int]:
+        return sizes.cut
+
+    def made(self, sizes: Sizes) -> list[int]:
+        return sizes.cut
 
 
-@dataclass(frozen=True)
-class AllSum:
+class AllSum(Exchange):
     """Before the stage, ``name``, one tensor of shape ``width`` per partition, becomes their sum."""
 
-    name: str
-    width: tuple[int, ...]
-    kind: ClassVar[str] = "all_sum"
+    kind = "all_sum"
 
+    def shape(self, _: LocalGraph) -> tuple[int, ...]:
+        return tuple(self.width)
 
-Exchange = Halo | Add | Swap | AllSum
-"""All are differentiable: the backward sweep runs their adjoints. Partitions without atoms take part with
-zeros, so ``width`` must be right."""
+    def received(self, sizes: Sizes) -> list[int]:
+        n_partitions = len(sizes.owned)
+        return [int(n_partitions > 1)] * n_partitions
+
+    def made(self, sizes: Sizes) -> list[int]:
+        return self.received(sizes)
 
 
 class Stage(Protocol):
@@ -158,14 +226,10 @@ class EagerStage:
         return {name: tensor.detach() for name, tensor in outputs.items()}, pullback
 
 
-def bytes_received(
-    stages: Sequence[Stage], rows: Mapping[str, list[int]], dtype: torch.dtype
-) -> dict[str, list[int]]:
-    """Of each exchange of a forward sweep, by partition. ``rows``: that each kind of exchange delivers."""
+def bytes_received(stages: Sequence[Stage], sizes: Sizes, dtype: torch.dtype) -> dict[str, list[int]]:
+    """Of each exchange of a forward sweep, by partition."""
     return {
-        f"{stage.name}: {exchange.kind} {exchange.name}": [
-            n_rows * math.prod(exchange.width) * dtype.itemsize for n_rows in rows[exchange.kind]
-        ]
+        f"{stage.name}: {exchange.title}": exchange.bytes_of(exchange.received(sizes), dtype)
         for stage in stages
         for exchange in stage.before
     }

@@ -83,7 +83,7 @@ def _connect(identity: Identity) -> Connection:
     # Until there are heartbeats, a rank that dies now must not be waited for for ever.
     group = dist.new_group(timeout=timedelta(seconds=JOIN_TIMEOUTS * rank_timeout()), backend=backend)
     device = torch.device(identity.device if backend == "nccl" else "cpu")
-    native = core.Ranks(group.group_name, device)
+    native = core.RankGroup(group.group_name, device)
     # The heartbeats' own store, which rank 0 keeps.
     host = os.environ.get("MASTER_ADDR", socket.gethostname())
     kept = TCPStore(host, 0, is_master=True, wait_for_workers=False) if native.rank == 0 else None

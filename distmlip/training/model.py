@@ -200,10 +200,10 @@ class DistModel(nn.Module):
         return Prediction(energy, forces, stress)
 
     def _exchange(self, graphs: list[LocalGraph]) -> LocalExchange:
-        step, dtype = self._evaluator.step, self._adapter.dtype
+        crossing, dtype = core.Crossing(self._evaluator.step), self._adapter.dtype
         if self._ranks is None:
-            return LocalExchange(step, graphs, dtype)
-        return RankExchange(self._ranks, step, graphs, dtype)
+            return LocalExchange(crossing, graphs, dtype)
+        return RankExchange(self._ranks, crossing, graphs, dtype)
 
     def _together(self) -> AbstractContextManager[None]:
         return nullcontext() if self._ranks is None else self._ranks.together("a prediction")

@@ -15,27 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distmlip._native import core
-from distmlip.models.interface import Exchange, Halo, LocalGraph
+from distmlip.models.interface import LocalGraph
 from distmlip.ranks.group import Ranks
-from distmlip.training.stages import LocalExchange
-
-Context = Any
-"""Of a torch.autograd.Function."""
+from distmlip.training.stages import Context, LocalExchange, applied
 
 
 class RankExchange(LocalExchange):
     """What crosses the partitions of all ranks."""
 
-    def __init__(self, ranks: Ranks, step: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
-        super().__init__(step, graphs, dtype)
+    def __init__(self, ranks: Ranks, crossing: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
+        super().__init__(crossing, graphs, dtype)
         self.ranks = ranks
-        self.boundary = core.Boundary(step)
-        self.is_going_back = False
-        """Whether what crosses belongs to a backward of the user's, which ends with parameters."""
+        self._is_going_back = False  # whether what crosses belongs to a backward that ends with parameters
         self._is_trained = False
         self._start = graphs[0].vectors.new_zeros((), dtype=torch.float64).requires_grad_()
-        self._token = self._start
+        self._token: Tensor = self._start
 
     @property
     def tokens(self) -> list[Tensor]:
@@ -45,7 +39,7 @@ class RankExchange(LocalExchange):
         if not parameters:
             return []
         self._is_trained = True
-        token, *shared = _applied(_Shared, self.ranks, self._start, *parameters)
+        token, *shared = applied(_Shared, self.ranks, self._start, *parameters)
         # Not the token itself: gradients of it would need those of all parameters.
         self._start = self._token = token.clone()
         return list(shared)
@@ -54,11 +48,12 @@ class RankExchange(LocalExchange):
         (self._token,) = gradients
 
     def end(self) -> None:
-        self.is_going_back = self._is_trained
+        self._is_going_back = self._is_trained
         del self._token, self._start  # nodes of the graph know this object, and would never be freed
 
-    def fold(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        return self._cross([Halo("", ())], [rows], adjoint=True)[0]
+    def go_back(self) -> None:
+        if self._is_going_back:
+            self.ranks.begin_backward()
 
     def total(self, tensors: Sequence[Tensor]) -> Tensor:
         """The sum over partitions, on all ranks. A loss of it is every rank's own and counts once."""
@@ -66,42 +61,8 @@ class RankExchange(LocalExchange):
         shape = next((shape for shape in shapes if shape is not None), ())
         nothing = self._start.detach().new_zeros(shape)
         mine = super().total([nothing, *tensors]) + self._token.square()
-        total: Tensor = _applied(_Sum, self.ranks, mine)
+        total: Tensor = applied(_Sum, self.ranks, mine)
         return total
-
-    def _crossed(self, exchanges: Sequence[Exchange], rows: Sequence[list[Tensor]]) -> list[list[Tensor]]:
-        return self._cross(exchanges, rows, adjoint=False)
-
-    def _cross(
-        self, exchanges: Sequence[Exchange], rows: Sequence[Sequence[Tensor]], adjoint: bool
-    ) -> list[list[Tensor]]:
-        flat = [tensor for of_exchange in rows for tensor in of_exchange]
-        self._token, *crossed = _applied(_Crossing, self, exchanges, adjoint, self._token, *flat)
-        return _split(crossed, len(exchanges))
-
-
-class _Crossing(torch.autograd.Function):
-    """All exchanges of a boundary, in one message; or their adjoints, which are its gradient."""
-
-    @staticmethod
-    def forward(
-        context: Context,
-        exchange: RankExchange,
-        before: Sequence[Exchange],
-        adjoint: bool,
-        token: Tensor,
-        *rows: Tensor,
-    ) -> tuple[Tensor, ...]:
-        context.what = (exchange, before, not adjoint)
-        crossed = exchange.boundary.cross(before, _split(rows, len(before)), adjoint)
-        return token.clone(), *(tensor for of_exchange in crossed for tensor in of_exchange)
-
-    @staticmethod
-    def backward(context: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        exchange = context.what[0]
-        if exchange.is_going_back:
-            exchange.ranks.begin_backward()
-        return None, None, None, *_applied(_Crossing, *context.what, *gradients)
 
 
 class _Sum(torch.autograd.Function):
@@ -128,16 +89,7 @@ class _Shared(torch.autograd.Function):
     @staticmethod
     def backward(context: Context, token: Tensor, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         flat = torch.cat([gradient.double().reshape(-1) for gradient in gradients])
-        sums = _applied(_Sum, context.ranks, flat).split([gradient.numel() for gradient in gradients])
+        sums = applied(_Sum, context.ranks, flat).split([gradient.numel() for gradient in gradients])
         context.ranks.end_backward()
         whole = (total.view_as(mine).to(mine) for total, mine in zip(sums, gradients, strict=True))
         return None, token, *whole
-
-
-def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
-    return function.apply(*arguments)  # type: ignore[no-untyped-call]
-
-
-def _split(tensors: Sequence[Tensor], n_groups: int) -> list[list[Tensor]]:
-    size = len(tensors) // n_groups
-    return [list(tensors[k * size : (k + 1) * size]) for k in range(n_groups)]

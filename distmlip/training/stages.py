@@ -13,21 +13,24 @@ import torch
 from torch import Tensor
 
 from distmlip.models.checks import CheckedStage
-from distmlip.models.interface import Add, AllSum, EagerStage, Exchange, Halo, LocalGraph, Swap, Tensors
+from distmlip.models.interface import EagerStage, Exchange, Halo, LocalGraph, Tensors
+
+Context = Any
+"""Of a torch.autograd.Function."""
 
 
 class LocalExchange:
-    """What crosses the partitions of this process, as differentiable operators of the core.
+    """What crosses the partitions of this process, differentiably.
 
     Those of several processes: :class:`distmlip.training.ranks.RankExchange`.
     """
 
-    def __init__(self, step: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
-        """``step``: the core's, of the same atoms as ``graphs``."""
+    def __init__(self, crossing: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
+        """``crossing``: the core's, of the same atoms as ``graphs``."""
+        self.crossing = crossing
         self._graphs = graphs
         self._dtype = dtype
-        self._atom_plan, self._bond_plan = step.atom_plan, step.bond_plan
-        self._cut = [part.cut for part in step.parts]
+        self._token: Tensor | None = None
 
     @property
     def tokens(self) -> list[Tensor]:
@@ -44,6 +47,9 @@ class LocalExchange:
     def end(self) -> None:
         """The prediction is made: what crosses from now on belongs to a backward of the user's."""
 
+    def go_back(self) -> None:
+        """Adjoints are about to cross."""
+
     def cross(self, before: Sequence[Exchange], inputs: Sequence[Tensors]) -> None:
         """Replace what a stage names in ``before``, in the inputs of every partition."""
         rows = [
@@ -53,43 +59,63 @@ class LocalExchange:
             ]
             for exchange in before
         ]
-        for exchange, crossed in zip(before, self._crossed(before, rows) if before else [], strict=True):
+        for exchange, crossed in zip(before, self.crossed(before, rows) if before else [], strict=True):
             for tensors, of_partition in zip(inputs, crossed, strict=True):
                 tensors[exchange.name] = of_partition
 
     def fold(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """Rows of local atoms, those of halo atoms added to their owners': rows of owned atoms."""
-        folded: list[Tensor] = torch.ops.distmlip.fold(list(rows), *self._atom_plan)
-        return folded
+        return self.crossed([Halo("", ())], [rows], adjoint=True)[0]
 
     def total(self, tensors: Sequence[Tensor]) -> Tensor:
         """The sum over partitions, on the device of the first."""
         device = self._graphs[0].vectors.device
         return torch.stack([tensor.to(device) for tensor in tensors]).sum(dim=0)
 
-    def _crossed(self, exchanges: Sequence[Exchange], rows: Sequence[list[Tensor]]) -> list[list[Tensor]]:
-        return [
-            self._crossed_by(exchange, of_exchange)
-            for exchange, of_exchange in zip(exchanges, rows, strict=True)
-        ]
-
-    def _crossed_by(self, exchange: Exchange, rows: list[Tensor]) -> list[Tensor]:
-        ops = torch.ops.distmlip
-        crossed: list[Tensor]
-        if isinstance(exchange, Halo):
-            crossed = ops.halo(rows, *self._atom_plan)
-        elif isinstance(exchange, Add):
-            crossed = ops.add(rows, *self._bond_plan, self._cut)
-        elif isinstance(exchange, Swap):
-            crossed = ops.swap(rows, *self._bond_plan)
-        else:
-            crossed = ops.all_sum(rows)
-        return crossed
+    def crossed(
+        self, exchanges: Sequence[Exchange], rows: Sequence[Sequence[Tensor]], adjoint: bool = False
+    ) -> list[list[Tensor]]:
+        """What the exchanges, or their adjoints, make of ``rows[exchange][partition]``."""
+        flat = [tensor for of_exchange in rows for tensor in of_exchange]
+        self._token, *crossed = applied(_Crossing, self, exchanges, adjoint, self._token, *flat)
+        return _split(crossed, len(exchanges))
 
     def _nothing(self, exchange: Exchange, graph: LocalGraph) -> Tensor:
         """What a partition without atoms, for which no stage runs, takes part with."""
-        shape = tuple(exchange.width) if isinstance(exchange, AllSum) else (0, *exchange.width)
-        return graph.vectors.new_zeros(shape, dtype=self._dtype)
+        return graph.vectors.new_zeros(exchange.shape(graph), dtype=self._dtype)
+
+
+class _Crossing(torch.autograd.Function):
+    """All exchanges of a boundary at once; or their adjoints, which are its gradient."""
+
+    @staticmethod
+    def forward(
+        context: Context,
+        exchange: LocalExchange,
+        before: Sequence[Exchange],
+        adjoint: bool,
+        token: Tensor | None,
+        *rows: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        context.what = (exchange, before, not adjoint)
+        crossed = exchange.crossing.cross(before, _split(rows, len(before)), adjoint)
+        given = None if token is None else token.clone()
+        return given, *(tensor for of_exchange in crossed for tensor in of_exchange)
+
+    @staticmethod
+    def backward(context: Context, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        context.what[0].go_back()
+        return None, None, None, *applied(_Crossing, *context.what, *gradients)
+
+
+def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """What an autograd function makes of these."""
+    return function.apply(*arguments)  # type: ignore[no-untyped-call]
+
+
+def _split(tensors: Sequence[Tensor], n_groups: int) -> list[list[Tensor]]:
+    size = len(tensors) // n_groups
+    return [list(tensors[k * size : (k + 1) * size]) for k in range(n_groups)]
 
 
 def run_stages(

@@ -9,7 +9,7 @@ from support.launching import PASSED
 from distmlip._native import core
 
 dist.init_process_group("nccl")
-ranks = core.Ranks(dist.new_group(backend="nccl").group_name, torch.device("cuda"))
+ranks = core.RankGroup(dist.new_group(backend="nccl").group_name, torch.device("cuda"))
 tensor = torch.arange(6, dtype=torch.float64, device="cuda")
 received, counts = ranks.all_to_all(tensor, [6])
 assert counts == [6]

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -23,18 +24,22 @@ constexpr int64_t kPartitions = 6;
 constexpr int64_t kOwned = 3;
 
 /// Every partition reads the first row of every other partition.
-exchange::RowPlan ring_plan() {
-  exchange::RowPlan plan;
+exchange::Routes ring() {
+  exchange::Routes routes;
+  const at::Tensor first = at::zeros({1}, at::kLong);
   for (int64_t p = 0; p < kPartitions; ++p) {
     std::vector<int64_t> first_rows;
     for (int64_t q = 0; q < kPartitions; ++q) {
       if (q != p) {
-        first_rows.push_back(q * kOwned);
+        first_rows.push_back(q);
       }
     }
-    plan.sources.push_back(at::tensor(first_rows, at::kLong));
+    routes.packed.push_back(first);
+    routes.sources.push_back(at::tensor(first_rows, at::kLong));
+    routes.pools.push_back(0);
   }
-  return plan;
+  routes.peers = {{at::empty({0}, at::kLong), {0}, {0}}};
+  return routes;
 }
 
 class Model : public executor::StageRunner {
@@ -68,13 +73,18 @@ class Model : public executor::StageRunner {
 executor::SweepRequest request(size_t n_workers) {
   executor::SweepRequest request;
   request.stages = {{"first", {}, {}, {"x"}, {}, {}},
-                    {"second", {{executor::ExchangeSpec::Kind::halo, "x", {1}}}, {"x"}, {}, {"energy"}, {}}};
+                    {"second",
+                     {std::make_shared<exchange::Halo>("x", std::vector<int64_t>{1})},
+                     {"x"},
+                     {},
+                     {"energy"},
+                     {}}};
   for (int64_t p = 0; p < kPartitions; ++p) {
     request.slots.push_back(static_cast<size_t>(p) % n_workers);
-    request.boundary.n_owned.push_back(kOwned);
-    request.boundary.n_bonds.push_back(0);
+    request.crossing.n_owned.push_back(kOwned);
+    request.crossing.n_bonds.push_back(0);
   }
-  request.boundary.atoms = ring_plan();
+  request.crossing.atoms = ring();
   return request;
 }
 

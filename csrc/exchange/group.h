@@ -22,10 +22,10 @@ class RankError : public std::runtime_error {
 
 /// A c10d process group. Every rank calls the same methods in the same order; each throws RankError if
 /// another rank cannot take part, and from then on.
-class Ranks {
+class RankGroup {
  public:
   /// `group`: the name that c10d knows the group by. `device`: where its backend wants tensors.
-  Ranks(const std::string& group, at::Device device);
+  RankGroup(const std::string& group, at::Device device);
 
   int rank() const { return rank_; }
   int size() const { return size_; }

@@ -1,4 +1,4 @@
-#include "partition/exchange_plan.h"
+#include "partition/send_lists.h"
 
 #include <algorithm>
 
@@ -62,25 +62,22 @@ std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, con
 
 }  // namespace
 
-void plan_sends(int64_t n_atoms, PartitionRange here, std::vector<LocalGraph>& parts) {
+void fill_send_lists(int64_t n_atoms, PartitionRange here, std::vector<LocalGraph>& parts) {
   std::vector<int32_t> owned_row(n_atoms);
   for (const LocalGraph& part : parts) {
     for (int64_t row = 0; row < part.n_owned(); ++row) owned_row[part.owned[row]] = static_cast<int32_t>(row);
   }
   for (size_t reader = 0; reader < parts.size(); ++reader) {
     const LocalGraph& part = parts[reader];
-    const RowGroups& groups = part.halo_groups;
-    for (int64_t group = 0; group < groups.n_groups(); ++group) {
-      if (!here.has(groups.partner[group])) continue;
-      LocalGraph& owner = parts[groups.partner[group]];
-      const int32_t begin = groups.begin[group], end = groups.begin[group + 1];
-      owner.send_groups.append(static_cast<int32_t>(reader), end - begin);
-      for (int32_t k = begin; k < end; ++k) owner.send.push_back(owned_row[part.halo[k]]);
-    }
+    part.halo_groups.for_each([&](int32_t owner, int32_t k) {
+      if (!here.has(owner)) return;
+      parts[owner].send_groups.append(static_cast<int32_t>(reader), 1);
+      parts[owner].send.push_back(owned_row[part.halo[k]]);
+    });
   }
 }
 
-void plan_bonds(const Snapshot& reference, int32_t partition, LocalGraph& graph) {
+void fill_cut_candidates(const Snapshot& reference, int32_t partition, LocalGraph& graph) {
   std::vector<CutBond> bonds = cut_bonds(reference, partition, graph);
   std::sort(bonds.begin(), bonds.end());
   graph.cut_candidate.reserve(bonds.size());

@@ -1,4 +1,4 @@
-#include "exchange/ranks.h"
+#include "exchange/group.h"
 
 #include <ATen/ATen.h>
 
@@ -25,14 +25,14 @@ constexpr auto patience = 5s;
 
 }  // namespace
 
-Ranks::Ranks(const std::string& group, at::Device device)
+RankGroup::RankGroup(const std::string& group, at::Device device)
     : group_(c10d::resolve_process_group(group)),
       device_(device),
       rank_(group_->getRank()),
       size_(group_->getSize()) {}
 
-at::Tensor Ranks::all_to_all(const at::Tensor& sent, const std::vector<int64_t>& send_counts,
-                             const std::vector<int64_t>& receive_counts) {
+at::Tensor RankGroup::all_to_all(const at::Tensor& sent, const std::vector<int64_t>& send_counts,
+                                 const std::vector<int64_t>& receive_counts) {
   auto input = sent.contiguous().to(device_);
   auto output = input.new_empty({std::accumulate(receive_counts.begin(), receive_counts.end(), int64_t{0})});
   auto to = send_counts, from = receive_counts;
@@ -42,8 +42,8 @@ at::Tensor Ranks::all_to_all(const at::Tensor& sent, const std::vector<int64_t>&
   return output.to(sent.device());
 }
 
-at::Tensor Ranks::all_to_all_unknown(const at::Tensor& sent, const std::vector<int64_t>& send_counts,
-                                     std::vector<int64_t>& receive_counts) {
+at::Tensor RankGroup::all_to_all_unknown(const at::Tensor& sent, const std::vector<int64_t>& send_counts,
+                                         std::vector<int64_t>& receive_counts) {
   const std::vector<int64_t> one_each(static_cast<size_t>(size_), 1);
   const auto counts = at::tensor(send_counts, at::TensorOptions(at::kLong).device(sent.device()));
   const auto received = all_to_all(counts, one_each, one_each).cpu();
@@ -51,17 +51,17 @@ at::Tensor Ranks::all_to_all_unknown(const at::Tensor& sent, const std::vector<i
   return all_to_all(sent, send_counts, receive_counts);
 }
 
-void Ranks::all_sum(at::Tensor tensor) {
+void RankGroup::all_sum(at::Tensor tensor) {
   std::vector<at::Tensor> tensors{std::move(tensor)};
   finish(tensors[0].is_cpu(), [&] { return group_->allreduce(tensors); });
 }
 
-void Ranks::broadcast(at::Tensor tensor) {
+void RankGroup::broadcast(at::Tensor tensor) {
   std::vector<at::Tensor> tensors{std::move(tensor)};
   finish(tensors[0].is_cpu(), [&] { return group_->broadcast(tensors); });
 }
 
-void Ranks::abandon(const std::string& reason) {
+void RankGroup::abandon(const std::string& reason) {
   {
     const std::lock_guard lock(mutex_);
     if (!reason_.empty()) {
@@ -78,19 +78,19 @@ void Ranks::abandon(const std::string& reason) {
   }
 }
 
-bool Ranks::abandoned() {
+bool RankGroup::abandoned() {
   const std::lock_guard lock(mutex_);
   return !reason_.empty();
 }
 
-void Ranks::check() {
+void RankGroup::check() {
   const std::lock_guard lock(mutex_);
   if (!reason_.empty()) {
     throw RankError(reason_);
   }
 }
 
-void Ranks::finish(bool on_host, const std::function<c10::intrusive_ptr<c10d::Work>()>& start) {
+void RankGroup::finish(bool on_host, const std::function<c10::intrusive_ptr<c10d::Work>()>& start) {
   check();
   try {
     wait(start(), on_host);
@@ -101,7 +101,7 @@ void Ranks::finish(bool on_host, const std::function<c10::intrusive_ptr<c10d::Wo
 
 /// On a GPU the stream waits and the host goes on. On the host this looks again and again, because no backend
 /// promises to wake up when another rank is lost.
-void Ranks::wait(const c10::intrusive_ptr<c10d::Work>& work, bool on_host) {
+void RankGroup::wait(const c10::intrusive_ptr<c10d::Work>& work, bool on_host) {
   const auto start = std::chrono::steady_clock::now();
   for (int polls = 0; on_host && !work->isCompleted(); ++polls) {
     check();
@@ -119,7 +119,7 @@ void Ranks::wait(const c10::intrusive_ptr<c10d::Work>& work, bool on_host) {
   }
 }
 
-void Ranks::fail(const std::string& what) {
+void RankGroup::fail(const std::string& what) {
   broken_ = true;
   const auto end = std::chrono::steady_clock::now() + patience;
   while (std::chrono::steady_clock::now() < end) {
