@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from distmlip.training.stages import LocalExchange
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distmlip._native import core
 from distmlip.models.interface import Add, AllSum, Exchange, Halo, Swap
+from distmlip.training.stages import LocalExchange
 
 EXCHANGES: dict[str, tuple[Exchange, bool]] = {
     "halo": (Halo("x", ()), False),
