@@ -15,6 +15,7 @@ from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike
 
+from distmlip._native import core
 from distmlip.automatic import Automatic
 from distmlip.cell import volume_of
 from distmlip.devices import DeviceLike, resolve_devices
@@ -31,6 +32,7 @@ from distmlip.options import (
     checked_dtype,
     checked_length,
     checked_partitions,
+    checked_recompute,
     checked_steps,
     checked_weights,
 )
@@ -109,19 +111,19 @@ class DistCalculator(KeepsResults):
         self._pid = os.getpid()
         self._lock = threading.RLock()  # threads that share the calculator take turns
         group = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
+        given = checked_recompute(recompute)
         settings = Settings(
             devices=resolve_devices(devices) if group is None else device_of_rank(group, devices),
             partitions=checked_partitions(partitions),
             method=checked_choice("method", method, METHODS),
             weights=of_atoms,
-            recompute=checked_choice("recompute", recompute, (True, False, "host", "auto")) in (True, "host"),
+            recompute=given or core.Recompute.never,
             skin=checked_length("skin", skin),
-            spill=recompute == "host",
             ranks=group,
         )
         self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
-        self._automatic = Automatic(self._evaluator, recompute_is_open=recompute == "auto")
+        self._automatic = Automatic(self._evaluator, recompute_is_open=given is None)
         self._sharing = Sharing(self, group, self._adapter, self._arguments)
         self.implemented_properties = list(self._adapter.implemented_properties)
         # What ASE writes into trajectories: plain values, never the model.
@@ -156,15 +158,14 @@ class DistCalculator(KeepsResults):
             self.results = {}
             with_virials = properties is None or not PER_ATOM_TENSORS.isdisjoint(properties)
             shared = self._sharing.share(target, Task.EVALUATE, with_virials)
-            self._check_atoms(shared)
+            system = self._check_atoms(shared)
             super().calculate(target, list(properties or self.implemented_properties), system_changes)
-            self._keep(target, self._results(shared, with_virials))
+            self._keep(system, self._results(shared, with_virials, system))
 
     @usual_modes()
     def evaluate_shared(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
         """The results for atoms that all ranks have; all of them call this. Keeps nothing."""
-        self._check_atoms(atoms)
-        return self._results(atoms, with_virials)
+        return self._results(atoms, with_virials, self._check_atoms(atoms))
 
     @usual_modes()
     def plan_shared(self, atoms: Atoms) -> Plan:
@@ -278,11 +279,13 @@ class DistCalculator(KeepsResults):
             raise InvalidInputError(f"there are no atoms to {what_for} for; call {what_for}(atoms)")
         return target
 
-    def _check_atoms(self, atoms: Atoms) -> None:
-        check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
+    def _check_atoms(self, atoms: Atoms) -> Mapping[str, torch.Tensor]:
+        return check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
 
-    def _results(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
-        evaluations = self._automatic.evaluate(atoms, with_virials)
+    def _results(
+        self, atoms: Atoms, with_virials: bool, system: Mapping[str, torch.Tensor]
+    ) -> dict[str, Any]:
+        evaluations = self._automatic.evaluate(atoms, with_virials, system)
         results = self._adapter.results(atoms, evaluations)
         check_results(results)
         volume = volume_of(atoms)

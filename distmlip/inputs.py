@@ -32,8 +32,11 @@ def words_for_missing(attribute: str) -> str:
     return words
 
 
-def check_atoms(atoms: Atoms, adapter: Adapter, weights: NDArray[np.float64] | None) -> None:
-    """Raise InvalidInputError (of an unknown element: UnsupportedElementError) if it cannot be calculated.
+def check_atoms(
+    atoms: Atoms, adapter: Adapter, weights: NDArray[np.float64] | None
+) -> dict[str, torch.Tensor]:
+    """What the adapter says of the system. Raise InvalidInputError (of an unknown element:
+    UnsupportedElementError) if it cannot be calculated.
 
     ``weights``: those of the atoms in the cut, or None.
     """
@@ -53,7 +56,7 @@ def check_atoms(atoms: Atoms, adapter: Adapter, weights: NDArray[np.float64] | N
             f"it knows {symbols(sorted(adapter.supported_numbers))}"
         )
     check_weights_fit(weights, len(atoms))
-    adapter.system(atoms)  # raises if the model reads something that is not there
+    return adapter.system(atoms)  # raises if the model reads something that is not there
 
 
 def check_results(results: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ import torch
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from distmlip._native import core
 from distmlip.errors import InvalidInputError
 
 MOST_PARTITIONS = 1_000_000
@@ -48,6 +49,13 @@ def checked_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         raise InvalidInputError(f"{name}={value!r}; it must be one of {', '.join(map(repr, choices))}")
     return value
+
+
+def checked_recompute(recompute: bool | str) -> core.Recompute | None:
+    """What is computed again; None for ``"auto"``."""
+    if checked_choice("recompute", recompute, (True, False, "host", "auto")) == "auto":
+        return None
+    return core.Recompute.host if recompute == "host" else core.Recompute(recompute)
 
 
 def checked_length(name: str, value: object) -> float:

@@ -32,7 +32,7 @@ PYTHON_ORDER = [
     {"driver"},
     {"profiling", "cost_cache", "verification"},
     {"models"},
-    {"evaluator", "rank_results", "inputs", "joint_graph", "rank_graph"},
+    {"evaluator", "graphs", "rank_results", "inputs", "joint_graph", "rank_graph"},
     {"probe"},
     {"choice", "automatic", "kept_results"},
     {"calculator", "training"},
