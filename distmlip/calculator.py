@@ -14,8 +14,8 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike
+from torch import Tensor
 
-from distmlip._native import core
 from distmlip.automatic import Automatic
 from distmlip.cell import volume_of
 from distmlip.devices import DeviceLike, resolve_devices
@@ -111,19 +111,18 @@ class DistCalculator(KeepsResults):
         self._pid = os.getpid()
         self._lock = threading.RLock()  # threads that share the calculator take turns
         group = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
-        given = checked_recompute(recompute)
         settings = Settings(
             devices=resolve_devices(devices) if group is None else device_of_rank(group, devices),
             partitions=checked_partitions(partitions),
             method=checked_choice("method", method, METHODS),
             weights=of_atoms,
-            recompute=given or core.Recompute.never,
+            recompute=checked_recompute(recompute),
             skin=checked_length("skin", skin),
             ranks=group,
         )
         self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)
-        self._automatic = Automatic(self._evaluator, recompute_is_open=given is None)
+        self._automatic = Automatic(self._evaluator, recompute_is_open=recompute == "auto")
         self._sharing = Sharing(self, group, self._adapter, self._arguments)
         self.implemented_properties = list(self._adapter.implemented_properties)
         # What ASE writes into trajectories: plain values, never the model.
@@ -255,7 +254,7 @@ class DistCalculator(KeepsResults):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, self._arguments, self._state()
 
-    def _reads(self, atoms: Atoms) -> Mapping[str, torch.Tensor]:
+    def _reads(self, atoms: Atoms) -> Mapping[str, Tensor]:
         return self._adapter.system(atoms)
 
     @contextmanager
@@ -279,12 +278,10 @@ class DistCalculator(KeepsResults):
             raise InvalidInputError(f"there are no atoms to {what_for} for; call {what_for}(atoms)")
         return target
 
-    def _check_atoms(self, atoms: Atoms) -> Mapping[str, torch.Tensor]:
+    def _check_atoms(self, atoms: Atoms) -> Mapping[str, Tensor]:
         return check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
 
-    def _results(
-        self, atoms: Atoms, with_virials: bool, system: Mapping[str, torch.Tensor]
-    ) -> dict[str, Any]:
+    def _results(self, atoms: Atoms, with_virials: bool, system: Mapping[str, Tensor]) -> dict[str, Any]:
         evaluations = self._automatic.evaluate(atoms, with_virials, system)
         results = self._adapter.results(atoms, evaluations)
         check_results(results)

@@ -51,11 +51,12 @@ def checked_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     return value
 
 
-def checked_recompute(recompute: bool | str) -> core.Recompute | None:
-    """What is computed again; None for ``"auto"``."""
-    if checked_choice("recompute", recompute, (True, False, "host", "auto")) == "auto":
-        return None
-    return core.Recompute.host if recompute == "host" else core.Recompute(recompute)
+def checked_recompute(recompute: bool | str) -> core.Recompute:
+    """What is computed again; ``"auto"``: nothing, until something is chosen."""
+    checked_choice("recompute", recompute, (True, False, "host", "auto"))
+    if recompute == "host":
+        return core.Recompute.host
+    return core.Recompute.stages if recompute is True else core.Recompute.never
 
 
 def checked_length(name: str, value: object) -> float:
