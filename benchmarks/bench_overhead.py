@@ -135,12 +135,10 @@ def _pair_and_features(graph: LocalGraph, vectors: torch.Tensor, inputs: Tensors
 
 def steps_of(atoms: Atoms, *, n_steps: int, width: int, n_partitions: int | None) -> tuple[Call, Describe]:
     """An MD run, after a few steps of warm-up; its facts are microseconds per atom and step."""
-    inside, whole, rebuilds = Clock(), Clock(), Clock()
+    inside, whole = Clock(), Clock()
     adapter = PairAdapter(inside, width)
     calculator = DistCalculator(adapter, devices="cpu", partitions=n_partitions or "auto")
     calculator.calculate = partial(whole.time, calculator.calculate)  # type: ignore[method-assign]
-    evaluator = calculator._evaluator
-    evaluator._rebuild = partial(rebuilds.time, evaluator._rebuild)  # type: ignore[method-assign]
     atoms.calc = calculator
     MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE, rng=np.random.default_rng(0))
     dynamics = VelocityVerlet(atoms, TIMESTEP * units.fs)
@@ -148,7 +146,7 @@ def steps_of(atoms: Atoms, *, n_steps: int, width: int, n_partitions: int | None
 
     def run() -> Facts:
         overhead, stages, ase = [], [], []
-        rebuilds.reset()
+        n_built = calculator._evaluator.graphs.native.n_built
         for _ in range(n_steps):
             inside.reset()
             whole.reset()
@@ -160,9 +158,9 @@ def steps_of(atoms: Atoms, *, n_steps: int, width: int, n_partitions: int | None
         per_atom = 1e6 / len(atoms)
         quartiles = np.quantile(overhead, QUARTILES, axis=0).T * per_atom
         wall, cpu = np.mean(overhead, axis=0) * per_atom
-        n_rebuilds, in_rebuilds = rebuilds.n_calls, rebuilds.cpu * per_atom
+        n_rebuilds = calculator._evaluator.graphs.native.n_built - n_built
         parts = {name: seconds * per_atom for name, seconds in parts_of(calculator, atoms).items()}
-        known = parts["update"] + parts["forces"] + in_rebuilds / n_steps
+        known = parts["update"] + parts["forces"] + parts["rebuild"] * n_rebuilds / n_steps
         return {
             "n_partitions": len(calculator.plan(atoms).owned),
             "n_steps": n_steps,
@@ -181,16 +179,16 @@ def steps_of(atoms: Atoms, *, n_steps: int, width: int, n_partitions: int | None
 
 def parts_of(calculator: DistCalculator, atoms: Atoms) -> dict[str, float]:
     """CPU seconds of each part of a step: medians."""
-    evaluator = calculator._evaluator
-    state = atoms.positions, atoms.cell.array, atoms.pbc
+    graphs = calculator._evaluator.graphs
+    step = graphs.native.step
 
     def gradients() -> list[torch.Tensor]:
-        return [torch.zeros_like(part.vectors) for part in evaluator._step.parts]
+        return [torch.zeros_like(part.vectors) for part in step.parts]
 
     calls: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]] = {
-        "update": (lambda: evaluator._step.update(*state[:2]), tuple),
-        "forces": (lambda given: evaluator._step.forces(given, False), lambda: (gradients(),)),
-        "rebuild": (lambda: evaluator._rebuild(*state), tuple),
+        "update": (lambda: step.update(atoms.positions, atoms.cell.array), tuple),
+        "forces": (lambda given: step.forces(given, False), lambda: (gradients(),)),
+        "rebuild and update": (lambda _: graphs.update(atoms), lambda: (graphs.forget(),)),
     }
     medians = {}
     for name, (call, prepare) in calls.items():
@@ -201,6 +199,7 @@ def parts_of(calculator: DistCalculator, atoms: Atoms) -> dict[str, float]:
             call(*arguments)
             times.append(time.process_time() - start)
         medians[name] = float(np.median(times))
+    medians["rebuild"] = medians.pop("rebuild and update") - medians["update"]
     return medians
 
 

@@ -120,7 +120,7 @@ def chosen(family: str, size: int) -> Facts:
     expected = {device: round(memory.expected / 1e6, 1) for device, memory in plan.memory.items()}
     return {
         "partitions": plan.n_partitions,
-        "recompute": plan.recompute,
+        "recompute": bool(plan.recompute),
         "why": plan.why,
         "expected_mb": expected,
     }

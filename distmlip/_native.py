@@ -7,10 +7,13 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 
 from distmlip.errors import BuildMismatchError
+
+__all__ = ["core"]
 
 
 def _minor(version: str) -> tuple[str, ...]:
@@ -46,4 +49,7 @@ def _without_core(package: Path) -> str:
     )
 
 
-core = _load()
+if TYPE_CHECKING:
+    import distmlip._core as core
+else:
+    core = _load()

@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from distmlip.cell import volume_of
 from distmlip.choice.automatic import Automatic
@@ -27,6 +28,7 @@ from distmlip.inputs import (
     checked_dtype,
     checked_length,
     checked_partitions,
+    checked_recompute,
     checked_steps,
     checked_weights,
     words_for_missing,
@@ -115,9 +117,8 @@ class DistCalculator(KeepsResults):
             partitions=checked_partitions(partitions),
             method=checked_choice("method", method, METHODS),
             weights=of_atoms,
-            recompute=checked_choice("recompute", recompute, (True, False, "host", "auto")) in (True, "host"),
+            recompute=checked_recompute(recompute),
             skin=checked_length("skin", skin),
-            spill=recompute == "host",
             ranks=group,
         )
         self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
@@ -157,15 +158,14 @@ class DistCalculator(KeepsResults):
             self.results = {}
             with_virials = properties is None or not PER_ATOM_TENSORS.isdisjoint(properties)
             shared = self._sharing.share(target, Task.EVALUATE, with_virials)
-            self._check_atoms(shared)
+            system = self._check_atoms(shared)
             super().calculate(target, list(properties or self.implemented_properties), system_changes)
-            self._keep(target, self._results(shared, with_virials))
+            self._keep(system, self._results(shared, with_virials, system))
 
     @usual_modes()
     def evaluate_shared(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
         """The results for atoms that all ranks have; all of them call this. Keeps nothing."""
-        self._check_atoms(atoms)
-        return self._results(atoms, with_virials)
+        return self._results(atoms, with_virials, self._check_atoms(atoms))
 
     @usual_modes()
     def plan_shared(self, atoms: Atoms) -> Plan:
@@ -255,7 +255,7 @@ class DistCalculator(KeepsResults):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, self._arguments, self._state()
 
-    def _reads(self, atoms: Atoms) -> Mapping[str, torch.Tensor]:
+    def _reads(self, atoms: Atoms) -> Mapping[str, Tensor]:
         return self._adapter.system(atoms)
 
     @contextmanager
@@ -279,11 +279,11 @@ class DistCalculator(KeepsResults):
             raise InvalidInputError(f"there are no atoms to {what_for} for; call {what_for}(atoms)")
         return target
 
-    def _check_atoms(self, atoms: Atoms) -> None:
-        check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
+    def _check_atoms(self, atoms: Atoms) -> Mapping[str, Tensor]:
+        return check_atoms(atoms, self._adapter, self._evaluator.settings.weights)
 
-    def _results(self, atoms: Atoms, with_virials: bool) -> dict[str, Any]:
-        evaluations = self._automatic.evaluate(atoms, with_virials)
+    def _results(self, atoms: Atoms, with_virials: bool, system: Mapping[str, Tensor]) -> dict[str, Any]:
+        evaluations = self._automatic.evaluate(atoms, with_virials, system)
         results = self._adapter.results(atoms, evaluations)
         check_results(results)
         volume = volume_of(atoms)

@@ -19,6 +19,7 @@ import torch
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from distmlip._native import core
 from distmlip.elements import in_words, symbols
 from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError, type_name
 
@@ -55,6 +56,14 @@ def checked_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         raise InvalidInputError(f"{name}={value!r}; it must be one of {', '.join(map(repr, choices))}")
     return value
+
+
+def checked_recompute(recompute: bool | str) -> core.Recompute:
+    """What is computed again; ``"auto"``: nothing, until something is chosen."""
+    checked_choice("recompute", recompute, (True, False, "host", "auto"))
+    if recompute == "host":
+        return core.Recompute.host
+    return core.Recompute.stages if recompute is True else core.Recompute.never
 
 
 def checked_length(name: str, value: object) -> float:
@@ -144,8 +153,11 @@ def words_for_missing(attribute: str) -> str:
     return words
 
 
-def check_atoms(atoms: Atoms, adapter: Adapter, weights: NDArray[np.float64] | None) -> None:
-    """Raise InvalidInputError (of an unknown element: UnsupportedElementError) if it cannot be calculated.
+def check_atoms(
+    atoms: Atoms, adapter: Adapter, weights: NDArray[np.float64] | None
+) -> dict[str, torch.Tensor]:
+    """What the adapter says of the system. Raise InvalidInputError (of an unknown element:
+    UnsupportedElementError) if it cannot be calculated.
 
     ``weights``: those of the atoms in the cut, or None.
     """
@@ -165,7 +177,7 @@ def check_atoms(atoms: Atoms, adapter: Adapter, weights: NDArray[np.float64] | N
             f"it knows {symbols(sorted(adapter.supported_numbers))}"
         )
     check_weights_fit(weights, len(atoms))
-    adapter.system(atoms)  # raises if the model reads something that is not there
+    return adapter.system(atoms)  # raises if the model reads something that is not there
 
 
 def check_results(results: Mapping[str, Any]) -> None:

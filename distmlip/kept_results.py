@@ -36,9 +36,9 @@ class KeepsResults(Calculator):
     def _turn(self) -> AbstractContextManager[None]:
         """One thread at a time."""
 
-    def _keep(self, atoms: Atoms, found: Mapping[str, Any]) -> None:
-        """Results that were calculated for these atoms."""
-        self._read = {name: tensor.clone() for name, tensor in self._reads(atoms).items()}
+    def _keep(self, read: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
+        """Results that were calculated for atoms of which this was read."""
+        self._read = {name: tensor.clone() for name, tensor in read.items()}
         self._extras = {name: value for name, value in found.items() if name not in all_properties}
         self.results = {name: value for name, value in found.items() if name in all_properties}
 

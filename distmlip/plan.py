@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from distmlip._native import core
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -28,7 +30,9 @@ class Plan:
     n_partitions: int
     method: str
     """How the cut was made: ``"slab"`` or ``"bisection"``."""
-    recompute: bool
+    recompute: core.Recompute
+    """Whether the inside of stages is computed again in the backward sweep: ``never`` (false), ``stages`` or
+    ``host``, where what they were given waits in host memory."""
     owned: list[int]
     """Atoms that the partition computes."""
     halo: list[int]
@@ -42,8 +46,6 @@ class Plan:
     bytes_per_exchange: Mapping[str, list[int]]
     """Bytes that each partition receives, for every exchange of the forward sweep; the backward sweep
     sends as many back."""
-    spill: bool = False
-    """With recompute: whether what stages were given waits for the backward sweep in host memory."""
     why: str = ""
     """Why there are so many partitions, and why their inside is kept or computed again."""
     memory: Mapping[str, Memory] = field(default_factory=dict)
@@ -54,8 +56,7 @@ class Plan:
     @property
     def title(self) -> str:
         """The choices that hold for all partitions, in one line."""
-        recompute = recompute_in_words(self.recompute, self.spill)
-        return f"{self.n_partitions} partitions by {self.method}, {recompute}"
+        return f"{self.n_partitions} partitions by {self.method}, {recompute_in_words(self.recompute)}"
 
     @property
     def bytes_received(self) -> list[int]:
@@ -84,11 +85,10 @@ class Plan:
         return "\n".join([self.title, *notes, *aligned(header, rows)])
 
 
-def recompute_in_words(recompute: bool, spill: bool) -> str:
+def recompute_in_words(recompute: core.Recompute) -> str:
     """Of a plan or a choice."""
-    if not recompute:
-        return "recompute off"
-    return "recompute from host memory" if spill else "recompute on"
+    words = {"never": "off", "stages": "on", "host": "from host memory"}
+    return f"recompute {words[recompute.name]}"
 
 
 def _gigabytes(n_bytes: int) -> str:

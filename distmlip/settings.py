@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from distmlip._native import core
 from distmlip.machine.devices import Devices
 from distmlip.ranks.group import Ranks
 
@@ -24,10 +25,8 @@ class Settings:
     """None: chosen from the number of atoms and devices."""
     method: str
     weights: NDArray[np.float64] | None
-    recompute: bool
+    recompute: core.Recompute
     skin: float
-    spill: bool = False
-    """With recompute: what stages were given waits for the backward sweep in host memory."""
     ranks: Ranks | None = None
     """The processes that share the partitions; None: this one has all of them."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from support.toy import ToyAdapter, ToyModel, undivided
 from torch import Tensor, nn
 
+from distmlip._native import core
 from distmlip.evaluator import Evaluator
 from distmlip.machine.devices import resolve_devices
 from distmlip.models.interface import EagerStage, LocalGraph, Stage, Tensors
@@ -33,7 +34,7 @@ def evaluator(
     recompute: bool = False,
     skin: float = 0.5,
 ) -> Evaluator:
-    settings = Settings(resolve_devices(devices), n_partitions, "auto", None, recompute, skin)
+    settings = Settings(resolve_devices(devices), n_partitions, "auto", None, core.Recompute(recompute), skin)
     return Evaluator(adapter or ToyAdapter([ToyModel()]), settings)
 
 
@@ -177,8 +178,8 @@ def test_what_waits_in_host_memory_changes_nothing(n_partitions: int) -> None:
     atoms, adapter = copper(), ToyAdapter([ToyModel()])
     devices = resolve_devices("cpu")
     results = [
-        Evaluator(adapter, Settings(devices, n_partitions, "auto", None, True, 0.5, spill)).evaluate(atoms)[0]
-        for spill in (False, True)
+        Evaluator(adapter, Settings(devices, n_partitions, "auto", None, recompute, 0.5)).evaluate(atoms)[0]
+        for recompute in (core.Recompute.stages, core.Recompute.host)
     ]
     for kept, spilled in zip(*(vars(result).values() for result in results), strict=True):
         np.testing.assert_equal(spilled, kept)
@@ -341,14 +342,15 @@ def test_partitions_are_chosen_by_size_on_a_cpu() -> None:
     assert used.plan(large).n_partitions > 1
 
 
-def test_a_failure_while_the_graph_is_replaced_leaves_no_old_one_behind(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_failure_while_the_graph_is_replaced_leaves_no_old_one_behind() -> None:
     used, other = evaluator(3), copper()
     used.evaluate(other)
     other.positions = other.positions[::-1].copy()
-    with monkeypatch.context() as patched:
-        patched.setattr(used, "_numbers_of_local_rows", lambda: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            used.evaluate(other)
+
+    def failing(work: Callable[[], int]) -> int:
+        work()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        used.graphs.native.at(other.positions, other.cell.array, other.pbc, other.numbers, failing)
     np.testing.assert_array_equal(used.evaluate(other)[0].forces, evaluator(3).evaluate(other)[0].forces)

@@ -11,6 +11,7 @@ from ase.build import bulk
 from support.toy import ToyAdapter, ToyModel
 
 from distmlip import DistCalculator
+from distmlip._native import core
 from distmlip.errors import InvalidInputError
 from distmlip.models.interface import EagerStage, Stage
 from distmlip.plan import Plan
@@ -107,7 +108,7 @@ def test_waiting_is_counted_per_stage_and_direction() -> None:
     plan = Plan(
         n_partitions=3,
         method="slab",
-        recompute=False,
+        recompute=core.Recompute.never,
         owned=[1, 1, 1],
         halo=[0, 0, 0],
         edges=[0, 0, 0],

@@ -1,91 +1,188 @@
-// The executor: steps and sweeps.
-#include <pybind11/numpy.h>
+// The executor: graphs, steps and evaluations.
+#include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
-#include <chrono>
+#include <array>
+#include <map>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "bindings/python_stages.h"
-#include "executor/step.h"
-#include "executor/sweep.h"
+#include "executor/evaluation.h"
+#include "executor/graphs.h"
 
 namespace py = pybind11;
 
 namespace distmlip::bindings {
 namespace {
 
+using executor::Cost;
 using executor::StageSpec;
 
 StageSpec spec_of(const py::handle& stage) {
-  StageSpec spec;
-  spec.name = stage.attr("name").cast<std::string>();
+  const auto names = [&](const char* field) { return stage.attr(field).cast<std::vector<std::string>>(); };
+  StageSpec spec{stage.attr("name").cast<std::string>(),
+                 {},
+                 names("reads"),
+                 names("writes"),
+                 names("results"),
+                 names("system_results"),
+                 names("computes")};
   for (const auto& exchange : stage.attr("before")) {
     spec.before.push_back(exchange_of(exchange));
   }
-  spec.reads = stage.attr("reads").cast<std::vector<std::string>>();
-  spec.writes = stage.attr("writes").cast<std::vector<std::string>>();
-  spec.results = stage.attr("results").cast<std::vector<std::string>>();
-  spec.system_results = stage.attr("system_results").cast<std::vector<std::string>>();
   return spec;
 }
 
-py::dict run_sweep(executor::Step& step, const py::list& stages, const py::list& graphs,
-                   std::vector<size_t> slots, at::ScalarType dtype, bool keep, bool spill, bool backward,
-                   bool with_virials, bool measured) {
-  executor::SweepRequest request;
-  for (const auto& stage : stages[0]) {
-    request.stages.push_back(spec_of(stage));
-  }
-  request.slots = std::move(slots);
-  request.crossing = step.crossing(dtype);
-  request.keep = keep;
-  request.spill = spill;
-  request.backward = backward;
-  request.measured = measured;
+/// What the core knows of a model's stages: read from Python once, not in every step.
+struct StageSpecs {
+  std::vector<StageSpec> specs;
+};
 
-  PythonStages runner(stages, graphs);
-  executor::SweepResult result;
-  executor::Forces forces;
-  std::chrono::duration<double> forces_seconds{};
+executor::Evaluation evaluate(const executor::Graphs& graphs, const StageSpecs& specs, const py::list& stages,
+                              const py::list& local_graphs, std::vector<size_t> slots,
+                              executor::Recompute recompute, bool backward, bool with_virials,
+                              bool measured) {
+  PythonStages runner(stages, local_graphs);
   try {
     const py::gil_scoped_release no_gil;
-    result = executor::sweep(request, runner);
-    const auto start = std::chrono::steady_clock::now();
-    forces = step.forces(result.edge_gradients, with_virials);
-    forces_seconds = std::chrono::steady_clock::now() - start;
+    return executor::evaluate(graphs, {specs.specs, std::move(slots), {}, recompute, backward, measured},
+                              runner, with_virials);
   } catch (const py::error_already_set& error) {
     runner.add_others(error);
     throw;
   }
-  py::list counts;
-  for (const auto& count : result.counts) {
-    counts.append(py::make_tuple(count.partitions, count.received));
+}
+
+/// `agree`: None, or what calls what it is given in every process or in none, and returns the sum of what
+/// that returned in each.
+std::vector<executor::GraphPart> graphs_at(executor::Graphs& graphs, const Doubles& positions,
+                                           const Doubles& cell, const std::array<bool, 3>& periodic,
+                                           const Integers& numbers, const py::object& agree) {
+  const double* data = checked_positions(positions);
+  const executor::Structure structure{positions.shape(0), data, numbers.data(), cell_from(cell, periodic)};
+  if (numbers.ndim() != 1 || numbers.shape(0) != structure.n_atoms) {
+    invalid("numbers must have the shape (n_atoms,)");
   }
-  py::list costs;
-  for (const auto& stage : result.costs) {
-    costs.append(py::make_tuple(stage.forward, stage.backward, stage.exchange, stage.exchange_backward));
+  executor::Agree agreed;
+  if (!agree.is_none()) {
+    agreed = [&agree](const std::function<int64_t()>& work) {
+      const py::gil_scoped_acquire gil;
+      return agree(py::cpp_function([&work] {
+               const py::gil_scoped_release no_gil;
+               return work();
+             }))
+          .cast<int64_t>();
+    };
   }
-  py::dict out;
-  out["results"] = result.results;
-  out["system_results"] = result.system_results;
-  out["forces"] = forces.forces;
-  out["virial"] = forces.virial;
-  out["virials"] = forces.virials;
-  out["counts"] = counts;
-  out["costs"] = costs;
-  out["forces_seconds"] = forces_seconds.count();
-  return out;
+  const py::gil_scoped_release no_gil;
+  return graphs.at(structure, agreed);
+}
+
+std::shared_ptr<exchange::Others> others_of(std::shared_ptr<exchange::RankGroup> ranks,
+                                            std::vector<int32_t> first_partitions) {
+  if (ranks == nullptr) return nullptr;
+  return std::shared_ptr<exchange::Others>(
+      new exchange::Others{std::move(ranks), std::move(first_partitions)});
+}
+
+executor::Graphs make_graphs(double cutoff, double bond_cutoff, double skin, int32_t n_partitions,
+                             const std::string& method, const std::optional<Doubles>& weights,
+                             std::vector<at::Device> devices, at::ScalarType dtype,
+                             std::shared_ptr<exchange::RankGroup> ranks,
+                             std::vector<int32_t> first_partitions) {
+  executor::GraphsRequest request;
+  request.cut.cutoff = cutoff;
+  request.cut.bond_cutoff = bond_cutoff;
+  request.cut.skin = skin;
+  request.cut.n_partitions = n_partitions;
+  request.cut.method = cut::method_named(method);
+  if (weights) request.weights.assign(weights->data(), weights->data() + weights->size());
+  request.devices = std::move(devices);
+  request.dtype = dtype;
+  if (ranks != nullptr) {
+    const auto rank = static_cast<size_t>(ranks->rank());
+    request.cut.here = {first_partitions.at(rank),
+                        rank + 1 < first_partitions.size() ? first_partitions[rank + 1] : n_partitions};
+    request.others = others_of(std::move(ranks), std::move(first_partitions));
+  }
+  return executor::Graphs(std::move(request));
+}
+
+void bind_graphs(py::module_& module) {
+  using executor::GraphPart;
+  using executor::Graphs;
+  py::class_<GraphPart, executor::LocalTensors>(module, "GraphPart")
+      .def_readonly("n_owned", &GraphPart::n_owned)
+      .def_readonly("atoms", &GraphPart::atoms)
+      .def_readonly("numbers", &GraphPart::numbers);
+  py::class_<Graphs>(module, "Graphs", "The graph of a system over partitions, built anew when it has to be.")
+      .def(py::init(&make_graphs), py::kw_only(), py::arg("cutoff"), py::arg("bond_cutoff"), py::arg("skin"),
+           py::arg("n_partitions"), py::arg("method"), py::arg("weights"), py::arg("devices"),
+           py::arg("dtype"), py::arg("ranks") = nullptr, py::arg("first_partitions") = std::vector<int32_t>{},
+           "ranks: the processes among which partitions are shared, rank r from first_partitions[r] on.")
+      .def("at", &graphs_at, py::arg("positions"), py::arg("cell"), py::arg("periodic"), py::arg("numbers"),
+           py::arg("agree") = py::none(),
+           "The parts at these positions. agree(work): does the work on every rank or on none, and returns "
+           "the sum of what it gave.")
+      .def_property_readonly("n_partitions", &Graphs::n_partitions)
+      .def_property_readonly("is_built", &Graphs::is_built)
+      .def_property_readonly("n_built", &Graphs::n_built)
+      .def_property_readonly("step", &Graphs::step)
+      .def_property_readonly("method", [](const Graphs& graphs) { return cut::name_of(graphs.method()); })
+      .def_property_readonly("owned", [](const Graphs& graphs) { return indices(graphs.owned()); })
+      .def_property_readonly("n_angles_total", &Graphs::n_angles_total);
+}
+
+void bind_evaluation(py::module_& module) {
+  using executor::Evaluation;
+  py::native_enum<executor::Recompute>(
+      module, "Recompute", "enum.IntEnum",
+      "What is computed again in the backward sweep, to save memory: nothing; the "
+      "inside of stages; or that from inputs which wait in host memory.")
+      .value("never", executor::Recompute::never)
+      .value("stages", executor::Recompute::stages)
+      .value("host", executor::Recompute::host)
+      .finalize();
+  py::class_<StageSpecs>(module, "StageSpecs", "What the core knows of a model's stages.")
+      .def(py::init([](const py::iterable& stages) {
+             StageSpecs specs;
+             for (const auto& stage : stages) specs.specs.push_back(spec_of(stage));
+             return specs;
+           }),
+           py::arg("stages"));
+  py::class_<executor::StageRows>(module, "StageRows")
+      .def_readonly("computed", &executor::StageRows::computed)
+      .def_readonly("received", &executor::StageRows::received);
+  py::class_<executor::StageCosts>(module, "StageCosts")
+      .def_readonly("forward", &executor::StageCosts::forward)
+      .def_readonly("backward", &executor::StageCosts::backward)
+      .def_readonly("exchange", &executor::StageCosts::exchange)
+      .def_readonly("exchange_backward", &executor::StageCosts::exchange_backward);
+  py::class_<Evaluation>(module, "Evaluation")
+      .def_readonly("results", &Evaluation::results)
+      .def_readonly("system_results", &Evaluation::system_results)
+      .def_property_readonly("forces", [](const Evaluation& found) { return found.forces.forces; })
+      .def_property_readonly("virial", [](const Evaluation& found) { return found.forces.virial; })
+      .def_property_readonly("virials", [](const Evaluation& found) { return found.forces.virials; })
+      .def_readonly("rows", &Evaluation::rows)
+      .def_readonly("costs", &Evaluation::costs)
+      .def_readonly("forces_seconds", &Evaluation::forces_seconds);
+  module.def("evaluate", &evaluate, py::arg("graphs"), py::arg("specs"), py::arg("stages"),
+             py::arg("local_graphs"), py::arg("slots"), py::kw_only(), py::arg("recompute"),
+             py::arg("backward"), py::arg("with_virials"), py::arg("measured"),
+             "One sweep of a model. stages and local_graphs: of each partition.");
 }
 
 }  // namespace
 
 void bind_executor(py::module_& module) {
-  using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
   py::class_<executor::LocalTensors>(module, "LocalTensors")
       .def_readonly("senders", &executor::LocalTensors::senders)
       .def_readonly("receivers", &executor::LocalTensors::receivers)
@@ -94,26 +191,22 @@ void bind_executor(py::module_& module) {
       .def_readonly("bond_edge", &executor::LocalTensors::bond_edge)
       .def_readonly("angles", &executor::LocalTensors::angles)
       .def_readonly("cut", &executor::LocalTensors::cut);
-  py::class_<executor::Cost>(module, "Cost")
-      .def_readonly("seconds", &executor::Cost::seconds)
-      .def_readonly("bytes_left", &executor::Cost::bytes_left)
-      .def_readonly("bytes_peak", &executor::Cost::bytes_peak)
+  py::class_<Cost>(module, "Cost")
+      .def_readonly("seconds", &Cost::seconds)
+      .def_readonly("bytes_left", &Cost::bytes_left)
+      .def_readonly("bytes_peak", &Cost::bytes_peak)
       .def(py::pickle(
-          [](const executor::Cost& cost) {
-            return py::make_tuple(cost.seconds, cost.bytes_left, cost.bytes_peak);
-          },
+          [](const Cost& cost) { return py::make_tuple(cost.seconds, cost.bytes_left, cost.bytes_peak); },
           [](const py::tuple& state) {
-            return executor::Cost{state[0].cast<double>(), state[1].cast<int64_t>(),
-                                  state[2].cast<int64_t>()};
+            return Cost{state[0].cast<double>(), state[1].cast<int64_t>(), state[2].cast<int64_t>()};
           }));
-  py::class_<executor::Step>(module, "Step")
+  py::class_<executor::Step, std::shared_ptr<executor::Step>>(module, "Step")
       .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
                        const std::vector<at::Device>& devices, at::ScalarType dtype, bool as_devices,
                        std::shared_ptr<exchange::RankGroup> ranks, std::vector<int32_t> first_partitions) {
-             std::shared_ptr<exchange::Others> others;
-             if (ranks) others.reset(new exchange::Others{std::move(ranks), std::move(first_partitions)});
+             auto others = others_of(std::move(ranks), std::move(first_partitions));
              const py::gil_scoped_release no_gil;
-             return std::make_unique<executor::Step>(std::move(decomposition), devices, dtype, as_devices,
+             return std::make_shared<executor::Step>(std::move(decomposition), devices, dtype, as_devices,
                                                      std::move(others));
            }),
            py::arg("decomposition"), py::arg("devices"), py::arg("dtype"), py::arg("as_devices") = false,
@@ -148,9 +241,8 @@ void bind_executor(py::module_& module) {
       .def_property_readonly("n_bonds", &executor::Step::n_bonds)
       .def_property_readonly("n_angles", &executor::Step::n_angles)
       .def_property_readonly("n_cut", &executor::Step::n_cut);
-  module.def("sweep", &run_sweep, py::arg("step"), py::arg("stages"), py::arg("graphs"), py::arg("slots"),
-             py::arg("dtype"), py::arg("keep"), py::arg("spill"), py::arg("backward"),
-             py::arg("with_virials"), py::arg("measured") = false);
+  bind_graphs(module);
+  bind_evaluation(module);
 }
 
 }  // namespace distmlip::bindings

@@ -1,134 +1,25 @@
-// Neighbour lists and partitions as NumPy arrays.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
+// Partitions as NumPy arrays, and the local graph of one on a device.
+#include <c10/core/DeviceGuard.h>
 #include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
 
-#include <cmath>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
-#include "core/error.h"
-#include "kernels/distance_filter.h"
-#include "neighbors/neighbor_list.h"
+#include "bindings/arrays.h"
+#include "bindings/bindings.h"
+#include "bindings/device_input.h"
+#include "executor/device.h"
 #include "partition/decomposition.h"
-
-namespace py = pybind11;
+#include "partition/device_local_graph.h"
 
 namespace distmlip::bindings {
 namespace {
 
-using cut::Method;
 using partition::Decomposition;
-using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
-using Shape = std::vector<py::ssize_t>;
-
-const double* checked_positions(const Doubles& positions) {
-  if (positions.ndim() != 2 || positions.shape(1) != 3) invalid("positions must have the shape (n_atoms, 3)");
-  return positions.data();
-}
-
-Cell cell_from(const Doubles& vectors, const std::array<bool, 3>& periodic) {
-  if (vectors.ndim() != 2 || vectors.shape(0) != 3 || vectors.shape(1) != 3)
-    invalid("cell must have the shape (3, 3)");
-  Cell cell;
-  cell.periodic = periodic;
-  for (int axis = 0; axis < 3; ++axis) {  // vectors of open axes mean nothing, whatever they are
-    if (periodic[axis]) std::copy_n(vectors.data() + 3 * axis, 3, cell.vectors.begin() + 3 * axis);
-  }
-  return cell;
-}
-
-/// An array that owns the buffer. Its memory will be used again when the array is gone: touching fresh pages
-/// would cost more than finding the neighbours.
-template <class Value>
-py::array_t<Value> owning(Buffer<Value>&& values, const Shape& shape) {
-  auto buffer = std::make_unique<Buffer<Value>>(std::move(values));
-  Value* data = buffer->data();
-  const py::capsule owner(buffer.get(), [](void* memory) { delete static_cast<Buffer<Value>*>(memory); });
-  buffer.release();
-  return py::array_t<Value>(shape, data, owner);
-}
-
-template <class Value>
-py::array_t<Value> new_array(const Shape& shape) {
-  py::ssize_t size = 1;
-  for (const py::ssize_t length : shape) size *= length;
-  return owning(Buffer<Value>(size), shape);
-}
-
-/// A new array that owns a copy.
-template <class To, class From>
-py::array_t<To> copied(const From* values, Shape shape) {
-  py::array_t<To> array(shape);
-  std::copy(values, values + array.size(), array.mutable_data());
-  return array;
-}
-
-template <class Container>
-py::array_t<int64_t> indices(const Container& values) {
-  return copied<int64_t>(values.data(), {static_cast<py::ssize_t>(values.size())});
-}
-
-Method method_from(const std::string& name) {
-  if (name == "auto") return Method::automatic;
-  if (name == "slab") return Method::slab;
-  if (name == "bisection") return Method::bisection;
-  invalid("method is '", name, "'; it must be 'auto', 'slab' or 'bisection'");
-}
-
-std::string name_of(Method method) {
-  return method == Method::automatic ? "auto" : method == Method::slab ? "slab" : "bisection";
-}
-
-py::dict neighbor_list(const std::string& quantities, const Doubles& positions, const Doubles& cell,
-                       const std::array<bool, 3>& periodic, double cutoff, bool self_interaction,
-                       int n_threads) {
-  const double* data = checked_positions(positions);
-  if (!(cutoff >= 0 && std::isfinite(cutoff)))
-    invalid("cutoff is ", cutoff, " Ang; it must be finite and not negative");
-  const Cell box = cell_from(cell, periodic);
-  std::unique_ptr<neighbors::NeighborList> list;
-  {
-    const py::gil_scoped_release release;
-    list = std::make_unique<neighbors::NeighborList>(data, positions.shape(0), box, cutoff, self_interaction,
-                                                     n_threads);
-  }
-  const py::ssize_t n_pairs = list->n_pairs();
-  py::dict arrays;
-  neighbors::NeighborList::Output output;
-  const auto add = [&]<class Value>(char quantity, Value*& target, Shape shape) {
-    auto array = new_array<Value>(shape);
-    target = array.mutable_data();
-    arrays[py::str(std::string(1, quantity))] = array;
-  };
-  for (const char quantity : quantities) {
-    switch (quantity) {
-      case 'i':
-        add('i', output.i, {n_pairs});
-        break;
-      case 'j':
-        add('j', output.j, {n_pairs});
-        break;
-      case 'd':
-        add('d', output.distance, {n_pairs});
-        break;
-      case 'D':
-        add('D', output.vector, {n_pairs, 3});
-        break;
-      case 'S':
-        add('S', output.shift, {n_pairs, 3});
-        break;
-      default:
-        invalid("quantities has '", std::string(1, quantity), "'; it may have the letters of 'ijdDS'");
-    }
-  }
-  {
-    const py::gil_scoped_release release;
-    list->write(output);
-  }
-  return arrays;
-}
 
 std::shared_ptr<Decomposition> make_decomposition(const Doubles& positions, const Doubles& cell,
                                                   const std::array<bool, 3>& periodic, double cutoff,
@@ -144,7 +35,7 @@ std::shared_ptr<Decomposition> make_decomposition(const Doubles& positions, cons
   request.bond_cutoff = bond_cutoff;
   request.skin = skin;
   request.n_partitions = n_partitions;
-  request.method = method_from(method);
+  request.method = cut::method_named(method);
   request.n_threads = n_threads;
   request.here = {here.first, here.second};
   if (weights) {
@@ -163,23 +54,6 @@ const partition::LocalGraph& part_of(const Decomposition& decomposition, int par
 
 py::tuple arrays_of(const partition::RowGroups& groups) {
   return py::make_tuple(indices(groups.partner), indices(groups.begin));
-}
-
-/// (n_edges, 3) the shift of each edge between atoms where they are, not where they were wrapped to.
-Buffer<int64_t> shifts_of(const Decomposition& decomposition, const partition::LocalGraph& local,
-                          const partition::StepGraph& graph, const int64_t* receivers) {
-  Buffer<int64_t> shifts(3 * graph.n_edges);
-  const auto wrap = [&](int64_t row) {
-    return decomposition.wraps.data() + 3 * decomposition.wrap_index[local.global(row)];
-  };
-  for (int64_t edge = 0; edge < graph.n_edges; ++edge) {
-    const int32_t candidate = graph.candidate[edge];
-    const int32_t* coded =
-        decomposition.shifts.data() + 3 * static_cast<int64_t>(local.shift_code[candidate]);
-    const int32_t *sender = wrap(local.sender[candidate]), *receiver = wrap(receivers[edge]);
-    for (int k = 0; k < 3; ++k) shifts[3 * edge + k] = coded[k] - sender[k] + receiver[k];
-  }
-  return shifts;
 }
 
 void add_bonds(const Decomposition& decomposition, int partition, const partition::StepGraph& graph,
@@ -214,7 +88,8 @@ py::dict step(const Decomposition& decomposition, int partition, const Doubles& 
     const py::gil_scoped_release release;
     partition::write_edges<double>(snapshot, partition, n_threads, /*with_candidates=*/true,
                                    {senders.data(), receivers.data(), vectors.data()}, graph);
-    shifts = shifts_of(decomposition, local, graph, receivers.data());
+    shifts.resize(3 * graph.n_edges);
+    partition::write_shifts(decomposition, partition, graph, receivers.data(), shifts.data());
   }
   py::dict out;
   if (decomposition.has_bonds()) add_bonds(decomposition, partition, graph, senders.data(), out);
@@ -225,15 +100,35 @@ py::dict step(const Decomposition& decomposition, int partition, const Doubles& 
   return out;
 }
 
+std::map<std::string, at::Tensor> device_local_graph(const at::Tensor& positions, const at::Tensor& cell,
+                                                     const std::array<bool, 3>& periodic, double radius,
+                                                     const at::Tensor& owner, int32_t n_partitions,
+                                                     int32_t partition) {
+  const DeviceInput input = checked_input(positions, cell, periodic, radius);
+  if (!(radius > 0)) invalid("radius is ", radius, " Ang; it must be above 0");
+  if (partition < 0 || partition >= n_partitions) {
+    invalid("partition is ", partition, "; it must be between 0 and ", n_partitions - 1);
+  }
+  if (owner.sizes() != at::IntArrayRef{input.positions.size(0)})
+    invalid("owner must have the shape (n_atoms,)");
+  const at::Tensor owners = owner.to(positions.device(), at::kInt).contiguous();
+  const c10::DeviceGuard guard(positions.device());
+  const auto kernels = executor::kernels_on(positions.device());
+  const auto graph = partition::build_on_device(
+      *kernels, input.cell, input.positions.const_data_ptr<double>(), input.positions.size(0), radius,
+      {owners.const_data_ptr<int32_t>(), n_partitions, partition});
+  return {{"owned", executor::tensor_of(graph.rows.owned)},
+          {"halo", executor::tensor_of(graph.rows.halo)},
+          {"row_begin", executor::tensor_of(graph.rows.row_begin)},
+          {"sender", executor::tensor_of(graph.rows.sender)},
+          {"shift_code", executor::tensor_of(graph.rows.shift_code)},
+          {"wrap", executor::tensor_of(graph.atoms.wrapped.counts).view({-1, 3})},
+          {"shifts", at::tensor(graph.atoms.shifts, at::kInt).view({-1, 3}).to(positions.device())}};
+}
+
 }  // namespace
 
 void bind_partition(py::module_& module) {
-  module.def("neighbor_list", &neighbor_list, py::arg("quantities"), py::arg("positions"), py::arg("cell"),
-             py::arg("periodic"), py::arg("cutoff"), py::arg("self_interaction"), py::arg("n_threads") = 0,
-             "A new array per letter of quantities, by letter, as ase.neighborlist.neighbor_list has them.");
-  module.attr("simd_levels") = kernels::simd_levels();
-  module.def("set_simd", &kernels::set_simd, py::arg("level"),
-             "Chooses one of simd_levels for the whole process; all give the same results.");
   py::class_<Decomposition, std::shared_ptr<Decomposition>>(
       module, "Decomposition",
       "A system cut into partitions; groups are pairs of arrays: partners, and where the rows of each begin.")
@@ -246,7 +141,7 @@ void bind_partition(py::module_& module) {
       .def_readonly("cutoff", &Decomposition::cutoff)
       .def_readonly("bond_cutoff", &Decomposition::bond_cutoff)
       .def_readonly("skin", &Decomposition::skin)
-      .def_property_readonly("method", [](const Decomposition& self) { return name_of(self.method); })
+      .def_property_readonly("method", [](const Decomposition& self) { return cut::name_of(self.method); })
       .def_property_readonly("owner", [](const Decomposition& self) { return indices(self.owner); })
       .def("owned", [](const Decomposition& self, int p) { return indices(part_of(self, p).owned); })
       .def("halo", [](const Decomposition& self, int p) { return indices(part_of(self, p).halo); })
@@ -268,6 +163,12 @@ void bind_partition(py::module_& module) {
       .def("step", &step, py::arg("partition"), py::arg("positions"), py::arg("cell") = py::none(),
            py::arg("n_threads") = 1,
            "The graph of one partition at the given positions, as a dict of new arrays.");
+  module.def(
+      "device_local_graph", &device_local_graph, py::arg("positions"), py::arg("cell"), py::arg("periodic"),
+      py::arg("radius"), py::arg("owner"), py::arg("n_partitions"), py::arg("partition"),
+      py::call_guard<py::gil_scoped_release>(),
+      "The rows of one partition by receiver, as device_neighbor_rows has those of all atoms: owned and\n"
+      "halo atoms, halo grouped by owner; senders are local rows.");
 }
 
 }  // namespace distmlip::bindings

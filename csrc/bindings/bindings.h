@@ -1,4 +1,4 @@
-// One function per folder of csrc/ that Python sees.
+// One function per folder of csrc/, for what Python sees of it.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -12,9 +12,10 @@ class Exchange;
 namespace distmlip::bindings {
 
 void bind_core(pybind11::module_& module);
+void bind_kernels(pybind11::module_& module);
+void bind_neighbors(pybind11::module_& module);
 void bind_partition(pybind11::module_& module);
 void bind_executor(pybind11::module_& module);
-void bind_device(pybind11::module_& module);
 void bind_exchange(pybind11::module_& module);
 void bind_flushed_team(pybind11::module_& module);
 

@@ -36,9 +36,10 @@ PYBIND11_MODULE(_core, module) {
 #endif
   pybind11::register_local_exception_translator(&translate);
   distmlip::bindings::bind_core(module);
+  distmlip::bindings::bind_kernels(module);
+  distmlip::bindings::bind_neighbors(module);
   distmlip::bindings::bind_partition(module);
   distmlip::bindings::bind_exchange(module);
   distmlip::bindings::bind_executor(module);
-  distmlip::bindings::bind_device(module);
   distmlip::bindings::bind_flushed_team(module);
 }

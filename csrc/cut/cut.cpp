@@ -8,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "core/error.h"
 #include "cut/layers.h"
 #include "cut/plane_cuts.h"
 #include "cut/relaxation.h"
@@ -155,6 +156,17 @@ bool slabs_are_best(const System& system) {
 }
 
 }  // namespace
+
+Method method_named(const std::string& name) {
+  for (const Method method : {Method::automatic, Method::slab, Method::bisection}) {
+    if (name == name_of(method)) return method;
+  }
+  invalid("method is '", name, "'; it must be 'auto', 'slab' or 'bisection'");
+}
+
+std::string name_of(Method method) {
+  return method == Method::automatic ? "auto" : method == Method::slab ? "slab" : "bisection";
+}
 
 Cut make_cut(const Input& input, int32_t n_partitions, Method method) {
   if (n_partitions == 1 || input.n_atoms == 0) {

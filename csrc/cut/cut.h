@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "core/buffer.h"
 #include "cut/input.h"
@@ -13,6 +14,10 @@ enum class Method {
   slab,       // parallel cuts across the longest axis
   bisection,  // cuts in two, again and again; the pieces then made rounder where that shortens their borders
 };
+
+/// "auto", "slab" or "bisection". Throws std::invalid_argument for other names.
+Method method_named(const std::string& name);
+std::string name_of(Method method);
 
 struct Cut {
   Buffer<int32_t> owner;  // (n_atoms)

@@ -36,15 +36,6 @@ at::Tensor atoms_of(const partition::LocalGraph& local) {
   return atoms;
 }
 
-void move(LocalTensors& part, at::Device device) {
-  for (at::Tensor* tensor : {&part.senders, &part.receivers, &part.vectors, &part.edge_bond, &part.bond_edge,
-                             &part.angles, &part.cut}) {
-    if (tensor->defined()) {
-      *tensor = tensor->to(device);
-    }
-  }
-}
-
 }  // namespace
 
 Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
@@ -97,7 +88,7 @@ void Step::update(const double* positions, const Cell& cell) {
       parts_[i] = {};
       parts_[i] = write(i, snapshot, n_threads / at_once);
       if (!devices_[i].is_cpu()) {  // of another rank: nothing, but where this rank's are
-        move(parts_[i], devices_[i]);
+        parts_[i].for_each([&](at::Tensor& tensor) { tensor = tensor.to(devices_[i]); });
       }
     }
   });
@@ -127,7 +118,7 @@ void Step::update_devices(const partition::Snapshot& snapshot) {
 
 template <class Real>
 LocalTensors Step::write_edges(size_t p, const partition::Snapshot& snapshot, int n_threads) {
-  Kept& kept = kept_[p];
+  LocalTensors& kept = kept_[p];
   auto& graph = graphs_[p];
   const int64_t room = partition::edge_room(decomposition_->parts[p], n_threads);
   partition::write_edges<Real>(
@@ -154,7 +145,7 @@ LocalTensors Step::write(size_t p, const partition::Snapshot& snapshot, int n_th
 
 void Step::write_bonds(size_t p, const int64_t* senders, LocalTensors& tensors) {
   const auto& graph = graphs_[p];
-  Kept& kept = kept_[p];
+  LocalTensors& kept = kept_[p];
   const auto n_cut = static_cast<int64_t>(graph.cut_edge.size());
   tensors.edge_bond = rows_of(kept.edge_bond, graph.n_edges);
   tensors.bond_edge = rows_of(kept.bond_edge, graph.n_bonds);

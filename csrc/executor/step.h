@@ -17,11 +17,18 @@ namespace distmlip::executor {
 class DevicePart;
 class DeviceSystem;
 
-/// One partition's graph on its device (distmlip/models/interface.py, LocalGraph and BondGraph).
+/// One partition's graph on its device (distmlip/models/local_graph.py, LocalGraph and BondGraph).
 struct LocalTensors {
   at::Tensor senders, receivers;                 ///< (n_edges,) int64
   at::Tensor vectors;                            ///< (n_edges, 3) in the model's dtype
   at::Tensor edge_bond, bond_edge, angles, cut;  ///< undefined without a bond cutoff
+
+  template <class Change>
+  void for_each(Change change) {
+    for (at::Tensor* tensor : {&senders, &receivers, &vectors, &edge_bond, &bond_edge, &angles, &cut}) {
+      if (tensor->defined()) change(*tensor);
+    }
+  }
 };
 
 struct Forces {
@@ -66,11 +73,6 @@ class Step {
   Forces forces(const exchange::PerPartition& edge_gradients, bool with_virials);
 
  private:
-  /// Memory on the host that the tensors of a partition are written to.
-  struct Kept {
-    at::Tensor senders, receivers, vectors, edge_bond, bond_edge, angles, cut;
-  };
-
   /// What the edges of a partition give to its local rows (kernels::EdgeForces).
   struct LocalForces {
     Buffer<double> forces, virials;
@@ -91,7 +93,7 @@ class Step {
   std::vector<at::Device> devices_;
   at::ScalarType dtype_;
   std::vector<partition::StepGraph> graphs_;
-  std::vector<Kept> kept_;
+  std::vector<LocalTensors> kept_;  // memory on the host that they are written to
   std::vector<LocalTensors> parts_;
   std::vector<LocalForces> local_forces_;
   exchange::PerPartition local_atoms_;

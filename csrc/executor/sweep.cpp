@@ -100,12 +100,11 @@ class Sweep {
     const bool last = k + 1 == request_.stages.size();
     for_each_partition(&StageCosts::forward, k, [&](size_t p) {
       // The last stage goes back at once, so only one partition's is ever in memory.
-      const bool keep = request_.backward && (request_.keep || last);
+      const bool keep = request_.backward && (request_.recompute == Recompute::never || last);
       StageOutput output = runner_.run(k, p, inputs[p], keep);
-      const bool spill = request_.backward && request_.spill && !keep;
       if (!request_.backward) {
         output.pullback = nullptr;
-      } else if (spill) {
+      } else if (request_.recompute == Recompute::host && !keep) {
         output.pullback = spilled(k, p, inputs[p]);
       }
       inputs[p].clear();

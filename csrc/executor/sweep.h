@@ -10,7 +10,7 @@
 
 #include <functional>
 #include <map>
-#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,7 +25,7 @@ using Tensors = std::map<std::string, at::Tensor>;
 struct StageSpec {
   std::string name;
   exchange::Exchanges before;
-  std::vector<std::string> reads, writes, results, system_results;
+  std::vector<std::string> reads, writes, results, system_results, computes;
 };
 
 struct Gradients {
@@ -48,14 +48,20 @@ class StageRunner {
   virtual void check_interrupt() = 0;
 };
 
+/// What of a stage's inside is computed again in its backward, so that it needs no memory until then.
+enum class Recompute {
+  never,
+  stages,  ///< all of it, from what the stage was given
+  host,    ///< the same, and what the stage was given waits in host memory
+};
+
 struct SweepRequest {
-  std::vector<StageSpec> stages;
-  std::vector<size_t> slots;    ///< worker of each partition
-  exchange::Crossing crossing;  ///< stages never run on partitions without atoms
-  bool keep = true;             ///< false: the inside of a stage is computed again in its backward
-  bool spill = false;           ///< unless `keep`: what stages were given waits in host memory, too
-  bool backward = true;         ///< false: no gradients of the energy are wanted
-  bool measured = false;        ///< fills SweepResult::costs; waits for devices after every piece of work
+  std::span<const StageSpec> stages;  ///< must outlive the sweep
+  std::vector<size_t> slots;          ///< worker of each partition
+  exchange::Crossing crossing;        ///< stages never run on partitions without atoms
+  Recompute recompute = Recompute::never;
+  bool backward = true;   ///< false: no gradients of the energy are wanted
+  bool measured = false;  ///< fills SweepResult::costs; waits for devices after every piece of work
 };
 
 struct StageCounts {

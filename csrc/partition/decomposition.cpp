@@ -60,15 +60,10 @@ int threads_for(const Request& request) {
   return static_cast<int>(std::min<int64_t>(wanted, 1 + request.n_atoms / atoms_per_thread));
 }
 
-Decomposition frozen(const Request& request) {
+Decomposition with_terms(const Request& request) {
   Decomposition result;
-  result.n_atoms = request.n_atoms;
-  result.cell = request.cell;
-  result.cutoff = request.cutoff;
-  result.bond_cutoff = request.bond_cutoff;
-  result.skin = request.skin;
-  result.n_partitions = request.n_partitions;
-  result.here = request.here.end > 0 ? request.here : PartitionRange{0, request.n_partitions};
+  static_cast<Terms&>(result) = request;
+  if (request.here.end == 0) result.here = {0, request.n_partitions};
   result.reference.assign(request.positions, request.positions + 3 * request.n_atoms);
   return result;
 }
@@ -202,7 +197,7 @@ double squared_limit_of_candidates(double radius, double farthest) {
 Decomposition decompose(const Request& request) {
   check(request);
   check_partitions(request);
-  Decomposition result = frozen(request);
+  Decomposition result = with_terms(request);
   const int n_threads = threads_for(request);
   const double radius = request.cutoff + request.skin;
   const neighbors::Wrapped wrapped =

@@ -16,29 +16,26 @@
 
 namespace distmlip::partition {
 
-struct Request {
-  const double* positions = nullptr;  // (n_atoms, 3) Å, anywhere
+/// What is asked of a decomposition, and stays known of it.
+struct Terms {
   int64_t n_atoms = 0;
   Cell cell;
   double cutoff = 0;       // Å, > 0
   double bond_cutoff = 0;  // Å, <= cutoff; 0: no bonds
   double skin = 0;         // Å, >= 0
   int32_t n_partitions = 1;
-  PartitionRange here;  // of this process; all, if it is empty
-  cut::Method method = cut::Method::automatic;
-  const double* weights = nullptr;  // (n_atoms) relative work per atom, >= 0; null: estimated
-  int n_threads = 0;                // 0: all that are available
+  PartitionRange here;  // of this process: others own nothing here; in a request empty for all
+  cut::Method method = cut::Method::automatic;  // of a decomposition the one that was used
 };
 
-struct Decomposition {
-  // The request, frozen.
-  int64_t n_atoms = 0;
-  Cell cell;
-  double cutoff = 0, bond_cutoff = 0, skin = 0;
-  int32_t n_partitions = 1;
-  PartitionRange here;                     // the others belong to other processes, and own nothing here
-  cut::Method method = cut::Method::slab;  // the one that was used
-  Buffer<double> reference;                // (n_atoms, 3) positions that the candidates were searched at
+struct Request : Terms {
+  const double* positions = nullptr;  // (n_atoms, 3) Å, anywhere
+  const double* weights = nullptr;    // (n_atoms) relative work per atom, >= 0; null: estimated
+  int n_threads = 0;                  // 0: all that are available
+};
+
+struct Decomposition : Terms {
+  Buffer<double> reference;  // (n_atoms, 3) positions that the candidates were searched at
 
   std::vector<int32_t> wraps;     // (n_wraps, 3) the different numbers of cells that atoms lie outside
   Buffer<int32_t> wrap_index;     // (n_atoms) row of wraps: wrapped = position − wrap · cell

@@ -196,6 +196,21 @@ void write_edges(const Snapshot& snapshot, int32_t partition, int n_threads, boo
 template void write_edges(const Snapshot&, int32_t, int, bool, const EdgeArrays<float>&, StepGraph&);
 template void write_edges(const Snapshot&, int32_t, int, bool, const EdgeArrays<double>&, StepGraph&);
 
+void write_shifts(const Decomposition& decomposition, int32_t partition, const StepGraph& graph,
+                  const int64_t* receivers, int64_t* shifts) {
+  const LocalGraph& local = decomposition.parts[partition];
+  const auto wrap = [&](int64_t row) {
+    return decomposition.wraps.data() + 3 * decomposition.wrap_index[local.global(row)];
+  };
+  for (int64_t edge = 0; edge < graph.n_edges; ++edge) {
+    const int32_t candidate = graph.candidate[edge];
+    const int32_t* coded =
+        decomposition.shifts.data() + 3 * static_cast<int64_t>(local.shift_code[candidate]);
+    const int32_t *sender = wrap(local.sender[candidate]), *receiver = wrap(receivers[edge]);
+    for (int k = 0; k < 3; ++k) shifts[3 * edge + k] = coded[k] - sender[k] + receiver[k];
+  }
+}
+
 void write_bonds(const Decomposition& decomposition, int32_t partition, const StepGraph& graph,
                  const int64_t* senders, const BondArrays& out) {
   const LocalGraph& local = decomposition.parts[partition];

@@ -62,6 +62,11 @@ template <class Real>
 void write_edges(const Snapshot& snapshot, int32_t partition, int n_threads, bool with_candidates,
                  const EdgeArrays<Real>& out, StepGraph& graph);
 
+/// Writes the shift of each edge (n_edges, 3) between atoms where they are, not where they were wrapped to.
+/// The graph must have been made with candidates; receivers: (n_edges) as write_edges() wrote them.
+void write_shifts(const Decomposition& decomposition, int32_t partition, const StepGraph& graph,
+                  const int64_t* receivers, int64_t* shifts);
+
 /// Throws std::invalid_argument if there are too many angles to be numbered.
 void check_angles(int64_t n_angles);
 

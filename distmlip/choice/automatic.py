@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from torch import Tensor
+
+from distmlip._native import core
 from distmlip.choice.chooser import Choice, Chooser, what_suits_all
 from distmlip.choice.costs import CostModel, Rows, rows_of
 from distmlip.choice.probe import cost_model
@@ -49,14 +52,14 @@ class Automatic:
         self.evaluator = evaluator
         self._ranks = evaluator.settings.ranks
         self._chooser = Chooser(evaluator.settings, recompute_is_open, evaluator.adapter.conservative)
-        self._choice = Choice(0, recompute=False)  # for no atoms at all
+        self._choice = Choice(0, core.Recompute.never)  # for no atoms at all
         self._n_atoms = 0
         self._costs: CostModel | None = None
         self._is_measured = False
 
-    def evaluate(self, atoms: Atoms, with_virials: bool) -> list[Evaluation]:
+    def evaluate(self, atoms: Atoms, with_virials: bool, system: Mapping[str, Tensor]) -> list[Evaluation]:
         """See :meth:`Evaluator.evaluate`."""
-        return self._in_memory(atoms, lambda: self.evaluator.evaluate(atoms, with_virials))
+        return self._in_memory(atoms, lambda: self.evaluator.evaluate(atoms, with_virials, system))
 
     def plan(self, atoms: Atoms) -> Plan:
         """See :meth:`Evaluator.plan`; with what was chosen, why, and the memory that is expected."""
@@ -66,7 +69,7 @@ class Automatic:
         if costs is None:
             return plan
         rows = _rows(plan)
-        memory = self._chooser.memory(costs, rows, plan.recompute, plan.spill)
+        memory = self._chooser.memory(costs, rows, plan.recompute)
         seconds = costs.seconds(self._chooser.rows_here(rows), plan.recompute)
         if self._ranks is not None:
             everyone = self._ranks.gather((memory, seconds))
@@ -174,7 +177,7 @@ class Automatic:
 
     def _take(self, choice: Choice) -> None:
         settings = self.evaluator.settings
-        if (settings.partitions, settings.recompute, settings.spill) != choice.how:
+        if (settings.partitions, settings.recompute) != choice.how:
             self.evaluator.redistribute(*choice.how)
         self._choice = choice
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from distmlip._native import core
 from distmlip.choice.costs import CostModel, Rows, column
 from distmlip.inputs import MOST_PARTITIONS
 from distmlip.machine.memory import USABLE, available_bytes
@@ -34,11 +35,9 @@ class Choice:
     """How many partitions, whether they recompute, and why."""
 
     partitions: int
-    recompute: bool
+    recompute: core.Recompute
     why_partitions: str = ""
     why_recompute: str = ""
-    spill: bool = False
-    """Of what stages of a GPU were given, to host memory."""
 
     @property
     def why(self) -> str:
@@ -46,12 +45,12 @@ class Choice:
 
     def __str__(self) -> str:
         partitions = "1 partition" if self.partitions == 1 else f"{self.partitions} partitions"
-        return f"{partitions}, {recompute_in_words(self.recompute, self.spill)}"
+        return f"{partitions}, {recompute_in_words(self.recompute)}"
 
     @property
-    def how(self) -> tuple[int, bool, bool]:
+    def how(self) -> tuple[int, core.Recompute]:
         """Without the reasons."""
-        return self.partitions, self.recompute, self.spill
+        return self.partitions, self.recompute
 
 
 @dataclass(frozen=True)
@@ -70,46 +69,49 @@ class Chooser:
     def first(self, n_atoms: int) -> Choice:
         """Without a cost model."""
         given = self.given
-        return Choice(given.n_partitions(n_atoms), given.recompute, self._reason(), spill=given.spill)
+        return Choice(given.n_partitions(n_atoms), given.recompute, self._reason())
 
     def better(self, now: Choice, costs: CostModel, rows: Rows) -> Choice:
         """For a system that ``now`` is cut into partitions with these rows; ``now`` if nothing is better."""
-        recompute, spill, why = self._recompute(costs, rows)
+        recompute, why = self._recompute(costs, rows)
         partitions, reason = now.partitions, now.why_partitions
         if self.partitions_are_open:
             if self.given.devices.on_cpu:
                 partitions, reason = self._small_enough(now, costs, rows, recompute)
             if recompute:
-                partitions, reason = self._that_fit(partitions, reason, now, costs, rows, spill)
-        return Choice(partitions, recompute, reason, why, spill)
+                partitions, reason = self._that_fit(partitions, reason, now, costs, rows, recompute)
+        return Choice(partitions, recompute, reason, why)
 
     def after_shortage(self, now: Choice, n_atoms: int) -> Choice | None:
         """What to try when memory ran out; None if nothing is left that may be changed."""
         why = f"memory ran out with {now}"
-        if self.recompute_is_open and not now.recompute:
-            return Choice(now.partitions, recompute=True, why_recompute=why)
-        if self.recompute_is_open and not (now.spill or self.given.devices.on_cpu):
-            return Choice(now.partitions, recompute=True, why_recompute=why, spill=True)
+        if self.recompute_is_open and now.recompute < self._most_recompute:
+            return Choice(now.partitions, core.Recompute(now.recompute + 1), why_recompute=why)
         most = min(MOST_PARTITIONS, n_atoms)
         if self.partitions_are_open and now.partitions < most:
-            return Choice(min(2 * now.partitions, most), now.recompute, why, spill=now.spill)
+            return Choice(min(2 * now.partitions, most), now.recompute, why)
         return None
 
     def remedies(self, now: Choice) -> str:
         """What the user may change when memory ran out."""
         remedies = [] if self.partitions_are_open else ["more partitions, or partitions='auto'"]
-        if not now.recompute:
+        if now.recompute == core.Recompute.never:
             remedies.append("recompute=True")
-        if not (now.spill or self.given.devices.on_cpu):
+        if now.recompute < core.Recompute.host <= self._most_recompute:
             remedies.append("recompute='host'")
         return ", ".join([*remedies, "more devices"])
 
-    def memory(self, costs: CostModel, rows: Rows, recompute: bool, spill: bool = False) -> dict[str, Memory]:
+    @property
+    def _most_recompute(self) -> core.Recompute:
+        """What needs the least memory: that of the host helps only beside that of a GPU."""
+        return core.Recompute.stages if self.given.devices.on_cpu else core.Recompute.host
+
+    def memory(self, costs: CostModel, rows: Rows, recompute: core.Recompute) -> dict[str, Memory]:
         """Of each device of this process, by name."""
         devices, here = self.given.devices, self.rows_here(rows)
         names = np.array([str(devices.devices[d]) for d in devices.of_partitions(len(here))])
         return {
-            str(device): _memory(costs, here[names == str(device)], recompute, spill, self._available(device))
+            str(device): _memory(costs, here[names == str(device)], recompute, self._available(device))
             for device in dict.fromkeys(devices.devices)
         }
 
@@ -136,29 +138,32 @@ class Chooser:
             return f"at most {ATOMS_PER_CPU_PARTITION} atoms per partition, for the caches of a CPU"
         return "one partition per device"
 
-    def _recompute(self, costs: CostModel, rows: Rows) -> tuple[bool, bool, str]:
-        """Recompute, spill, and why."""
+    def _recompute(self, costs: CostModel, rows: Rows) -> tuple[core.Recompute, str]:
+        """What to compute again, and why."""
+        never, stages, host = core.Recompute
         if not self.recompute_is_open:
-            return self.given.recompute, self.given.spill, "recompute as asked for"
+            return self.given.recompute, "recompute as asked for"
         if not self.conservative:
-            return False, False, "no recompute: nothing goes backward"
-        if not self._fits(costs, rows, recompute=False):
+            return never, "no recompute: nothing goes backward"
+        if not self._fits(costs, rows, never):
             why = "recompute because what stages keep does not fit into memory"
             smallest = _finest(rows) if self.partitions_are_open else rows
             waiting = costs.held_bytes(self.rows_here(rows))
             if (
                 self.given.devices.on_cpu
-                or self._fits(costs, smallest, recompute=True)
+                or self._fits(costs, smallest, stages)
                 or PAGE_LOCKED * waiting > USABLE * self._available(torch.device("cpu"))
             ):
-                return True, False, why
-            return True, True, f"{why}, nor what they are given, which waits in host memory"
+                return stages, why
+            return host, f"{why}, nor what they are given, which waits in host memory"
         share = costs.recompute_share(rows)
         if self.partitions_are_open and self.given.devices.on_cpu and share <= CHEAP_RECOMPUTE:
-            return True, False, f"recompute because it costs only {share:.0%} of a step"
-        return False, False, f"no recompute: everything fits, and it would cost {share:.0%} of a step"
+            return stages, f"recompute because it costs only {share:.0%} of a step"
+        return never, f"no recompute: everything fits, and it would cost {share:.0%} of a step"
 
-    def _small_enough(self, now: Choice, costs: CostModel, rows: Rows, recompute: bool) -> tuple[int, str]:
+    def _small_enough(
+        self, now: Choice, costs: CostModel, rows: Rows, recompute: core.Recompute
+    ) -> tuple[int, str]:
         """Partitions whose stages stay within what is fast on a CPU."""
         n_bytes, n_atoms = costs.stage_bytes(rows, recompute), column(rows, "owned").sum()
         atoms = max(FEWEST_ATOMS, n_atoms / now.partitions * STAGE_BYTES_ON_A_CPU / n_bytes)
@@ -171,26 +176,32 @@ class Chooser:
         )
 
     def _that_fit(
-        self, partitions: int, reason: str, now: Choice, costs: CostModel, rows: Rows, spill: bool
+        self,
+        partitions: int,
+        reason: str,
+        now: Choice,
+        costs: CostModel,
+        rows: Rows,
+        recompute: core.Recompute,
     ) -> tuple[int, str]:
         """As many partitions, or as many more as make everything fit."""
         most = max(partitions, min(int(column(rows, "owned").sum()) // FEWEST_ATOMS, MOST_PARTITIONS))
         fitting = partitions
-        while not self._fits(costs, split(rows, fitting / now.partitions), recompute=True, spill=spill):
+        while not self._fits(costs, split(rows, fitting / now.partitions), recompute):
             if fitting >= most:
                 return fitting, "fewer partitions do not fit into memory, and these may not"
             fitting = min(2 * fitting, most)
         return (partitions, reason) if fitting == partitions else (fitting, "fewer do not fit into memory")
 
-    def _fits(self, costs: CostModel, rows: Rows, recompute: bool, spill: bool = False) -> bool:
-        memory = self.memory(costs, rows, recompute, spill).values()
+    def _fits(self, costs: CostModel, rows: Rows, recompute: core.Recompute) -> bool:
+        memory = self.memory(costs, rows, recompute).values()
         return all(device.expected <= device.usable for device in memory)
 
 
 def what_suits_all(choices: Sequence[Choice]) -> Choice:
-    """Of several ranks: the most partitions, and recompute and spill if one of them needs it."""
+    """Of several ranks: the most partitions, and the recompute of the rank that needs most."""
     most = max(choices, key=lambda choice: choice.partitions)
-    needy = max(choices, key=lambda choice: (choice.recompute, choice.spill))
+    needy = max(choices, key=lambda choice: choice.recompute)
     return replace(needy, partitions=most.partitions, why_partitions=most.why_partitions)
 
 
@@ -208,10 +219,11 @@ def _finest(rows: Rows) -> Rows:
     return split(rows, column(rows, "owned").max() / FEWEST_ATOMS)
 
 
-def _memory(costs: CostModel, rows: Rows, recompute: bool, spill: bool, available: int) -> Memory:
+def _memory(costs: CostModel, rows: Rows, recompute: core.Recompute, available: int) -> Memory:
     usable = int(USABLE * available)
     if len(rows) == 0:
         return Memory(0, usable, 0)
     atoms = max(column(rows, "owned").sum(), 1.0)
-    per_atom = max(costs.peak_bytes(_finest(rows), recompute=True, spill=spill), 1.0) / atoms
-    return Memory(int(costs.peak_bytes(rows, recompute, spill)), usable, int(usable / per_atom))
+    least = max(recompute, core.Recompute.stages)
+    per_atom = max(costs.peak_bytes(_finest(rows), least), 1.0) / atoms
+    return Memory(int(costs.peak_bytes(rows, recompute)), usable, int(usable / per_atom))

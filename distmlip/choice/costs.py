@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from distmlip._native import core
+
 Json: TypeAlias = Any
 """What a file may hold: checked where it is read."""
 
@@ -91,13 +93,12 @@ class CostModel:
     kept: tuple[StageCost, ...]
     recomputed: tuple[StageCost, ...]
 
-    def stages(self, recompute: bool) -> tuple[StageCost, ...]:
+    def stages(self, recompute: core.Recompute) -> tuple[StageCost, ...]:
         """Those of one way."""
         return self.recomputed if recompute else self.kept
 
-    def peak_bytes(self, rows: Rows, recompute: bool, spill: bool = False) -> float:
-        """The most that these partitions need at a time on the device that they share. ``spill``: what stages
-        were given waits elsewhere."""
+    def peak_bytes(self, rows: Rows, recompute: core.Recompute) -> float:
+        """The most that these partitions need at a time on the device that they share."""
         stages = self.stages(recompute)
         level = float(np.sum(rows @ GRAPH_BYTES))
         peak = level
@@ -105,7 +106,7 @@ class CostModel:
             exchanged, held = rows @ stage.exchanged, rows @ stage.held
             own = rows @ stage.forward_peak - np.maximum(held - exchanged, 0)
             peak = max(peak, level + max(exchanged.sum(), held.sum()) + own.max())
-            level += 0.0 if spill else float(held.sum())
+            level += 0.0 if recompute == core.Recompute.host else float(held.sum())
             # Gradients of what the next stage was given have come back by then.
             gradients = float(np.sum(rows @ stages[k + 1].exchanged)) if k + 1 < len(stages) else 0.0
             peak = max(peak, level + gradients + float(np.max(rows @ stage.backward_peak)))
@@ -115,7 +116,7 @@ class CostModel:
         """That stages which are computed again were given and have given, until their backward."""
         return sum(float(np.sum(rows @ stage.held)) for stage in self.recomputed)
 
-    def stage_bytes(self, rows: Rows, recompute: bool) -> float:
+    def stage_bytes(self, rows: Rows, recompute: core.Recompute) -> float:
         """The most that a stage needs for itself on one of these partitions."""
         return max(float(np.max(rows @ stage.peak)) for stage in self.stages(recompute))
 
@@ -123,9 +124,9 @@ class CostModel:
         """What computing the inside of stages again adds to a step, as a share of it. The last stage goes
         back at once and is never computed again."""
         *again, _ = (float(np.sum(rows @ stage.forward_seconds)) for stage in self.kept)
-        return sum(again) / max(sum(self.seconds(rows, recompute=False)), 1e-9)
+        return sum(again) / max(sum(self.seconds(rows, core.Recompute.never)), 1e-9)
 
-    def seconds(self, rows: Rows, recompute: bool) -> tuple[float, float]:
+    def seconds(self, rows: Rows, recompute: core.Recompute) -> tuple[float, float]:
         """Forward and backward, one partition after another."""
         stages = self.stages(recompute)
         return (

@@ -14,6 +14,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
+from distmlip._native import core
 from distmlip.choice import cache
 from distmlip.choice.costs import CostModel, Rows, StageCost, fitted, rows_of
 from distmlip.errors import type_name
@@ -43,7 +44,8 @@ def cost_model(adapter: Adapter, device: torch.device, slot: int, atoms: Atoms) 
 
 def probe(adapter: Adapter, devices: Devices, atoms: Atoms) -> CostModel:
     """Measure the model's stages on a device."""
-    kept, recomputed = (_stage_costs(adapter, devices, atoms, recompute) for recompute in (False, True))
+    never, stages = core.Recompute.never, core.Recompute.stages
+    kept, recomputed = (_stage_costs(adapter, devices, atoms, recompute) for recompute in (never, stages))
     return CostModel(kept, recomputed)
 
 
@@ -78,7 +80,9 @@ def cluster(atoms: Atoms, spacing: float, n_atoms: int) -> Atoms:
     return chosen
 
 
-def _stage_costs(adapter: Adapter, devices: Devices, atoms: Atoms, recompute: bool) -> tuple[StageCost, ...]:
+def _stage_costs(
+    adapter: Adapter, devices: Devices, atoms: Atoms, recompute: core.Recompute
+) -> tuple[StageCost, ...]:
     evaluator = Evaluator(
         adapter,
         Settings(devices, partitions=None, method="slab", weights=None, recompute=recompute, skin=0.0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import Tensor
 
@@ -11,22 +11,15 @@ from distmlip.errors import InvalidInputError
 from distmlip.models.local_graph import LocalGraph
 from distmlip.models.stages import Exchange, Pullback, Stage, Tensors
 
-NAMES = ("reads", "writes", "results", "system_results", "computes")
+NAMES = tuple(field.name for field in fields(Stage) if field.name not in ("name", "before"))
 WITH_BONDS = ("bonds", "angles")
 
 
 @dataclass(frozen=True)
-class CheckedStage:
+class CheckedStage(Stage):
     """A :class:`Stage` that looks at what another one returns before it goes any further."""
 
     stage: Stage
-    name: str
-    before: tuple[Exchange, ...]
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    results: tuple[str, ...]
-    system_results: tuple[str, ...]
-    computes: tuple[str, ...]
     leaving: tuple[Exchange, ...]
     """Exchanges before later stages of what this one writes."""
 
@@ -135,10 +128,5 @@ def _checked(stage: Stage, later: Sequence[Stage]) -> CheckedStage:
     for reader in later:
         leaving += [exchange for exchange in reader.before if exchange.name in names]
         names -= set(reader.writes)
-    return CheckedStage(
-        stage,
-        stage.name,
-        tuple(stage.before),
-        **{field: tuple(getattr(stage, field)) for field in NAMES},
-        leaving=tuple(leaving),
-    )
+    own = {field: tuple(getattr(stage, field)) for field in ("before", *NAMES)}
+    return CheckedStage(stage.name, stage, tuple(leaving), **own)

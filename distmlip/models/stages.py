@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -135,39 +135,29 @@ class AllSum(Exchange):
         return self.received(sizes)
 
 
-class Stage(Protocol):
-    """One step of a model on one partition.
+@dataclass(frozen=True)
+class Stage(ABC):
+    """One step of a model on one partition: what it reads and gives, and a function.
 
     The executor hands ``run`` the tensors in ``reads`` and stores those in ``writes`` under their names; a
     name that is written again replaces the tensor of that name for all later stages.
     """
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    _: KW_ONLY
+    before: tuple[Exchange, ...] = ()
+    """What has to cross partitions first; every name must also be in ``reads``."""
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    """Outputs with one row per owned atom that go to the caller, detached. The last stage's ``"energy"``
+    (n_owned,) in eV is what the backward sweep differentiates."""
+    system_results: tuple[str, ...] = ()
+    """Outputs of any shape that are summed over partitions."""
+    computes: tuple[str, ...] = ()
+    """Which rows the stage updates, of ``"atoms"``, ``"edges"``, ``"bonds"``, ``"angles"``."""
 
-    @property
-    def before(self) -> tuple[Exchange, ...]:
-        """What has to cross partitions first; every name must also be in ``reads``."""
-
-    @property
-    def reads(self) -> tuple[str, ...]: ...
-
-    @property
-    def writes(self) -> tuple[str, ...]: ...
-
-    @property
-    def results(self) -> tuple[str, ...]:
-        """Outputs with one row per owned atom that go to the caller, detached. The last stage's ``"energy"``
-        (n_owned,) in eV is what the backward sweep differentiates."""
-
-    @property
-    def system_results(self) -> tuple[str, ...]:
-        """Outputs of any shape that are summed over partitions."""
-
-    @property
-    def computes(self) -> tuple[str, ...]:
-        """Which rows the stage updates, of ``"atoms"``, ``"edges"``, ``"bonds"``, ``"angles"``."""
-
+    @abstractmethod
     def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
         """Compute the outputs. ``keep`` says whether the pullback may hold the inside of the stage in
         memory, or has to compute it again when it is called."""
@@ -178,17 +168,10 @@ StageFunction = Callable[[LocalGraph, Tensor, Tensors], Tensors]
 
 
 @dataclass(frozen=True)
-class EagerStage:
+class EagerStage(Stage):
     """A :class:`Stage` whose pullback comes from autograd: the usual kind."""
 
-    name: str
     function: StageFunction
-    before: tuple[Exchange, ...] = ()
-    reads: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
-    results: tuple[str, ...] = ()
-    system_results: tuple[str, ...] = ()
-    computes: tuple[str, ...] = ()
 
     def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
         if keep:
@@ -264,11 +247,11 @@ def with_derived(
 
 
 def _reading(stage: EagerStage, names: frozenset[str]) -> EagerStage:
-    return EagerStage(**{**vars(stage), "reads": (*stage.reads, *sorted(names))})
+    return replace(stage, reads=(*stage.reads, *sorted(names)))
 
 
 def _deriving(derive: Derive, stage: EagerStage, names: frozenset[str]) -> EagerStage:
     def function(graph: LocalGraph, vectors: Tensor, inputs: Tensors) -> Tensors:
         return stage.function(graph, vectors, {**derive(graph, vectors, names), **inputs})
 
-    return EagerStage(**{**vars(stage), "function": function})
+    return replace(stage, function=function)

@@ -224,8 +224,9 @@ class Ranks:
                 )
                 raise
 
-    def agree(self, work: Callable[[], T]) -> T:
-        """``work()``; if it finds something wrong with the input on any rank, all raise that and can go on.
+    def agree(self, work: Callable[[], T]) -> list[T]:
+        """What ``work()`` gives on every rank; if it finds something wrong with the input on any of them, all
+        raise that and can go on.
 
         Raises:
             InvalidInputError: the first rank's that has one.
@@ -235,10 +236,11 @@ class Ranks:
             value = work()
         except InvalidInputError as error:
             complaint = str(error)
-        found = next((text for text in self.gather(complaint) if text is not None), None)
+        everyone = self.gather((value, complaint))
+        found = next((text for _, text in everyone if text is not None), None)
         if found is not None:
             raise AgreedError(found)
-        return cast(T, value)
+        return [cast(T, value) for value, _ in everyone]
 
     def begin_call(self, what: str) -> None:
         """Where every rank runs the script: it has come to the next thing that all of them do."""

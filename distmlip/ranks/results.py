@@ -1,4 +1,4 @@
-"""Results of atoms in their order, from those of every partition and of every rank."""
+"""Results of all ranks from those of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from distmlip.models.interface import Evaluation
@@ -15,18 +14,6 @@ from distmlip.profiling import Cost, StageCosts, StepCosts
 from distmlip.ranks.group import Ranks
 
 Counters = dict[str, dict[str, int]]
-
-
-def joined(tensors: list[torch.Tensor | None], order: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    """The rows of all partitions that have any: those of the atoms in ``order``, put in the order of the
-    user's structure; one after another if it is None."""
-    parts = [tensor.to("cpu", torch.float64) for tensor in tensors if tensor is not None]
-    rows = np.asarray(torch.cat(parts).numpy())
-    if order is None:
-        return rows
-    result = np.empty_like(rows)
-    result[order] = rows
-    return result
 
 
 def of_all_ranks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from distmlip._native import core
 from distmlip.cell import volume_of
 from distmlip.errors import InvalidInputError, UnsupportedModelError
-from distmlip.evaluator import Evaluator
+from distmlip.graphs import Graphs
 from distmlip.inputs import (
     METHODS,
     check_atoms,
@@ -129,7 +129,7 @@ class DistModel(nn.Module):
             partitions=checked_partitions(partitions),
             method=checked_choice("method", method, METHODS),
             weights=checked_weights(weights),
-            recompute=False,
+            recompute=core.Recompute.never,
             skin=0.0,  # structures of a training set have no history
             ranks=self._ranks,
         )
@@ -137,7 +137,7 @@ class DistModel(nn.Module):
 
     def _set_up(self) -> None:
         """What is made of the parameters and buffers as they are now."""
-        self._evaluator = Evaluator(self._adapter, self._settings)
+        self._graphs = Graphs(self._adapter, self._settings)
         self._replicas = [self._replica(device) for device in self._settings.devices.devices]
         self._stages = [self._stages_of(replica) for replica in self._replicas]
 
@@ -154,9 +154,9 @@ class DistModel(nn.Module):
         with self._lock, turn, self._work if self._ranks is None else self._ranks.work, usual_modes():
             if self._ranks is not None:
                 atoms = self._shared(self._ranks, atoms)
-            check_atoms(atoms, self._adapter, self._settings.weights)
+            system = check_atoms(atoms, self._adapter, self._settings.weights)
             with core.FlushedTeam():  # as in the executor's threads; backward is the user's own
-                prediction = self._predict(atoms, differentiable)
+                prediction = self._predict(atoms, system, differentiable)
         return prediction if differentiable else _detached(prediction)
 
     def _shared(self, ranks: Ranks, atoms: Atoms) -> Atoms:
@@ -175,16 +175,16 @@ class DistModel(nn.Module):
                 self._takes_over = False
         return atoms
 
-    def _predict(self, atoms: Atoms, differentiable: bool) -> Prediction:
+    def _predict(self, atoms: Atoms, system: Mapping[str, Tensor], differentiable: bool) -> Prediction:
         with self._together():
-            graphs = self._evaluator.graphs(atoms)
+            graphs = self._graphs.at(atoms, system)
             exchange = self._exchange(graphs)
             trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
             shared = dict(zip(map(id, trained), exchange.parameters(trained), strict=True))
             for replica in self._replicas:
                 replica.renew(shared)
             vectors = [graph.vectors.detach().requires_grad_() for graph in graphs]
-            stages = [self._stages[device] for device in self._evaluator.device_of_partition]
+            stages = [self._stages[device] for device in self._graphs.device_of_partition]
             sums = run_stages(stages, graphs, vectors, exchange)
         energy = self._adapter.total_energy(atoms, sums)
         with self._together():
@@ -200,7 +200,7 @@ class DistModel(nn.Module):
         return Prediction(energy, forces, stress)
 
     def _exchange(self, graphs: list[LocalGraph]) -> LocalExchange:
-        crossing, dtype = core.Crossing(self._evaluator.step), self._adapter.dtype
+        crossing, dtype = core.Crossing(self._graphs.native.step), self._adapter.dtype
         if self._ranks is None:
             return LocalExchange(crossing, graphs, dtype)
         return RankExchange(self._ranks, crossing, graphs, dtype)

@@ -14,6 +14,7 @@ from ase.build import bulk
 from support.toy import ToyAdapter, ToyModel
 
 from distmlip import DistCalculator
+from distmlip._native import core
 from distmlip.choice import automatic, chooser
 from distmlip.choice.chooser import Chooser
 from distmlip.choice.costs import CostModel, PerKind, StageCost, rows_of
@@ -211,7 +212,8 @@ def test_recompute_and_more_partitions_are_chosen_where_memory_is_short(
 def test_what_stages_are_given_waits_in_host_memory_where_a_gpu_is_too_small(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = Settings(Devices((torch.device("cuda:0"),), (0,)), None, "auto", None, False, 0.5)
+    Recompute = core.Recompute
+    settings = Settings(Devices((torch.device("cuda:0"),), (0,)), None, "auto", None, Recompute.never, 0.5)
     chooser = Chooser(settings, recompute_is_open=True, conservative=True)
     per_atom = PerKind(owned=1e3)
     stage = StageCost("layer", per_atom, per_atom, per_atom, per_atom, per_atom, PerKind())
@@ -221,19 +223,19 @@ def test_what_stages_are_given_waits_in_host_memory_where_a_gpu_is_too_small(
     for megabytes in (2000, 100, 30):
         give_memory(monkeypatch, 1e6 * megabytes, host=1e9)
         choices[megabytes] = chooser.better(chooser.first(10_000), costs, rows)
-    assert choices[2000].how == (1, False, False)
-    assert choices[100].how == (1, True, False)
-    assert choices[30].how[1:] == (True, True)
+    assert choices[2000].how == (1, Recompute.never)
+    assert choices[100].how == (1, Recompute.stages)
+    assert choices[30].recompute == Recompute.host
     assert "waits in host memory" in choices[30].why
     give_memory(monkeypatch, 3e7, host=1e8)  # which 6 stages of 10 MB need more of, as torch rounds up
-    assert chooser.better(chooser.first(10_000), costs, rows).how[1:] == (True, False)
+    assert chooser.better(chooser.first(10_000), costs, rows).recompute == Recompute.stages
     assert "recompute from host memory" in str(choices[30])
     after = chooser.after_shortage(choices[100], 10_000)
     assert after is not None
-    assert after.how == (1, True, True)
+    assert after.how == (1, Recompute.host)
     after = chooser.after_shortage(after, 10_000)
     assert after is not None
-    assert after.how == (2, True, True)
+    assert after.how == (2, Recompute.host)
 
 
 def test_only_recompute_is_chosen_where_partitions_are_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ase.build import bulk
 from support.toy import ToyAdapter, ToyModel
 
+from distmlip._native import core
 from distmlip.choice.costs import ANGLE_BYTES, EDGE_BYTES, CostModel, PerKind, StageCost, fitted, rows_of
 from distmlip.choice.probe import probe
 from distmlip.evaluator import Evaluator
@@ -43,19 +44,19 @@ def test_the_peak_is_where_a_sweep_needs_most() -> None:
     first = stage(held=per(owned=100), forward_peak=per(owned=1000), backward_peak=per(owned=10))
     last = stage(exchanged=per(owned=8, halo=8), forward_peak=per(owned=400))
     # All of the first stage's 3000 bytes but the running partition's are held while its peak is reached.
-    assert CostModel((first,), (first,)).peak_bytes(rows, recompute=False) == 3000 + 20_000 - 2000
+    assert CostModel((first,), (first,)).peak_bytes(rows, core.Recompute.never) == 3000 + 20_000 - 2000
     # The last stage holds nothing; it finds the first one's and what was exchanged.
     small = stage(held=per(owned=100), forward_peak=per(owned=100))
-    assert CostModel((small, last), (last,)).peak_bytes(rows, recompute=False) == 3000 + 8 * 40 + 8000
+    assert CostModel((small, last), (last,)).peak_bytes(rows, core.Recompute.never) == 3000 + 8 * 40 + 8000
     # The way back finds what the stage holds, and the gradients of what was exchanged after it.
     back = stage(held=per(owned=100), backward_peak=per(owned=1000))
-    assert CostModel((back, last), (last,)).peak_bytes(rows, recompute=False) == 3000 + 8 * 40 + 20_000
+    assert CostModel((back, last), (last,)).peak_bytes(rows, core.Recompute.never) == 3000 + 8 * 40 + 20_000
 
 
 def test_the_graph_counts() -> None:
     model = CostModel((stage(),), (stage(),))
     rows = rows_of([10], [0], [100], [1000])
-    assert model.peak_bytes(rows, recompute=True) == 100 * EDGE_BYTES + 1000 * ANGLE_BYTES
+    assert model.peak_bytes(rows, core.Recompute.stages) == 100 * EDGE_BYTES + 1000 * ANGLE_BYTES
 
 
 def test_what_is_computed_again_is_all_but_the_last_stage() -> None:
@@ -88,8 +89,8 @@ def test_anything_else_is_refused(spoil: Any) -> None:
         CostModel.from_json(values)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_bytes_of_a_large_system_follow_from_small_clusters(recompute: bool) -> None:
+@pytest.mark.parametrize("recompute", [core.Recompute.never, core.Recompute.stages])
+def test_bytes_of_a_large_system_follow_from_small_clusters(recompute: core.Recompute) -> None:
     """Bytes are those that torch's allocators counted, so nothing here depends on the machine."""
     adapter = ToyAdapter([ToyModel()])
     devices = resolve_devices("cpu")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ def step_of(cut: core.Decomposition, dtype: torch.dtype = torch.float64) -> core
 
 def evaluator(adapter: ToyAdapter, n_partitions: int, skin: float = 0.5) -> Evaluator:
     return Evaluator(
-        adapter, Settings(resolve_devices("cpu"), n_partitions, "auto", None, recompute=False, skin=skin)
+        adapter,
+        Settings(resolve_devices("cpu"), n_partitions, "auto", None, core.Recompute.never, skin=skin),
     )
 
 
@@ -314,32 +315,27 @@ def test_a_trajectory_with_a_changing_cell_is_the_same_as_single_steps(seed: int
     rng = np.random.default_rng(seed)
     atoms, model = copper(), ToyModel()
     used = evaluator(ToyAdapter([model]), count, skin=0.8)
-    graphs = set()
     for _ in range(5):
         atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(scale=2e-3, size=(3, 3))), scale_atoms=True)
         atoms.positions += rng.normal(scale=0.02, size=(len(atoms), 3))
         (fresh,) = evaluator(ToyAdapter([model]), count, skin=0.0).evaluate(atoms)
         (reused,) = used.evaluate(atoms)
         assert_same(reused, fresh)
-        graphs.add(id(used._step))
-    assert len(graphs) < 5
+    assert used.graphs.native.n_built < 5
 
 
-def test_the_old_graph_is_gone_before_the_new_one_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_old_graph_is_gone_before_the_new_one_is_built() -> None:
     atoms, used = copper(), evaluator(ToyAdapter([ToyModel()]), 3)
     used.evaluate(atoms)
     alive = []
 
-    class Watching:
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            alive.append((used._step, used._decomposition))
-            raise ZeroDivisionError
+    def watching(work: Callable[[], int]) -> int:
+        alive.append(used.graphs.native.is_built)
+        raise ZeroDivisionError
 
-    with monkeypatch.context() as patched:
-        patched.setattr("distmlip.evaluator.core.Decomposition", Watching)
-        atoms.positions += 1.0 * np.arange(len(atoms))[:, None]
-        with pytest.raises(ZeroDivisionError):
-            used.evaluate(atoms)
-    assert alive == [(None, None)]
+    atoms.positions += 1.0 * np.arange(len(atoms))[:, None]
+    with pytest.raises(ZeroDivisionError):
+        used.graphs.native.at(atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers, watching)
+    assert alive == [False]
     (fresh,) = evaluator(ToyAdapter([ToyModel()]), 3).evaluate(atoms)
     assert_same(used.evaluate(atoms)[0], fresh)

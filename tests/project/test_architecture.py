@@ -29,6 +29,7 @@ PYTHON_ORDER = [
     {"neighbors", "partitioning", "models", "kept_results"},
     {"ranks"},
     {"settings"},
+    {"graphs"},
     {"evaluator"},
     {"choice", "training"},
     {"calculator", "md"},

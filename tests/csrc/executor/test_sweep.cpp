@@ -71,14 +71,17 @@ class Model : public executor::StageRunner {
 };
 
 executor::SweepRequest request(size_t n_workers) {
+  static const std::vector<executor::StageSpec> stages{
+      {"first", {}, {}, {"x"}, {}, {}, {}},
+      {"second",
+       {std::make_shared<exchange::Halo>("x", std::vector<int64_t>{1})},
+       {"x"},
+       {},
+       {"energy"},
+       {},
+       {}}};
   executor::SweepRequest request;
-  request.stages = {{"first", {}, {}, {"x"}, {}, {}},
-                    {"second",
-                     {std::make_shared<exchange::Halo>("x", std::vector<int64_t>{1})},
-                     {"x"},
-                     {},
-                     {"energy"},
-                     {}}};
+  request.stages = stages;
   for (int64_t p = 0; p < kPartitions; ++p) {
     request.slots.push_back(static_cast<size_t>(p) % n_workers);
     request.crossing.n_owned.push_back(kOwned);

@@ -1,0 +1,134 @@
+#include "executor/graphs.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+
+#include "core/error.h"
+#include "executor/remote_rows.h"
+
+namespace distmlip::executor {
+namespace {
+
+int64_t in_agreement(const Agree& agree, const std::function<int64_t()>& work) {
+  return agree ? agree(work) : work();
+}
+
+}  // namespace
+
+Graphs::Graphs(GraphsRequest request) : request_(std::move(request)) {}
+
+std::vector<GraphPart> Graphs::at(const Structure& structure, const Agree& agree) {
+  if (!graph_ || !partition::still_valid(*graph_->decomposition, structure.positions, structure.n_atoms,
+                                         structure.cell)) {
+    graph_ = nullptr;  // the new one may use the memory of the old one
+    graph_ = built(structure, agree);
+    ++n_built_;
+  }
+  if (!std::equal(graph_->numbers.begin(), graph_->numbers.end(), structure.numbers,
+                  structure.numbers + structure.n_atoms)) {
+    set_numbers(structure);
+  }
+  Step& step = *graph_->step;
+  if (graph_->decomposition->has_bonds()) {  // there may be too many angles, in any partition
+    graph_->n_angles_total = in_agreement(agree, [&] {
+      step.update(structure.positions, structure.cell);
+      const auto n_angles = step.n_angles();
+      return std::accumulate(n_angles.begin(), n_angles.end(), int64_t{0});
+    });
+  } else {
+    step.update(structure.positions, structure.cell);
+  }
+  std::vector<GraphPart> parts;
+  for (size_t p = 0; p < step.parts().size(); ++p) {
+    parts.push_back({step.parts()[p], graph_->decomposition->parts[p].n_owned(), step.local_atoms()[p],
+                     graph_->local_numbers[p]});
+  }
+  return parts;
+}
+
+const Graphs::Graph& Graphs::graph() const {
+  if (!graph_) {
+    throw std::logic_error("there is no graph; call at() first");
+  }
+  return *graph_;
+}
+
+std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure, const Agree& agree) const {
+  auto graph = std::make_unique<Graph>();
+  in_agreement(agree, [&] {
+    partition::Request request = request_.cut;
+    request.positions = structure.positions;
+    request.n_atoms = structure.n_atoms;
+    request.cell = structure.cell;
+    request.n_threads = at::get_num_threads();
+    if (!request_.weights.empty()) {
+      if (std::ssize(request_.weights) != structure.n_atoms) {
+        invalid("weights has ", request_.weights.size(), " entries for ", structure.n_atoms,
+                " atoms; give one per atom");
+      }
+      request.weights = request_.weights.data();
+    }
+    graph->decomposition = std::make_shared<const partition::Decomposition>(partition::decompose(request));
+    return 0;
+  });
+  graph->step = std::make_shared<Step>(graph->decomposition, request_.devices, request_.dtype,
+                                       /*as_devices=*/false, request_.others);
+  const partition::Decomposition& decomposition = *graph->decomposition;
+  graph->place.resize(static_cast<size_t>(structure.n_atoms));
+  for (int64_t atom = 0; atom < structure.n_atoms; ++atom) {
+    if (decomposition.here.has(decomposition.owner[atom])) {
+      graph->place[static_cast<size_t>(atom)] = std::ssize(graph->owned);
+      graph->owned.push_back(atom);
+    }
+  }
+  return graph;
+}
+
+void Graphs::set_numbers(const Structure& structure) {
+  const auto& parts = graph_->decomposition->parts;
+  exchange::PerPartition local_numbers;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    auto of_rows = at::empty({parts[p].n_local()}, at::kLong);
+    auto* number = of_rows.mutable_data_ptr<int64_t>();
+    for (int64_t row = 0; row < parts[p].n_local(); ++row) {
+      number[row] = structure.numbers[parts[p].global(row)];
+    }
+    local_numbers.push_back(of_rows.to(request_.devices[p]));
+  }
+  graph_->numbers.assign(structure.numbers, structure.numbers + structure.n_atoms);
+  graph_->local_numbers = std::move(local_numbers);
+}
+
+at::Tensor Graphs::in_order(const exchange::PerPartition& rows) const {
+  const auto& parts = graph().decomposition->parts;
+  at::Tensor all;
+  for (size_t p = 0; p < rows.size(); ++p) {
+    if (!rows[p].defined()) {
+      continue;
+    }
+    const at::Tensor of_part = rows[p].to(at::kCPU, at::kDouble).contiguous();
+    if (!all.defined()) {
+      auto shape = of_part.sizes().vec();
+      shape.at(0) = std::ssize(graph_->owned);
+      all = at::empty(shape, at::kDouble);
+    }
+    TORCH_CHECK(of_part.sizes().slice(1) == all.sizes().slice(1) && of_part.size(0) == parts[p].n_owned(),
+                "a result has the shape ", of_part.sizes(), " on partition ", p, " and ", all.sizes(),
+                " in all");
+    const int64_t width = of_part.numel() / std::max<int64_t>(1, of_part.size(0));
+    const double* from = of_part.const_data_ptr<double>();
+    for (const int32_t atom : parts[p].owned) {
+      const int64_t row = graph_->place[static_cast<size_t>(atom)];
+      std::copy_n(from, width, all.mutable_data_ptr<double>() + width * row);
+      from += width;
+    }
+  }
+  return all;
+}
+
+}  // namespace distmlip::executor

@@ -1,0 +1,103 @@
+"""The graph of a structure over partitions: kept by the core, built anew when it is no longer valid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from distmlip._native import core
+from distmlip.machine.memory import limit_kept_pages
+from distmlip.models.interface import Adapter
+from distmlip.models.local_graph import BondGraph, LocalGraph
+from distmlip.settings import Settings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+class Graphs:
+    """The graphs that an adapter's stages run on, with given settings."""
+
+    def __init__(self, adapter: Adapter, settings: Settings) -> None:
+        limit_kept_pages()
+        self._adapter = adapter
+        self._settings = settings
+        self._native: core.Graphs | None = None
+        self.device_of_partition: list[int] = []
+        """Index of each partition's device."""
+
+    def at(self, atoms: Atoms, system: Mapping[str, Tensor]) -> list[LocalGraph]:
+        """The local graph of every partition. ``system``: what the adapter says of these atoms.
+
+        All ranks call this together.
+
+        Raises:
+            InvalidInputError: the atoms cannot be cut into partitions; on all ranks alike.
+        """
+        parts = self.update(atoms)
+        on_device = [
+            {name: tensor.to(device) for name, tensor in system.items()}
+            for device in self._settings.devices.devices
+        ]
+        n_angles_total = self.native.n_angles_total
+        return [
+            LocalGraph(
+                partition=p,
+                n_owned=part.n_owned,
+                atoms=part.atoms,
+                numbers=part.numbers,
+                senders=part.senders,
+                receivers=part.receivers,
+                vectors=part.vectors,
+                bonds=BondGraph(part.edge_bond, part.bond_edge, part.angles, part.cut, n_angles_total)
+                if self._adapter.bond_cutoff is not None
+                else None,
+                system=on_device[device],
+            )
+            for p, (part, device) in enumerate(zip(parts, self.device_of_partition, strict=True))
+        ]
+
+    def update(self, atoms: Atoms) -> list[core.GraphPart]:
+        """Bring :attr:`native` to these atoms; the same with the core's own parts."""
+        n_partitions = self._settings.n_partitions(len(atoms))
+        if self._native is None or self._native.n_partitions != n_partitions:
+            self._native = None  # the new one may use the memory of the old one
+            self.device_of_partition = self._settings.devices.of_partitions(n_partitions)
+            self._native = self._made(n_partitions)
+        parts: list[core.GraphPart] = self._native.at(
+            atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers, self._agree
+        )
+        return parts
+
+    def forget(self) -> None:
+        """Drop the graph; the next call builds a new one."""
+        self._native = None
+
+    @property
+    def native(self) -> core.Graphs:
+        """The core's graphs, sizes and exchange plans, as the last call left them."""
+        assert self._native is not None
+        return self._native
+
+    def _made(self, n_partitions: int) -> core.Graphs:
+        settings, ranks = self._settings, self._settings.ranks
+        return core.Graphs(
+            cutoff=self._adapter.cutoff,
+            bond_cutoff=self._adapter.bond_cutoff or 0.0,
+            skin=settings.skin,
+            n_partitions=n_partitions,
+            method=settings.method,
+            weights=settings.weights,
+            devices=[settings.devices.devices[d] for d in self.device_of_partition],
+            dtype=self._adapter.dtype,
+            ranks=ranks.core if ranks else None,
+            first_partitions=ranks.first_partitions(n_partitions)[:-1] if ranks else [],
+        )
+
+    @property
+    def _agree(self) -> Callable[[Callable[[], int]], int] | None:
+        """How ranks do something that may be wrong on one of them."""
+        ranks = self._settings.ranks
+        return None if ranks is None else lambda work: sum(ranks.agree(work))
