@@ -25,6 +25,8 @@ class Graphs:
         self._adapter = adapter
         self._settings = settings
         self._native: core.Graphs | None = None
+        self.device_of_partition: list[int] = []
+        """Index of each partition's device."""
 
     def at(self, atoms: Atoms, system: Mapping[str, Tensor]) -> list[LocalGraph]:
         """The local graph of every partition. ``system``: what the adapter says of these atoms.
@@ -62,6 +64,7 @@ class Graphs:
         n_partitions = self._settings.n_partitions(len(atoms))
         if self._native is None or self._native.n_partitions != n_partitions:
             self._native = None  # the new one may use the memory of the old one
+            self.device_of_partition = self._settings.devices.of_partitions(n_partitions)
             self._native = self._made(n_partitions)
         parts: list[core.GraphPart] = self._native.at(
             atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers, self._agree
@@ -78,14 +81,8 @@ class Graphs:
         assert self._native is not None
         return self._native
 
-    @property
-    def device_of_partition(self) -> list[int]:
-        """Index of each partition's device."""
-        return self._settings.devices.of_partitions(self.native.n_partitions)
-
     def _made(self, n_partitions: int) -> core.Graphs:
         settings, ranks = self._settings, self._settings.ranks
-        devices = settings.devices.devices
         return core.Graphs(
             cutoff=self._adapter.cutoff,
             bond_cutoff=self._adapter.bond_cutoff or 0.0,
@@ -93,7 +90,7 @@ class Graphs:
             n_partitions=n_partitions,
             method=settings.method,
             weights=settings.weights,
-            devices=[devices[d] for d in settings.devices.of_partitions(n_partitions)],
+            devices=[settings.devices.devices[d] for d in self.device_of_partition],
             dtype=self._adapter.dtype,
             ranks=ranks.core if ranks else None,
             first_partitions=ranks.first_partitions(n_partitions)[:-1] if ranks else [],

@@ -22,6 +22,7 @@ namespace py = pybind11;
 namespace distmlip::bindings {
 namespace {
 
+using executor::Cost;
 using executor::ExchangeSpec;
 using executor::StageSpec;
 
@@ -43,16 +44,17 @@ ExchangeSpec spec_of_exchange(const py::handle& exchange) {
 }
 
 StageSpec spec_of(const py::handle& stage) {
-  StageSpec spec;
-  spec.name = stage.attr("name").cast<std::string>();
+  const auto names = [&](const char* field) { return stage.attr(field).cast<std::vector<std::string>>(); };
+  StageSpec spec{stage.attr("name").cast<std::string>(),
+                 {},
+                 names("reads"),
+                 names("writes"),
+                 names("results"),
+                 names("system_results"),
+                 names("computes")};
   for (const auto& exchange : stage.attr("before")) {
     spec.before.push_back(spec_of_exchange(exchange));
   }
-  spec.reads = stage.attr("reads").cast<std::vector<std::string>>();
-  spec.writes = stage.attr("writes").cast<std::vector<std::string>>();
-  spec.results = stage.attr("results").cast<std::vector<std::string>>();
-  spec.system_results = stage.attr("system_results").cast<std::vector<std::string>>();
-  spec.computes = stage.attr("computes").cast<std::vector<std::string>>();
   return spec;
 }
 
@@ -98,8 +100,8 @@ executor::Evaluation evaluate(const executor::Graphs& graphs, const StageSpecs& 
 std::vector<executor::GraphPart> graphs_at(executor::Graphs& graphs, const Doubles& positions,
                                            const Doubles& cell, const std::array<bool, 3>& periodic,
                                            const Integers& numbers, const py::object& agree) {
-  const executor::Structure structure{positions.shape(0), checked_positions(positions), numbers.data(),
-                                      cell_from(cell, periodic)};
+  const double* data = checked_positions(positions);
+  const executor::Structure structure{positions.shape(0), data, numbers.data(), cell_from(cell, periodic)};
   if (numbers.ndim() != 1 || numbers.shape(0) != structure.n_atoms) {
     invalid("numbers must have the shape (n_atoms,)");
   }
@@ -110,7 +112,8 @@ std::vector<executor::GraphPart> graphs_at(executor::Graphs& graphs, const Doubl
       return agree(py::cpp_function([&work] {
                const py::gil_scoped_release no_gil;
                return work();
-             })).cast<int64_t>();
+             }))
+          .cast<int64_t>();
     };
   }
   const py::gil_scoped_release no_gil;
@@ -137,9 +140,8 @@ executor::Graphs make_graphs(double cutoff, double bond_cutoff, double skin, int
   request.dtype = dtype;
   if (ranks != nullptr) {
     const auto rank = static_cast<size_t>(ranks->rank());
-    request.cut.here = {first_partitions.at(rank), rank + 1 < first_partitions.size()
-                                                       ? first_partitions[rank + 1]
-                                                       : n_partitions};
+    request.cut.here = {first_partitions.at(rank),
+                        rank + 1 < first_partitions.size() ? first_partitions[rank + 1] : n_partitions};
     request.others = others_of(ranks, std::move(first_partitions));
   }
   return executor::Graphs(std::move(request));
@@ -160,32 +162,32 @@ void bind_graphs(py::module_& module) {
   py::class_<Graphs>(module, "Graphs", "The graph of a system over partitions, built anew when it has to be.")
       .def(py::init(&make_graphs), py::kw_only(), py::arg("cutoff"), py::arg("bond_cutoff"), py::arg("skin"),
            py::arg("n_partitions"), py::arg("method"), py::arg("weights"), py::arg("devices"),
-           py::arg("dtype"), py::arg("ranks") = nullptr,
-           py::arg("first_partitions") = std::vector<int32_t>{}, py::keep_alive<1, 10>(),
+           py::arg("dtype"), py::arg("ranks") = nullptr, py::arg("first_partitions") = std::vector<int32_t>{},
+           py::keep_alive<1, 10>(),
            "ranks: the processes among which partitions are shared, rank r from first_partitions[r] on.")
       .def("at", &graphs_at, py::arg("positions"), py::arg("cell"), py::arg("periodic"), py::arg("numbers"),
            py::arg("agree") = py::none(),
            "The parts at these positions. agree(work): does the work on every rank or on none, and returns "
            "the sum of what it gave.")
       .def_property_readonly("n_partitions", &Graphs::n_partitions)
+      .def_property_readonly("is_built", &Graphs::is_built)
       .def_property_readonly("n_built", &Graphs::n_built)
       .def_property_readonly("step", &Graphs::step)
-      .def_property_readonly("method", [](const Graphs& graphs) { return partition::name_of(graphs.method()); })
+      .def_property_readonly("method",
+                             [](const Graphs& graphs) { return partition::name_of(graphs.method()); })
       .def_property_readonly("owned", [](const Graphs& graphs) { return indices(graphs.owned()); })
       .def_property_readonly("n_angles_total", &Graphs::n_angles_total);
 }
 
 void bind_evaluation(py::module_& module) {
   using executor::Evaluation;
-  using executor::Recompute;
-  using executor::StageCosts;
-  using executor::StageRows;
-  py::native_enum<Recompute>(module, "Recompute", "enum.IntEnum",
-                             "What is computed again in the backward sweep, to save memory: nothing; the "
-                             "inside of stages; or that from inputs which wait in host memory.")
-      .value("never", Recompute::never)
-      .value("stages", Recompute::stages)
-      .value("host", Recompute::host)
+  py::native_enum<executor::Recompute>(
+      module, "Recompute", "enum.IntEnum",
+      "What is computed again in the backward sweep, to save memory: nothing; the "
+      "inside of stages; or that from inputs which wait in host memory.")
+      .value("never", executor::Recompute::never)
+      .value("stages", executor::Recompute::stages)
+      .value("host", executor::Recompute::host)
       .finalize();
   py::class_<StageSpecs>(module, "StageSpecs", "What the core knows of a model's stages.")
       .def(py::init([](const py::iterable& stages) {
@@ -194,14 +196,14 @@ void bind_evaluation(py::module_& module) {
              return specs;
            }),
            py::arg("stages"));
-  py::class_<StageRows>(module, "StageRows")
-      .def_readonly("computed", &StageRows::computed)
-      .def_readonly("received", &StageRows::received);
-  py::class_<StageCosts>(module, "StageCosts")
-      .def_readonly("forward", &StageCosts::forward)
-      .def_readonly("backward", &StageCosts::backward)
-      .def_readonly("exchange", &StageCosts::exchange)
-      .def_readonly("exchange_backward", &StageCosts::exchange_backward);
+  py::class_<executor::StageRows>(module, "StageRows")
+      .def_readonly("computed", &executor::StageRows::computed)
+      .def_readonly("received", &executor::StageRows::received);
+  py::class_<executor::StageCosts>(module, "StageCosts")
+      .def_readonly("forward", &executor::StageCosts::forward)
+      .def_readonly("backward", &executor::StageCosts::backward)
+      .def_readonly("exchange", &executor::StageCosts::exchange)
+      .def_readonly("exchange_backward", &executor::StageCosts::exchange_backward);
   py::class_<Evaluation>(module, "Evaluation")
       .def_readonly("results", &Evaluation::results)
       .def_readonly("system_results", &Evaluation::system_results)
@@ -228,17 +230,14 @@ void bind_executor(py::module_& module) {
       .def_readonly("bond_edge", &executor::LocalTensors::bond_edge)
       .def_readonly("angles", &executor::LocalTensors::angles)
       .def_readonly("cut", &executor::LocalTensors::cut);
-  py::class_<executor::Cost>(module, "Cost")
-      .def_readonly("seconds", &executor::Cost::seconds)
-      .def_readonly("bytes_left", &executor::Cost::bytes_left)
-      .def_readonly("bytes_peak", &executor::Cost::bytes_peak)
+  py::class_<Cost>(module, "Cost")
+      .def_readonly("seconds", &Cost::seconds)
+      .def_readonly("bytes_left", &Cost::bytes_left)
+      .def_readonly("bytes_peak", &Cost::bytes_peak)
       .def(py::pickle(
-          [](const executor::Cost& cost) {
-            return py::make_tuple(cost.seconds, cost.bytes_left, cost.bytes_peak);
-          },
+          [](const Cost& cost) { return py::make_tuple(cost.seconds, cost.bytes_left, cost.bytes_peak); },
           [](const py::tuple& state) {
-            return executor::Cost{state[0].cast<double>(), state[1].cast<int64_t>(),
-                                  state[2].cast<int64_t>()};
+            return Cost{state[0].cast<double>(), state[1].cast<int64_t>(), state[2].cast<int64_t>()};
           }));
   py::class_<executor::Step, std::shared_ptr<executor::Step>>(module, "Step")
       .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
@@ -288,8 +287,8 @@ void bind_executor(py::module_& module) {
                              [](const executor::Step& step) { return plan_members(step.bonds()); });
   bind_graphs(module);
   py::class_<executor::Boundary>(module, "Boundary", "What crosses partitions at the last update of a step.")
-      .def(py::init([](const executor::Step& step) { return step.boundary(at::kDouble); }),
-           py::arg("step"), py::keep_alive<1, 2>())
+      .def(py::init([](const executor::Step& step) { return step.boundary(at::kDouble); }), py::arg("step"),
+           py::keep_alive<1, 2>())
       .def(
           "cross", &cross, py::arg("exchanges"), py::arg("tensors"), py::arg("adjoint"),
           "What the exchanges of a stage, or their adjoints, make of tensors[exchange][partition]; all ranks "

@@ -18,8 +18,8 @@
 
 namespace distmlip::bindings {
 
-DeviceInput checked_input(const at::Tensor& positions, const at::Tensor& cell, const std::array<bool, 3>& periodic,
-              double cutoff) {
+DeviceInput checked_input(const at::Tensor& positions, const at::Tensor& cell,
+                          const std::array<bool, 3>& periodic, double cutoff) {
   if (positions.dim() != 2 || positions.size(1) != 3) invalid("positions must have the shape (n_atoms, 3)");
   if (positions.scalar_type() != at::kFloat && positions.scalar_type() != at::kDouble) {
     invalid("positions have the type ", toString(positions.scalar_type()),
@@ -90,7 +90,8 @@ py::dict neighbor_list(const std::string& quantities, const Doubles& positions, 
 /// An output tensor per quantity that is asked for.
 class Outputs {
  public:
-  Outputs(const DeviceInput& input, int64_t n_pairs) : options_(input.positions.options()), n_pairs_(n_pairs) {}
+  Outputs(const DeviceInput& input, int64_t n_pairs)
+      : options_(input.positions.options()), n_pairs_(n_pairs) {}
 
   template <class T>
   T* add(const std::string& name, int64_t width = 0) {

@@ -141,7 +141,8 @@ void bind_partition(py::module_& module) {
       .def_readonly("cutoff", &Decomposition::cutoff)
       .def_readonly("bond_cutoff", &Decomposition::bond_cutoff)
       .def_readonly("skin", &Decomposition::skin)
-      .def_property_readonly("method", [](const Decomposition& self) { return partition::name_of(self.method); })
+      .def_property_readonly("method",
+                             [](const Decomposition& self) { return partition::name_of(self.method); })
       .def_property_readonly("owner", [](const Decomposition& self) { return indices(self.owner); })
       .def("owned", [](const Decomposition& self, int p) { return indices(part_of(self, p).owned); })
       .def("halo", [](const Decomposition& self, int p) { return indices(part_of(self, p).halo); })

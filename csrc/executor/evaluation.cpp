@@ -1,12 +1,14 @@
 #include "executor/evaluation.h"
 
 #include <chrono>
+#include <memory>
 #include <utility>
 
 namespace distmlip::executor {
 namespace {
 
-std::vector<StageRows> rows_of(const Step& step, const SweepRequest& request, std::vector<StageCounts> counts) {
+std::vector<StageRows> rows_of(const Step& step, const SweepRequest& request,
+                               std::vector<StageCounts> counts) {
   const std::map<std::string, std::vector<int64_t>> sizes{{"atoms", step.n_owned()},
                                                           {"edges", step.n_edges()},
                                                           {"bonds", step.n_bonds()},
@@ -28,18 +30,18 @@ std::vector<StageRows> rows_of(const Step& step, const SweepRequest& request, st
 }  // namespace
 
 Evaluation evaluate(const Graphs& graphs, SweepRequest request, StageRunner& runner, bool with_virials) {
-  Step& step = *graphs.step();
-  request.boundary = step.boundary(graphs.dtype());
+  const std::shared_ptr<Step> step = graphs.step();
+  request.boundary = step->boundary(graphs.dtype());
   SweepResult swept = sweep(request, runner);
   Evaluation found;
   const auto start = std::chrono::steady_clock::now();
-  found.forces = step.forces(swept.edge_gradients, with_virials);
+  found.forces = step->forces(swept.edge_gradients, with_virials);
   found.forces_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (const auto& [name, rows] : swept.results) {
     found.results[name] = graphs.in_order(rows);
   }
   found.system_results = std::move(swept.system_results);
-  found.rows = rows_of(step, request, std::move(swept.counts));
+  found.rows = rows_of(*step, request, std::move(swept.counts));
   found.costs = std::move(swept.costs);
   return found;
 }

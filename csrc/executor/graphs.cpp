@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <stdexcept>
 #include <utility>
 
 #include "core/error.h"
@@ -50,6 +51,13 @@ std::vector<GraphPart> Graphs::at(const Structure& structure, const Agree& agree
   return parts;
 }
 
+const Graphs::Graph& Graphs::graph() const {
+  if (!graph_) {
+    throw std::logic_error("there is no graph; call at() first");
+  }
+  return *graph_;
+}
+
 std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure, const Agree& agree) const {
   auto graph = std::make_unique<Graph>();
   in_agreement(agree, [&] {
@@ -65,8 +73,7 @@ std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure, const A
       }
       request.weights = request_.weights.data();
     }
-    graph->decomposition =
-        std::make_shared<const partition::Decomposition>(partition::decompose(request));
+    graph->decomposition = std::make_shared<const partition::Decomposition>(partition::decompose(request));
     return 0;
   });
   graph->step = std::make_shared<Step>(graph->decomposition, request_.devices, request_.dtype,
@@ -98,7 +105,7 @@ void Graphs::set_numbers(const Structure& structure) {
 }
 
 at::Tensor Graphs::in_order(const exchange::PerPartition& rows) const {
-  const auto& parts = graph_->decomposition->parts;
+  const auto& parts = graph().decomposition->parts;
   at::Tensor all;
   for (size_t p = 0; p < rows.size(); ++p) {
     if (!rows[p].defined()) {

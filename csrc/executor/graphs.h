@@ -15,9 +15,9 @@ namespace distmlip::executor {
 
 /// How a system is cut, and where its partitions are.
 struct GraphsRequest {
-  partition::Request cut;            ///< but for positions, atoms and cell
-  std::vector<double> weights;       ///< (n_atoms); empty: estimated
-  std::vector<at::Device> devices;   ///< of each partition
+  partition::Request cut;           ///< but for positions, atoms and cell
+  std::vector<double> weights;      ///< (n_atoms); empty: estimated
+  std::vector<at::Device> devices;  ///< of each partition
   at::ScalarType dtype = at::kFloat;
   std::shared_ptr<const Others> others;  ///< null: all partitions are in this process
 };
@@ -48,8 +48,11 @@ class Graphs {
   /// Throws std::invalid_argument if the structure cannot be cut or has too many angles.
   std::vector<GraphPart> at(const Structure& structure, const Agree& agree);
 
-  /// Null until there is a graph; afterwards what at() brought to the last positions.
-  std::shared_ptr<Step> step() const { return graph_ ? graph_->step : nullptr; }
+  /// Whether there is a graph: not before the first at(), nor while it is built anew. Others throw then.
+  bool is_built() const { return graph_ != nullptr; }
+
+  /// What at() brought to the last positions.
+  std::shared_ptr<Step> step() const { return graph().step; }
 
   /// How many graphs there have been.
   int64_t n_built() const { return n_built_; }
@@ -58,13 +61,13 @@ class Graphs {
   at::ScalarType dtype() const { return request_.dtype; }
 
   /// The cut that was made.
-  partition::Method method() const { return graph_->decomposition->method; }
+  partition::Method method() const { return graph().decomposition->method; }
 
   /// Atoms of this process, ascending.
-  const std::vector<int64_t>& owned() const { return graph_->owned; }
+  const std::vector<int64_t>& owned() const { return graph().owned; }
 
   /// Of all processes; 0 without a bond cutoff.
-  int64_t n_angles_total() const { return graph_->n_angles_total; }
+  int64_t n_angles_total() const { return graph().n_angles_total; }
 
   /// One row for each of owned(), in float64 on the host. `rows`: of each partition's owned atoms, undefined
   /// for those without atoms.
@@ -82,6 +85,8 @@ class Graphs {
     int64_t n_angles_total = 0;
   };
 
+  /// Throws std::logic_error if there is none.
+  const Graph& graph() const;
   std::unique_ptr<Graph> built(const Structure& structure, const Agree& agree) const;
   void set_numbers(const Structure& structure);
 

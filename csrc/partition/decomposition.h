@@ -25,7 +25,7 @@ struct Terms {
   double bond_cutoff = 0;  // Å, <= cutoff; 0: no bonds
   double skin = 0;         // Å, >= 0
   int32_t n_partitions = 1;
-  PartitionRange here;  // of this process: others own nothing here; in a request empty for all
+  PartitionRange here;                // of this process: others own nothing here; in a request empty for all
   Method method = Method::automatic;  // of a decomposition the one that was used
 };
 
