@@ -112,8 +112,7 @@ def measure(calculator: Calculator, atoms: Atoms) -> Facts:
         "peak_mib": torch.cuda.max_memory_allocated() / MIB if on_gpu else None,
     }
     if isinstance(calculator, DistCalculator):
-        exchanged = calculator.plan(atoms).bytes_per_exchange
-        facts["exchanged_mib"] = sum(sum(rows) for rows in exchanged.values()) / MIB
+        facts["exchanged_mib"] = sum(calculator.plan(atoms).bytes_received) / MIB
         in_exchange, in_all = exchange(calculator, atoms)
         facts["exchange_share"] = in_exchange / in_all
     return facts

@@ -136,7 +136,7 @@ def exchange(calculator: DistCalculator, atoms: Atoms) -> tuple[float, float]:
     """Seconds of a step's exchanges, forward and backward, and of the whole step; all ranks call this."""
     # calculator.profile evaluates three times at least, which takes minutes for the largest systems.
     costs = calculator._evaluator.measure(atoms)
-    return sum(there.seconds + back.seconds for *_, there, back in costs.stages), costs.total
+    return sum(of.exchange.seconds + of.exchange_backward.seconds for of in costs.stages), costs.total
 
 
 MODELS: dict[str, Callable[[], torch.nn.Module]] = {

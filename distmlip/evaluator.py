@@ -15,9 +15,9 @@ from distmlip._native import core
 from distmlip.graphs import Graphs
 from distmlip.models.checks import CheckedStage, checked
 from distmlip.models.interface import Adapter, Evaluation, LocalGraph, Stage
-from distmlip.models.stages import Sizes, bytes_received
+from distmlip.models.stages import Sizes, received
 from distmlip.plan import Plan
-from distmlip.profiling import StageCosts, StepCosts
+from distmlip.profiling import MeasuredStage, StepCosts
 from distmlip.ranks.results import Counters, costs_of_all_ranks, of_all_ranks
 from distmlip.settings import Settings
 
@@ -64,14 +64,11 @@ class Evaluator:
             graphs = self._graphs(atoms)
             self.settings.devices.synchronize()
             graph, forces = time.perf_counter() - start, 0.0
-            stages: list[StageCosts] = []
+            stages: list[MeasuredStage] = []
             for model in range(len(self.adapter.models)):
                 found = self._sweep(model, graphs, with_virials=True, measured=True)
                 _evaluation(found)
-                stages += [
-                    (costs.forward, costs.backward, costs.exchange, costs.exchange_backward)
-                    for costs in found.costs
-                ]
+                stages += map(MeasuredStage.of, found.costs)
                 forces += found.forces_seconds
             mine = StepCosts(time.perf_counter() - start, graph, forces, stages)
             return costs_of_all_ranks(ranks, mine, len(graphs)) if ranks else mine
@@ -107,7 +104,7 @@ class Evaluator:
             edges=sizes.edges,
             bonds=sizes.bonds,
             angles=sizes.angles,
-            bytes_per_exchange=bytes_received(self.stages(), sizes, self.adapter.dtype),
+            exchanges=received(self.stages(), sizes, self.adapter.dtype),
         )
 
     def _together(self, what: str) -> AbstractContextManager[None]:
@@ -155,9 +152,9 @@ class Evaluator:
             measured=measured,
         )
         for stage, rows in zip(stages[0], found.rows, strict=True):
-            received = {f"received {name}": n_rows for name, n_rows in rows.received.items()}
+            exchanged = {f"received {name}": n_rows for name, n_rows in rows.received.items()}
             total = self.counters.setdefault(stage.name, {})
-            for name, n_rows in (rows.computed | received).items():
+            for name, n_rows in (rows.computed | exchanged).items():
                 total[name] = total.get(name, 0) + n_rows
         return found
 

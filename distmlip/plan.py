@@ -21,6 +21,20 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Received:
+    """What one exchange brings."""
+
+    stage: str
+    """Before which it happens."""
+    kind: str
+    """``"halo"``, ``"add"``, ``"swap"`` or ``"all_sum"``."""
+    name: str
+    """Of the tensor."""
+    n_bytes: list[int]
+    """That each partition receives."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """How a system is distributed. Lists have one entry per partition.
 
@@ -43,9 +57,8 @@ class Plan:
     """Undirected bonds that it holds; 0 for models without angles. A cut bond counts in both partitions."""
     angles: list[int]
     """Angles whose centre atom it owns; 0 for models without angles."""
-    bytes_per_exchange: Mapping[str, list[int]]
-    """Bytes that each partition receives, for every exchange of the forward sweep; the backward sweep
-    sends as many back."""
+    exchanges: list[Received]
+    """Of the forward sweep; the backward sweep sends as many bytes back."""
     why: str = ""
     """Why there are so many partitions, and why their inside is kept or computed again."""
     memory: Mapping[str, Memory] = field(default_factory=dict)
@@ -61,13 +74,14 @@ class Plan:
     @property
     def bytes_received(self) -> list[int]:
         """By each partition in one forward sweep: all exchanges together."""
-        exchanges = self.bytes_per_exchange.values()
-        return [sum(exchange[p] for exchange in exchanges) for p in range(self.n_partitions)]
+        return self._sum(self.exchanges)
 
     def bytes_before(self, stage: str) -> list[int]:
         """That each partition receives in the exchanges before a stage."""
-        of_stage = [n for name, n in self.bytes_per_exchange.items() if name.startswith(f"{stage}: ")]
-        return [sum(exchange[p] for exchange in of_stage) for p in range(self.n_partitions)]
+        return self._sum([exchange for exchange in self.exchanges if exchange.stage == stage])
+
+    def _sum(self, exchanges: Sequence[Received]) -> list[int]:
+        return [sum(exchange.n_bytes[p] for exchange in exchanges) for p in range(self.n_partitions)]
 
     def __str__(self) -> str:
         header = ["partition", "owned", "halo", "edges", "bonds", "angles", "bytes in"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Protocol
 
+from distmlip._native import core
 from distmlip.plan import Plan, aligned
 
 
@@ -133,17 +133,21 @@ class Profile:
         ]
 
 
-class Cost(Protocol):
-    """What a piece of work took, as the executor measures it."""
+@dataclass(frozen=True)
+class MeasuredStage:
+    """What one stage took in one step."""
 
-    seconds: float
-    bytes_left: int
-    """Allocated and not freed again; negative if more was freed."""
-    bytes_peak: int
+    forward: list[core.Cost]
+    """Of each partition."""
+    backward: list[core.Cost]
+    exchange: core.Cost
+    """Before the stage, of all partitions; and its adjoint:"""
+    exchange_backward: core.Cost
 
-
-StageCosts = tuple[list[Cost], list[Cost], Cost, Cost]
-"""Forward and backward of each partition, the exchange before the stage and its adjoint."""
+    @classmethod
+    def of(cls, costs: core.StageCosts) -> MeasuredStage:
+        """What the core measured, as other ranks can be told of it."""
+        return cls(costs.forward, costs.backward, costs.exchange, costs.exchange_backward)
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class StepCosts:
     total: float
     graph: float
     forces: float
-    stages: list[StageCosts]
+    stages: list[MeasuredStage]
     """Of all stages of all models."""
 
 
@@ -169,18 +173,17 @@ def profile_of(
     ``graph_anew``: seconds for the graph of a step that builds it anew."""
     profiles = []
     for k, (name, received) in enumerate(stages):
-        forward, backward, exchange, adjoint = zip(*(step.stages[k] for step in steps), strict=True)
+        measured = [step.stages[k] for step in steps]
+        of_partitions = zip(*(of.forward for of in measured), *(of.backward for of in measured), strict=True)
         profiles.append(
             StageProfile(
                 name=name,
-                forward=_means(forward),
-                backward=_means(backward),
-                exchange=fmean(cost.seconds for cost in exchange),
-                exchange_backward=fmean(cost.seconds for cost in adjoint),
+                forward=_means([of.forward for of in measured]),
+                backward=_means([of.backward for of in measured]),
+                exchange=fmean(of.exchange.seconds for of in measured),
+                exchange_backward=fmean(of.exchange_backward.seconds for of in measured),
                 bytes_received=received,
-                bytes_peak=[
-                    max(cost.bytes_peak for cost in costs) for costs in zip(*forward, *backward, strict=True)
-                ],
+                bytes_peak=[max(cost.bytes_peak for cost in costs) for costs in of_partitions],
             )
         )
     graph = fmean(step.graph for step in steps)
@@ -197,7 +200,7 @@ def profile_of(
     )
 
 
-def _means(steps: Sequence[Sequence[Cost]]) -> list[float]:
+def _means(steps: Sequence[Sequence[core.Cost]]) -> list[float]:
     """Seconds of each partition."""
     return [fmean(cost.seconds for cost in costs) for costs in zip(*steps, strict=True)]
 

@@ -114,7 +114,7 @@ def test_waiting_is_counted_per_stage_and_direction() -> None:
         edges=[0, 0, 0],
         bonds=[0, 0, 0],
         angles=[0, 0, 0],
-        bytes_per_exchange={},
+        exchanges=[],
     )
     stages = [
         StageProfile("a", [1.0, 2.0, 5.0], [1.0, 1.0, 0.0], 0.25, 0.5, [0, 0, 0], [1, 1, 1]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -124,23 +123,21 @@ class Automatic:
             with self._ranks.together("choosing partitions"):
                 self._choose(atoms)
             return work()
-        for attempt in itertools.count(1):
-            done = self._try(atoms, work)
-            if not isinstance(done, _Shortage):
-                return done
-            # Not in an except block, whose error would keep alive all that the failed attempt had allocated.
-            release_unused()
-            now = self._choice
-            after = self._chooser.after_shortage(now, len(atoms)) if attempt < MOST_ATTEMPTS else None
-            if after is None:
-                raise OutOfMemoryError(
-                    f"{len(atoms)} atoms do not fit into memory with {now}; use "
-                    f"{self._chooser.remedies(now)}. The last error was: {done.message}"
-                )
-            log.warning("out of memory with %s (%s); trying again with %s", now, done.message, after)
+        done = self._try(atoms, work)
+        for _ in range(MOST_ATTEMPTS - 1):
+            after = self._chooser.after_shortage(self._choice, len(atoms))
+            if not isinstance(done, _Shortage) or after is None:
+                break
+            log.warning("out of memory with %s (%s); trying again with %s", self._choice, done.message, after)
             self._take(after)
             self._n_atoms = len(atoms)
-        raise AssertionError("unreachable")
+            done = self._try(atoms, work)
+        if isinstance(done, _Shortage):
+            raise OutOfMemoryError(
+                f"{len(atoms)} atoms do not fit into memory with {self._choice}; use "
+                f"{self._chooser.remedies(self._choice)}. The last error was: {done.message}"
+            )
+        return done
 
     def _try(self, atoms: Atoms, work: Callable[[], Result]) -> Result | _Shortage:
         try:
@@ -150,7 +147,10 @@ class Automatic:
             if not is_out_of_memory(error):
                 raise
             self.evaluator.forget()
-            return _Shortage("; ".join([str(error) or repr(error), *getattr(error, "__notes__", [])]))
+            shortage = _Shortage("; ".join([str(error) or repr(error), *getattr(error, "__notes__", [])]))
+        # Not in the except block, whose error keeps alive all that the failed attempt had allocated.
+        release_unused()
+        return shortage
 
     def _choose(self, atoms: Atoms) -> None:
         """Once for a number of atoms: while they move, the choice stays."""

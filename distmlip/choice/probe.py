@@ -22,7 +22,7 @@ from distmlip.evaluator import Evaluator
 from distmlip.machine.devices import Devices
 from distmlip.models.interface import Adapter, Stage
 from distmlip.models.stages import Sizes
-from distmlip.profiling import Cost, StageCosts
+from distmlip.profiling import MeasuredStage
 from distmlip.settings import Settings
 
 CLUSTERS = ((2.6, 48, 2), (3.7, 64, 4))
@@ -89,7 +89,7 @@ def _stage_costs(
     )
     rows: list[Rows] = []
     exchanged: list[list[list[float]]] = []
-    costs: list[list[tuple[list[Cost], list[Cost]]]] = []
+    costs: list[list[tuple[list[core.Cost], list[core.Cost]]]] = []
     for spacing, n_atoms, n_partitions in CLUSTERS:
         small = cluster(atoms, spacing, n_atoms)
         evaluator.redistribute(n_partitions, recompute)
@@ -111,21 +111,22 @@ def _stage_costs(
     )
 
 
-def _fastest(repeats: Sequence[Sequence[StageCosts]]) -> list[tuple[list[Cost], list[Cost]]]:
+def _fastest(
+    repeats: Sequence[Sequence[MeasuredStage]],
+) -> list[tuple[list[core.Cost], list[core.Cost]]]:
     """Forward and backward of each stage and partition: what was least disturbed by other work."""
 
-    def fastest(costs: Sequence[list[Cost]]) -> list[Cost]:
+    def fastest(costs: Sequence[list[core.Cost]]) -> list[core.Cost]:
         return [min(of_partition, key=attrgetter("seconds")) for of_partition in zip(*costs, strict=True)]
 
-    stages = []
-    for of_stage in zip(*repeats, strict=True):
-        forward, backward, *_ = zip(*of_stage, strict=True)
-        stages.append((fastest(forward), fastest(backward)))
-    return stages
+    return [
+        (fastest([of.forward for of in of_stage]), fastest([of.backward for of in of_stage]))
+        for of_stage in zip(*repeats, strict=True)
+    ]
 
 
 def _stage_cost(
-    name: str, rows: Rows, exchanged: list[float], forward: list[Cost], backward: list[Cost]
+    name: str, rows: Rows, exchanged: list[float], forward: list[core.Cost], backward: list[core.Cost]
 ) -> StageCost:
     left = [cost.bytes_left for cost in forward]
     return StageCost(

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from distmlip.models.local_graph import LocalGraph
+from distmlip.plan import Received
 
 Tensors = dict[str, Tensor]
 Pullback = Callable[[Tensors], tuple[Tensors, Tensor | None]]
@@ -47,11 +48,6 @@ class Exchange(ABC):
     width: tuple[int, ...]
     kind: ClassVar[str]
     needs_bonds: ClassVar[bool] = False
-
-    @property
-    def title(self) -> str:
-        """Kind and name."""
-        return f"{self.kind} {self.name}"
 
     @abstractmethod
     def shape(self, graph: LocalGraph) -> tuple[int, ...]:
@@ -209,13 +205,13 @@ class EagerStage(Stage):
         return {name: tensor.detach() for name, tensor in outputs.items()}, pullback
 
 
-def bytes_received(stages: Sequence[Stage], sizes: Sizes, dtype: torch.dtype) -> dict[str, list[int]]:
-    """Of each exchange of a forward sweep, by partition."""
-    return {
-        f"{stage.name}: {exchange.title}": exchange.bytes_of(exchange.received(sizes), dtype)
+def received(stages: Sequence[Stage], sizes: Sizes, dtype: torch.dtype) -> list[Received]:
+    """By each partition, in the exchanges of a forward sweep."""
+    return [
+        Received(stage.name, exchange.kind, exchange.name, exchange.bytes_of(exchange.received(sizes), dtype))
         for stage in stages
         for exchange in stage.before
-    }
+    ]
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distmlip._native import core
 from distmlip.models.interface import Evaluation
-from distmlip.profiling import Cost, StageCosts, StepCosts
+from distmlip.profiling import MeasuredStage, StepCosts
 from distmlip.ranks.group import Ranks
 
 Counters = dict[str, dict[str, int]]
@@ -46,14 +47,18 @@ def costs_of_all_ranks(ranks: Ranks, mine: StepCosts, n_partitions: int) -> Step
     first = ranks.first_partitions(n_partitions)
     everyone = ranks.gather(mine)
 
-    def joined_up(of_ranks: Sequence[list[Cost]]) -> list[Cost]:
+    def joined_up(of_ranks: Sequence[list[core.Cost]]) -> list[core.Cost]:
         return [cost for rank, costs in enumerate(of_ranks) for cost in costs[first[rank] : first[rank + 1]]]
 
-    stages: list[StageCosts] = []
-    for of_ranks in zip(*(costs.stages for costs in everyone), strict=True):
-        forward, backward, exchange, adjoint = zip(*of_ranks, strict=True)
-        fastest, fastest_adjoint = (min(costs, key=attrgetter("seconds")) for costs in (exchange, adjoint))
-        stages.append((joined_up(forward), joined_up(backward), fastest, fastest_adjoint))
+    stages = [
+        MeasuredStage(
+            joined_up([of.forward for of in of_ranks]),
+            joined_up([of.backward for of in of_ranks]),
+            min((of.exchange for of in of_ranks), key=attrgetter("seconds")),
+            min((of.exchange_backward for of in of_ranks), key=attrgetter("seconds")),
+        )
+        for of_ranks in zip(*(costs.stages for costs in everyone), strict=True)
+    ]
     total, graph, forces = (
         max(getattr(costs, name) for costs in everyone) for name in ("total", "graph", "forces")
     )

@@ -144,12 +144,12 @@ def assert_exchanges_follow_the_plan(calculator: DistCalculator) -> None:
     """No exchange delivered more than the plan says: gathering everything in one partition cannot pass."""
     adapter, plan = calculator._adapter, calculator.plan()
     itemsize = torch.empty(0, dtype=adapter.dtype).element_size()
-    planned = dict(plan.bytes_per_exchange)
+    planned = {(of.stage, of.kind, of.name): of.n_bytes for of in plan.exchanges}
     for stage in calculator._evaluator._stages_of(0, 0):
         for exchange in stage.before:
             rows = calculator.counters[stage.name][f"received {exchange.name}"]
             n_bytes = rows * int(np.prod(exchange.width)) * itemsize
-            allowed = sum(planned.pop(f"{stage.name}: {exchange.kind} {exchange.name}")) * len(adapter.models)
+            allowed = sum(planned.pop((stage.name, exchange.kind, exchange.name))) * len(adapter.models)
             assert n_bytes <= allowed, (
                 f"{stage.name} received {n_bytes} bytes of {exchange.name}, not {allowed}"
             )
