@@ -21,26 +21,22 @@ from distmlip.choice.automatic import Automatic
 from distmlip.errors import InvalidInputError
 from distmlip.evaluator import Evaluator
 from distmlip.inputs import (
-    METHODS,
     check_atoms,
     check_results,
     checked_choice,
     checked_dtype,
-    checked_length,
-    checked_partitions,
-    checked_recompute,
     checked_steps,
     checked_weights,
     words_for_missing,
 )
 from distmlip.kept_results import KeepsResults
-from distmlip.machine.devices import DeviceLike, resolve_devices
+from distmlip.machine.devices import DeviceLike
 from distmlip.models import adapter_for
 from distmlip.models.quiet import quiet
 from distmlip.plan import Plan
 from distmlip.profiling import Profile
 from distmlip.ranks.driver import Sharing, Task
-from distmlip.ranks.group import device_of_rank, ranks_of_this_run
+from distmlip.ranks.group import ranks_of_this_run
 from distmlip.settings import Settings
 from distmlip.torch_modes import usual_modes
 from distmlip.verification import Verification, compare
@@ -112,14 +108,14 @@ class DistCalculator(KeepsResults):
         self._pid = os.getpid()
         self._lock = threading.RLock()  # threads that share the calculator take turns
         group = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
-        settings = Settings(
-            devices=resolve_devices(devices) if group is None else device_of_rank(group, devices),
-            partitions=checked_partitions(partitions),
-            method=checked_choice("method", method, METHODS),
+        settings = Settings.checked(
+            group,
+            devices=devices,
+            partitions=partitions,
+            method=method,
             weights=of_atoms,
-            recompute=checked_recompute(recompute),
-            skin=checked_length("skin", skin),
-            ranks=group,
+            recompute=recompute,
+            skin=skin,
         )
         self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         self._evaluator = Evaluator(self._adapter, settings)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from distmlip._native import core
-from distmlip.machine.devices import Devices
-from distmlip.ranks.group import Ranks
+from distmlip.inputs import (
+    METHODS,
+    checked_choice,
+    checked_length,
+    checked_partitions,
+    checked_recompute,
+    checked_weights,
+)
+from distmlip.machine.devices import DeviceLike, Devices, resolve_devices
+from distmlip.ranks.group import Ranks, device_of_rank
 
 ATOMS_PER_CPU_PARTITION = 128
 """For ``partitions="auto"`` on a CPU: small partitions stay in the caches (``benchmarks/bench_step.py``)."""
@@ -30,7 +39,36 @@ class Settings:
     ranks: Ranks | None = None
     """The processes that share the partitions; None: this one has all of them."""
 
+    @classmethod
+    def checked(
+        cls,
+        group: Ranks | None,
+        *,
+        devices: DeviceLike | Sequence[DeviceLike],
+        partitions: int | str,
+        method: str,
+        weights: ArrayLike | None,
+        recompute: bool | str = False,
+        skin: float = 0.0,
+    ) -> Settings:
+        """Of the options that a user gives; ``group``: the ranks that share the partitions.
+
+        Raises:
+            InvalidInputError: an option is out of its range.
+            DeviceError: a device does not exist.
+        """
+        return cls(
+            devices=resolve_devices(devices) if group is None else device_of_rank(group, devices),
+            partitions=checked_partitions(partitions),
+            method=checked_choice("method", method, METHODS),
+            weights=checked_weights(weights),
+            recompute=checked_recompute(recompute),
+            skin=checked_length("skin", skin),
+            ranks=group,
+        )
+
     def n_partitions(self, n_atoms: int) -> int:
+        """As given; else one per device or rank, on a CPU also as many as make them small."""
         if self.partitions is not None:
             return self.partitions
         n_workers = self.ranks.size if self.ranks else len(self.devices)

@@ -19,21 +19,18 @@ from distmlip.cell import volume_of
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.graphs import Graphs
 from distmlip.inputs import (
-    METHODS,
     check_atoms,
     checked_atoms,
     checked_choice,
     checked_dtype,
-    checked_partitions,
-    checked_weights,
 )
-from distmlip.machine.devices import DeviceLike, resolve_devices
+from distmlip.machine.devices import DeviceLike
 from distmlip.models import adapter_for
 from distmlip.models.checks import CheckedStage, checked
 from distmlip.models.interface import Adapter, EagerStage, LocalGraph
 from distmlip.ranks.agreement import digest_of
 from distmlip.ranks.driver import Driver, Task, agreed_atoms
-from distmlip.ranks.group import OneAtATime, Ranks, device_of_rank, ranks_of_this_run
+from distmlip.ranks.group import OneAtATime, Ranks, ranks_of_this_run
 from distmlip.settings import Settings
 from distmlip.torch_modes import usual_modes
 from distmlip.training.ranks import RankExchange
@@ -123,15 +120,9 @@ class DistModel(nn.Module):
         _require_trainable(self._adapter)
         (self.model,) = self._adapter.models
         on = _device_of(self.model) if devices is None else devices
-        chosen = resolve_devices(on) if self._ranks is None else device_of_rank(self._ranks, on)
-        self._settings = Settings(
-            devices=chosen,
-            partitions=checked_partitions(partitions),
-            method=checked_choice("method", method, METHODS),
-            weights=checked_weights(weights),
-            recompute=core.Recompute.never,
-            skin=0.0,  # structures of a training set have no history
-            ranks=self._ranks,
+        # No skin: structures of a training set have no history.
+        self._settings = Settings.checked(
+            self._ranks, devices=on, partitions=partitions, method=method, weights=weights
         )
         self._set_up()
 
