@@ -14,7 +14,7 @@
 #include "bindings/device_input.h"
 #include "executor/device.h"
 #include "partition/decomposition.h"
-#include "partition/device_local_graph.h"
+#include "partition/device_candidates.h"
 
 namespace distmlip::bindings {
 namespace {
@@ -47,7 +47,7 @@ std::shared_ptr<Decomposition> make_decomposition(const Doubles& positions, cons
   return std::make_shared<Decomposition>(partition::decompose(request));
 }
 
-const partition::LocalGraph& part_of(const Decomposition& decomposition, int partition) {
+const partition::LocalCandidates& part_of(const Decomposition& decomposition, int partition) {
   if (partition < 0 || partition >= decomposition.n_partitions) throw py::index_error("no such partition");
   return decomposition.parts[partition];
 }
@@ -100,10 +100,10 @@ py::dict step(const Decomposition& decomposition, int partition, const Doubles& 
   return out;
 }
 
-std::map<std::string, at::Tensor> device_local_graph(const at::Tensor& positions, const at::Tensor& cell,
-                                                     const std::array<bool, 3>& periodic, double radius,
-                                                     const at::Tensor& owner, int32_t n_partitions,
-                                                     int32_t partition) {
+std::map<std::string, at::Tensor> device_candidates(const at::Tensor& positions, const at::Tensor& cell,
+                                                    const std::array<bool, 3>& periodic, double radius,
+                                                    const at::Tensor& owner, int32_t n_partitions,
+                                                    int32_t partition) {
   const DeviceInput input = checked_input(positions, cell, periodic, radius);
   if (!(radius > 0)) invalid("radius is ", radius, " Ang; it must be above 0");
   if (partition < 0 || partition >= n_partitions) {
@@ -129,6 +129,7 @@ std::map<std::string, at::Tensor> device_local_graph(const at::Tensor& positions
 }  // namespace
 
 void bind_partition(py::module_& module) {
+  module.attr("methods") = py::tuple(py::cast(cut::method_names()));
   py::class_<Decomposition, std::shared_ptr<Decomposition>>(
       module, "Decomposition",
       "A system cut into partitions; groups are pairs of arrays: partners, and where the rows of each begin.")
@@ -164,7 +165,7 @@ void bind_partition(py::module_& module) {
            py::arg("n_threads") = 1,
            "The graph of one partition at the given positions, as a dict of new arrays.");
   module.def(
-      "device_local_graph", &device_local_graph, py::arg("positions"), py::arg("cell"), py::arg("periodic"),
+      "device_candidates", &device_candidates, py::arg("positions"), py::arg("cell"), py::arg("periodic"),
       py::arg("radius"), py::arg("owner"), py::arg("n_partitions"), py::arg("partition"),
       py::call_guard<py::gil_scoped_release>(),
       "The rows of one partition by receiver, as device_neighbor_rows has those of all atoms: owned and\n"

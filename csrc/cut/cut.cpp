@@ -157,15 +157,19 @@ bool slabs_are_best(const System& system) {
 
 }  // namespace
 
+std::string name_of(Method method) {
+  return method == Method::automatic ? "auto" : method == Method::slab ? "slab" : "bisection";
+}
+
+std::vector<std::string> method_names() {
+  return {name_of(Method::automatic), name_of(Method::slab), name_of(Method::bisection)};
+}
+
 Method method_named(const std::string& name) {
   for (const Method method : {Method::automatic, Method::slab, Method::bisection}) {
     if (name == name_of(method)) return method;
   }
   invalid("method is '", name, "'; it must be 'auto', 'slab' or 'bisection'");
-}
-
-std::string name_of(Method method) {
-  return method == Method::automatic ? "auto" : method == Method::slab ? "slab" : "bisection";
 }
 
 Cut make_cut(const Input& input, int32_t n_partitions, Method method) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/buffer.h"
 #include "cut/input.h"
@@ -15,9 +16,13 @@ enum class Method {
   bisection,  // cuts in two, again and again; the pieces then made rounder where that shortens their borders
 };
 
-/// "auto", "slab" or "bisection". Throws std::invalid_argument for other names.
-Method method_named(const std::string& name);
 std::string name_of(Method method);
+
+/// Of all methods.
+std::vector<std::string> method_names();
+
+/// Throws std::invalid_argument for other names.
+Method method_named(const std::string& name);
 
 struct Cut {
   Buffer<int32_t> owner;  // (n_atoms)

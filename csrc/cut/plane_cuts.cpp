@@ -37,7 +37,7 @@ struct Scratch {
   struct SplitAtom {
     int32_t layer;
     float place;
-    int64_t rank;
+    int64_t index;
     auto operator<=>(const SplitAtom&) const = default;
   };
   Layers layers;
@@ -100,15 +100,15 @@ class Cutter {
   }
 
  private:
-  float place(int64_t rank, int axis) const {
-    const int32_t atom = order_[rank];
+  float place(int64_t index, int axis) const {
+    const int32_t atom = order_[index];
     return axes_[axis].place(input_.x[atom], input_.y[atom], input_.z[atom]);
   }
 
   PlaceRange range(const Piece& piece, int axis) const {
     PlaceRange range;
     const int64_t stride = 1 + (piece.end - piece.begin) / atoms_for_extent;
-    for (int64_t rank = piece.begin; rank < piece.end; rank += stride) range.include(place(rank, axis));
+    for (int64_t index = piece.begin; index < piece.end; index += stride) range.include(place(index, axis));
     return range;
   }
 
@@ -131,9 +131,9 @@ class Cutter {
 
   void count_layers(const Piece& piece, int axis, Layers& layers) {
     layers.reset_for(range(piece, axis), piece.end - piece.begin, input_.cutoff);
-    for (int64_t rank = piece.begin; rank < piece.end; ++rank) {
-      side_[rank] = layers.layer_of(place(rank, axis));
-      layers.add(side_[rank], input_.weights[order_[rank]], rank & 1);
+    for (int64_t index = piece.begin; index < piece.end; ++index) {
+      side_[index] = layers.layer_of(place(index, axis));
+      layers.add(side_[index], input_.weights[order_[index]], index & 1);
     }
     layers.finish();
   }
@@ -158,10 +158,10 @@ class Cutter {
       scratch.side_of_layer[layer] = is_split ? -1 : static_cast<int32_t>(side);
     }
     scratch.split.clear();
-    for (int64_t rank = piece.begin; rank < piece.end; ++rank) {
-      const int32_t layer = side_[rank];
-      side_[rank] = side_of_layer[layer];
-      if (side_[rank] < 0) scratch.split.push_back({layer, place(rank, axis), rank});
+    for (int64_t index = piece.begin; index < piece.end; ++index) {
+      const int32_t layer = side_[index];
+      side_[index] = side_of_layer[layer];
+      if (side_[index] < 0) scratch.split.push_back({layer, place(index, axis), index});
     }
     std::sort(scratch.split.begin(), scratch.split.end());
     side = 0;
@@ -170,9 +170,9 @@ class Cutter {
     for (const auto& atom : split) {
       if (atom.layer != layer) before = layers.weight_before(atom.layer);
       layer = atom.layer;
-      const double weight = input_.weights[order_[atom.rank]];
+      const double weight = input_.weights[order_[atom.index]];
       while (side < cuts.size() && cuts[side] < before + weight / 2) ++side;
-      side_[atom.rank] = static_cast<int32_t>(side);
+      side_[atom.index] = static_cast<int32_t>(side);
       before += weight;
     }
   }
@@ -196,8 +196,8 @@ class Cutter {
     left.was_cut[axis] = true;
     const Piece right{middle, piece.end, piece.first + n_left, piece.count - n_left, left.was_cut};
     for (const Piece& half : {left, right}) {
-      for (int64_t rank = half.begin; half.count == 1 && rank < half.end; ++rank)
-        result_.owner[order_[rank]] = half.first;
+      for (int64_t index = half.begin; half.count == 1 && index < half.end; ++index)
+        result_.owner[order_[index]] = half.first;
     }
     return {left, right};
   }
@@ -205,9 +205,9 @@ class Cutter {
   /// Both sides stay in their order. Returns where the right one begins.
   int64_t move_left_first(const Piece& piece) {
     int64_t left = piece.begin, right = piece.begin;
-    for (int64_t rank = piece.begin; rank < piece.end; ++rank) {
-      const int32_t atom = order_[rank];
-      const bool is_right = side_[rank] > 0;
+    for (int64_t index = piece.begin; index < piece.end; ++index) {
+      const int32_t atom = order_[index];
+      const bool is_right = side_[index] > 0;
       beyond_[right] = atom;
       order_[left] = atom;
       right += is_right;
@@ -223,7 +223,7 @@ class Cutter {
   int whole_axis_ = -1;
   double mean_;             // weight of a partition
   Buffer<int32_t> order_;   // atoms, piece after piece
-  Buffer<int32_t> side_;    // of each rank: its layer, then the number of cuts before it
+  Buffer<int32_t> side_;    // of each index: its layer, then the number of cuts before it
   Buffer<int32_t> beyond_;  // scratch: atoms on the right
   PlaneCuts result_;
 };

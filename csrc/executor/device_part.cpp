@@ -17,7 +17,7 @@ auto copied(kernels::DeviceKernels& kernels, const Container& values) {
   return kernels.copy_of(values.data(), static_cast<int64_t>(values.size()));
 }
 
-std::vector<int32_t> local_atoms(const partition::LocalGraph& local) {
+std::vector<int32_t> local_atoms(const partition::LocalCandidates& local) {
   std::vector<int32_t> atoms(local.owned.begin(), local.owned.end());
   atoms.insert(atoms.end(), local.halo.begin(), local.halo.end());
   return atoms;
@@ -50,7 +50,7 @@ kernels::ShiftTable DeviceSystem::shifts() const {
 DevicePart::DevicePart(const partition::Decomposition& decomposition, int32_t partition, at::Device device,
                        at::ScalarType dtype)
     : decomposition_(decomposition), partition_(partition), device_(device), dtype_(dtype) {
-  const partition::LocalGraph& local = decomposition.parts[static_cast<size_t>(partition)];
+  const partition::LocalCandidates& local = decomposition.parts[static_cast<size_t>(partition)];
   const c10::StreamGuard guard(default_stream(device));
   const auto kernels = kernels_on(device);
   candidates_.owned = copied(*kernels, local.owned);
@@ -60,7 +60,7 @@ DevicePart::DevicePart(const partition::Decomposition& decomposition, int32_t pa
   candidates_.shift_code = copied(*kernels, local.shift_code);
   atoms_ = copied(*kernels, local_atoms(local));
   by_sender_ = kernels->sort_by_sender(candidates_);
-  static_assert(sizeof(partition::LocalGraph::CutCandidate) == 2 * sizeof(int32_t));
+  static_assert(sizeof(partition::LocalCandidates::CutCandidate) == 2 * sizeof(int32_t));
   const auto* pairs = reinterpret_cast<const int32_t*>(local.cut_candidate.data());
   cut_candidate_ = kernels->copy_of(pairs, 2 * static_cast<int64_t>(local.cut_candidate.size()));
 }

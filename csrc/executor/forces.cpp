@@ -13,7 +13,7 @@
 namespace distmlip::executor {
 namespace {
 
-using partition::LocalGraph;
+using partition::LocalCandidates;
 
 /// Numbers of a row: see kernels::EdgeForces.
 constexpr int64_t force_width = 4, virial_width = 12;
@@ -36,11 +36,11 @@ void copy(const at::Tensor& from, double* to) {
 /// written to the rows of its atoms. `rows(q)`: (n_local, width) of partition q; `write(row, atom)`. Not
 /// exchange::Fold, because it adds in place, in buffers of the host and of all partitions at once.
 template <class Rows, class Write>
-void fold(const std::vector<LocalGraph>& parts, size_t p, int64_t width, Rows rows, Write write) {
-  const LocalGraph& part = parts[p];
+void fold(const std::vector<LocalCandidates>& parts, size_t p, int64_t width, Rows rows, Write write) {
+  const LocalCandidates& part = parts[p];
   double* own = rows(p);
   part.send_groups.for_each_group([&](int32_t q, int32_t begin, int32_t end) {
-    const LocalGraph& reader = parts[q];
+    const LocalCandidates& reader = parts[q];
     const int64_t there = reader.halo_groups.find(static_cast<int32_t>(p));
     const double* from = rows(q) + width * (reader.n_owned() + reader.halo_groups.begin[there]);
     for (int32_t k = begin; k < end; ++k) {
@@ -63,7 +63,7 @@ void add_vector(const double* vector, double* total) {
 
 /// visit(local row, atom) for the halo rows of atoms that other processes own.
 template <class Visit>
-void for_each_remote(const LocalGraph& part, const exchange::Others& others, Visit visit) {
+void for_each_remote(const LocalCandidates& part, const exchange::Others& others, Visit visit) {
   part.halo_groups.for_each([&](int32_t owner, int32_t k) {
     if (others.has(owner)) {
       visit(part.n_owned() + k, part.halo[k]);
@@ -83,7 +83,7 @@ void add_symmetric(const double* virial, double* matrix) {
 }  // namespace
 
 void Step::accumulate(size_t p, const at::Tensor& gradients, bool with_virials) {
-  const LocalGraph& part = decomposition_->parts[p];
+  const LocalCandidates& part = decomposition_->parts[p];
   LocalForces& local = local_forces_[p];
   local.forces.assign(static_cast<size_t>(force_width * part.n_local()), 0.0);
   local.virials.assign(static_cast<size_t>(with_virials ? virial_width * part.n_local() : 0), 0.0);

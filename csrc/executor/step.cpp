@@ -28,7 +28,7 @@ at::Tensor rows_of(at::Tensor& kept, int64_t n, int64_t columns = 0) {
   return room_for(kept, fits ? n : n + n / 32 + 16, columns, at::kLong).narrow(0, 0, n);
 }
 
-at::Tensor atoms_of(const partition::LocalGraph& local) {
+at::Tensor atoms_of(const partition::LocalCandidates& local) {
   auto atoms = at::empty({local.n_local()}, at::kLong);
   auto* row = atoms.mutable_data_ptr<int64_t>();
   row = std::copy(local.owned.begin(), local.owned.end(), row);

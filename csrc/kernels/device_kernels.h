@@ -30,10 +30,10 @@ class DeviceKernels {
   virtual SortedAtoms sort_atoms(const Grid& grid, int64_t n_atoms, const double* wrapped) = 0;
 
   // Neighbours.
-  /// A row for each of receivers[0 … n_rows): ranks, ascending; null: all ranks.
+  /// A row for each of receivers[0 … n_rows): ordinals, ascending; null: all ordinals.
   virtual EdgeMasks find_neighbors(const SortedAtoms& sorted, const EdgeRule& rule, const int32_t* receivers,
                                    int64_t n_rows) = 0;
-  /// Where the pairs of each atom begin if rows are those of all ranks, (n_atoms + 1).
+  /// Where the pairs of each atom begin if rows are those of all ordinals, (n_atoms + 1).
   virtual Array<int64_t> pairs_begin(const SortedAtoms& sorted, const EdgeMasks& found, bool self_interaction,
                                      int64_t* n_pairs) = 0;
   virtual void write_pairs(const SortedAtoms& sorted, const EdgeRule& rule, const EdgeMasks& found,

@@ -14,7 +14,7 @@ constexpr int64_t filter_lanes = 16;
 template <class Real, class Index, class Code>
 struct Places {
   Real *x, *y, *z;   // Å
-  Index* rank;       // which atom
+  Index* ordinal;    // which atom
   Code* shift_code;  // which periodic image of it
 };
 using Slots = Places<const float, const int32_t, const uint16_t>;
@@ -41,7 +41,7 @@ struct SquaredLimits {
 
 /// What is found around one atom; both arrays are written up to filter_lanes elements beyond the last hit.
 struct Hits {
-  int32_t* rank;
+  int32_t* ordinal;
   uint16_t* shift_code;
 };
 
@@ -50,22 +50,22 @@ struct HitCount {
   bool undecided;  // whether any hit lies between the limits
 };
 
-/// Numbers of rows by rank; those that have none yet are negative and get the next one.
+/// Numbers of rows by ordinal; those that have none yet are negative and get the next one.
 struct RowNumbers {
-  int32_t* of_rank;
+  int32_t* of_ordinal;
   int32_t next;
-  int32_t* newcomers;  // ranks in the order of their numbers, from here on
+  int32_t* newcomers;  // ordinals in the order of their numbers, from here on
 };
 
 /// The steps of a search, for one instruction set.
 struct Filter {
   /// Copies the runs next to each other and pads them; `to` has room for them.
   Candidates (*pack)(const Slots& from, const Run* runs, int64_t n_runs, const PackedSlots& to);
-  /// Copies rank and shift code of every candidate that is nearer to candidate `centre` than the outer
+  /// Copies ordinal and shift code of every candidate that is nearer to candidate `centre` than the outer
   /// limit, without the centre itself, in their order.
   HitCount (*around)(const Candidates& candidates, int64_t centre, SquaredLimits limits, Hits hits);
-  /// Replaces ranks[0 … n) by row numbers; returns the next number. There must be room for n newcomers.
-  int32_t (*number)(const RowNumbers& rows, int32_t* ranks, int64_t n);
+  /// Replaces ordinals[0 … n) by row numbers; returns the next number. There must be room for n newcomers.
+  int32_t (*number)(const RowNumbers& rows, int32_t* ordinals, int64_t n);
 };
 
 /// The fastest one that this processor runs, or the one that set_simd() chose.

@@ -23,7 +23,7 @@ Candidates pack_with(const Slots& from, const Run* runs, int64_t n_runs, const P
       Simd::copy(from.x + begin + k, to.x + n + k);
       Simd::copy(from.y + begin + k, to.y + n + k);
       Simd::copy(from.z + begin + k, to.z + n + k);
-      Simd::copy(from.rank + begin + k, to.rank + n + k);
+      Simd::copy(from.ordinal + begin + k, to.ordinal + n + k);
     }
     // Codes ascend along a run.
     one_image &= from.shift_code[begin] == from.shift_code[runs[0].begin] &&
@@ -55,7 +55,7 @@ HitCount around_with(const Candidates& candidates, int64_t centre, SquaredLimits
     const uint32_t near = Simd::below(distances, limits.outer);
     const uint32_t chosen = first == own_block ? near & not_centre : near;
     farthest = Simd::farthest(distances, chosen, farthest);
-    Simd::compress(chosen, slots.rank + first, hits.rank + n);
+    Simd::compress(chosen, slots.ordinal + first, hits.ordinal + n);
     if constexpr (!one_image) Simd::compress(chosen, slots.shift_code + first, hits.shift_code + n);
     n += __builtin_popcount(chosen);
   }
@@ -73,22 +73,22 @@ HitCount around_with(const Candidates& candidates, int64_t centre, SquaredLimits
 }
 
 template <class Simd>
-int32_t number_with(const RowNumbers& rows, int32_t* ranks, int64_t n) {
+int32_t number_with(const RowNumbers& rows, int32_t* ordinals, int64_t n) {
   constexpr int64_t lanes = Simd::lanes;
   int32_t next = rows.next;
   for (int64_t k = 0; k < n;) {
-    if (k + lanes <= n && Simd::replace(rows.of_rank, ranks + k)) {
+    if (k + lanes <= n && Simd::replace(rows.of_ordinal, ordinals + k)) {
       k += lanes;
       continue;
     }
     const int64_t end = k + lanes < n ? k + lanes : n;
     for (; k < end; ++k) {
-      int32_t& row = rows.of_rank[ranks[k]];
+      int32_t& row = rows.of_ordinal[ordinals[k]];
       if (row < 0) {
-        rows.newcomers[next - rows.next] = ranks[k];
+        rows.newcomers[next - rows.next] = ordinals[k];
         row = next++;
       }
-      ranks[k] = row;
+      ordinals[k] = row;
     }
   }
   return next;

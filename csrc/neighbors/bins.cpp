@@ -56,9 +56,9 @@ class Sorter {
 
   void sort(const BinLayout& layout) {
     assign(layout);
-    number_ranks();
+    number_ordinals();
     number_slots();
-    place_ranks();
+    place_ordinals();
     parallel_for(bins_.axes[2].count, n_threads_, [&](int64_t z, int) { fill_plane(z); });
     for (const Segment& c : segments_[2]) {
       parallel_for(c.end - c.first, n_threads_,
@@ -98,19 +98,19 @@ class Sorter {
     });
   }
 
-  /// Counts of bin and thread become the first rank of each.
-  void number_ranks() {
-    first_rank_.resize(n_real_ + 1);
-    int32_t rank = 0;
+  /// Counts of bin and thread become the first ordinal of each.
+  void number_ordinals() {
+    first_ordinal_.resize(n_real_ + 1);
+    int32_t ordinal = 0;
     for (int64_t real = 0; real < n_real_; ++real) {
-      first_rank_[real] = rank;
+      first_ordinal_[real] = ordinal;
       for (int64_t at = real; at < n_threads_ * n_real_; at += n_real_) {
         const int32_t count = counts_[at];
-        counts_[at] = rank;
-        rank += count;
+        counts_[at] = ordinal;
+        ordinal += count;
       }
     }
-    first_rank_[n_real_] = rank;
+    first_ordinal_[n_real_] = ordinal;
   }
 
   void number_slots() {
@@ -125,7 +125,7 @@ class Sorter {
               const int64_t real = exists ? real_at(a.real, b.real + y - b.first, c.real + z - c.first) : 0;
               for (int32_t x = 0; x < a.end - a.first; ++x) {
                 bins_.begin[bin++] = static_cast<int32_t>(n_slots);
-                if (exists) n_slots += first_rank_[real + x + 1] - first_rank_[real + x];
+                if (exists) n_slots += first_ordinal_[real + x + 1] - first_ordinal_[real + x];
               }
             }
             check_slots(n_slots);
@@ -142,7 +142,7 @@ class Sorter {
             ": use a smaller cutoff, or a part of the system at a time");
   }
 
-  void place_ranks() {
+  void place_ordinals() {
     bins_.order.resize(n_atoms_);
     for_each_atom([&](int64_t atom, int32_t* next) {
       bins_.order[next[real_of_atom_[atom]]++] = static_cast<int32_t>(atom);
@@ -155,8 +155,8 @@ class Sorter {
       coordinates->resize(readable);
       std::fill(coordinates->begin() + n_slots, coordinates->end(), 0.0f);
     }
-    bins_.rank.resize(readable);
-    std::fill(bins_.rank.begin() + n_slots, bins_.rank.end(), 0);
+    bins_.ordinal.resize(readable);
+    std::fill(bins_.ordinal.begin() + n_slots, bins_.ordinal.end(), 0);
     bins_.shift_code.resize(n_slots);
   }
 
@@ -169,15 +169,16 @@ class Sorter {
       const int64_t bin = bin_at(axes[0].layers, y + axes[1].layers, z + axes[2].layers);
       int32_t slot = bins_.begin[bin];
       for (int64_t x = 0; x < axes[0].count; ++x) {
-        for (int32_t rank = first_rank_[real + x]; rank < first_rank_[real + x + 1]; ++rank, ++slot) {
-          const double* at = wrapped_.positions.data() + 3 * static_cast<int64_t>(bins_.order[rank]);
+        for (int32_t ordinal = first_ordinal_[real + x]; ordinal < first_ordinal_[real + x + 1];
+             ++ordinal, ++slot) {
+          const double* at = wrapped_.positions.data() + 3 * static_cast<int64_t>(bins_.order[ordinal]);
           bins_.x[slot] = static_cast<float>(at[0] - middle_[0]);
           bins_.y[slot] = static_cast<float>(at[1] - middle_[1]);
           bins_.z[slot] = static_cast<float>(at[2] - middle_[2]);
-          bins_.rank[slot] = rank;
+          bins_.ordinal[slot] = ordinal;
           bins_.shift_code[slot] = unshifted;
-          bins_.bin[rank] = static_cast<int32_t>(bin + x);
-          bins_.slot[rank] = slot;
+          bins_.bin[ordinal] = static_cast<int32_t>(bin + x);
+          bins_.slot[ordinal] = slot;
         }
       }
     }
@@ -207,7 +208,7 @@ class Sorter {
     for (int32_t k = 0; k < count; ++k) bins_.x[to + k] = bins_.x[from + k] + x;
     for (int32_t k = 0; k < count; ++k) bins_.y[to + k] = bins_.y[from + k] + y;
     for (int32_t k = 0; k < count; ++k) bins_.z[to + k] = bins_.z[from + k] + z;
-    std::copy_n(bins_.rank.begin() + from, count, bins_.rank.begin() + to);
+    std::copy_n(bins_.ordinal.begin() + from, count, bins_.ordinal.begin() + to);
     std::fill_n(bins_.shift_code.begin() + to, count, code(shift[0], shift[1], shift[2]));
   }
 
@@ -236,9 +237,9 @@ class Sorter {
   int n_threads_;
   std::array<std::vector<Segment>, 3> segments_;
   Vec3 middle_;
-  Buffer<int32_t> counts_;        // (n_threads, n_real) atoms of each thread in each bin, then their ranks
+  Buffer<int32_t> counts_;        // (n_threads, n_real) atoms of each thread in each bin, then their ordinals
   Buffer<int32_t> real_of_atom_;  // (n_atoms)
-  Buffer<int32_t> first_rank_;    // (n_real + 1)
+  Buffer<int32_t> first_ordinal_;  // (n_real + 1)
 };
 
 std::vector<uint8_t> occupied_layers(const Cell& cell, const Wrapped& wrapped, int axis,

@@ -13,20 +13,20 @@
 
 namespace distmlip::neighbors {
 
-/// The rank of an atom is its place in the order of bins; atoms of one bin keep their order. Slots hold atoms
-/// and their periodic copies, bin after bin, x fastest: for given y and z, all bins within reach along x
-/// are one run of slots.
+/// The ordinal of an atom is its place in the order of bins; atoms of one bin keep their order. Slots hold
+/// atoms and their periodic copies, bin after bin, x fastest: for given y and z, all bins within reach along
+/// x are one run of slots.
 ///
 /// Every bin is at least as wide as its share of the reach (`layers` bins cover it), so whatever is
 /// within reach of an atom lies at most `layers` bins away.
 struct Bins {
   std::array<BinAxis, 3> axes;
   Buffer<int32_t> begin;        // (n_bins + 1) first slot of each bin, ghosts included
-  Buffer<int32_t> order;        // (n_atoms) the atom of each rank
-  Buffer<int32_t> bin;          // (n_atoms) the bin of each rank
-  Buffer<int32_t> slot;         // (n_atoms) the slot that holds the atom of each rank itself; ascending
+  Buffer<int32_t> order;        // (n_atoms) the atom of each ordinal
+  Buffer<int32_t> bin;          // (n_atoms) the bin of each ordinal
+  Buffer<int32_t> slot;         // (n_atoms) the slot that holds the atom of each ordinal itself; ascending
   Buffer<float> x, y, z;        // (n_slots + slack) Å, relative to a common origin, rounded
-  Buffer<int32_t> rank;         // (n_slots + slack) which atom
+  Buffer<int32_t> ordinal;      // (n_slots + slack) which atom
   Buffer<uint16_t> shift_code;  // (n_slots) which periodic image
   std::vector<int32_t> shifts;  // (n_codes, 3); the code of −shift is n_codes − 1 − code
   kernels::SquaredLimits limits{};
@@ -35,7 +35,7 @@ struct Bins {
   int64_t n_codes() const { return static_cast<int64_t>(shifts.size()) / 3; }
   int64_t row_stride() const { return axes[0].extent(); }
   int64_t plane_stride() const { return row_stride() * axes[1].extent(); }
-  kernels::Slots slots() const { return {x.data(), y.data(), z.data(), rank.data(), shift_code.data()}; }
+  kernels::Slots slots() const { return {x.data(), y.data(), z.data(), ordinal.data(), shift_code.data()}; }
 };
 
 /// How far a search for pairs within a radius looks, and what float32 tells about distances.

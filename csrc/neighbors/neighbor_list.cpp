@@ -25,9 +25,9 @@ NeighborList::NeighborList(const double* positions, int64_t n_atoms, const Cell&
       rule_(cell, positions, wrapped_, bins_, kernels::squared_limit(cutoff)),
       first_pair_(n_atoms + 1, 0) {
   if (!(cutoff > 0)) return;
-  std::vector<int32_t> ranks(n_atoms);
-  std::iota(ranks.begin(), ranks.end(), 0);
-  rows_ = find_rows(bins_, rule_, ranks.data(), n_atoms, n_threads_);
+  std::vector<int32_t> ordinals(n_atoms);
+  std::iota(ordinals.begin(), ordinals.end(), 0);
+  rows_ = find_rows(bins_, rule_, ordinals.data(), n_atoms, n_threads_);
   row_of_atom_.resize(n_atoms);
   for (int64_t row = 0; row < n_atoms; ++row) {
     const int32_t atom = bins_.order[row];

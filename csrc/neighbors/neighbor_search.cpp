@@ -48,9 +48,9 @@ NeighborRows joined(std::vector<NeighborRows>& parts, int n_threads) {
 
 }  // namespace
 
-int64_t NeighborSearch::enter(int32_t rank) {
-  rank_ = rank;
-  if (bins_.bin[rank] != bin_) gather_candidates(bins_.bin[rank]);
+int64_t NeighborSearch::enter(int32_t ordinal) {
+  ordinal_ = ordinal;
+  if (bins_.bin[ordinal] != bin_) gather_candidates(bins_.bin[ordinal]);
   return candidates_.n_padded + kernels::filter_lanes;
 }
 
@@ -69,32 +69,33 @@ void NeighborSearch::gather_candidates(int32_t bin) {
   const int64_t room = n + 2 * kernels::filter_lanes;
   if (static_cast<int64_t>(x_.size()) < room) {
     for (auto* array : {&x_, &y_, &z_}) array->resize(2 * room);
-    candidate_rank_.assign(2 * room, 0);
+    candidate_ordinal_.assign(2 * room, 0);
     shift_code_.resize(2 * room);
   }
-  candidates_ = filter_.pack(bins_.slots(), runs_.data(), static_cast<int64_t>(runs_.size()),
-                             {x_.data(), y_.data(), z_.data(), candidate_rank_.data(), shift_code_.data()});
+  candidates_ =
+      filter_.pack(bins_.slots(), runs_.data(), static_cast<int64_t>(runs_.size()),
+                   {x_.data(), y_.data(), z_.data(), candidate_ordinal_.data(), shift_code_.data()});
 }
 
 int64_t NeighborSearch::write(kernels::Hits hits) const {
-  const auto count = filter_.around(candidates_, own_ + bins_.slot[rank_], bins_.limits, hits);
+  const auto count = filter_.around(candidates_, own_ + bins_.slot[ordinal_], bins_.limits, hits);
   return count.undecided ? decide(hits, count.n) : count.n;
 }
 
 int64_t NeighborSearch::decide(kernels::Hits hits, int64_t n_hits) const {
   int64_t n = 0;
   for (int64_t k = 0; k < n_hits; ++k) {
-    hits.rank[n] = hits.rank[k];
+    hits.ordinal[n] = hits.ordinal[k];
     hits.shift_code[n] = hits.shift_code[k];
-    n += rule_.holds(rank_, hits.rank[k], hits.shift_code[k]);
+    n += rule_.holds(ordinal_, hits.ordinal[k], hits.shift_code[k]);
   }
   return n;
 }
 
-void append_rows(NeighborSearch& search, const int32_t* ranks, int64_t n_ranks, NeighborRows& rows) {
+void append_rows(NeighborSearch& search, const int32_t* ordinals, int64_t n_ordinals, NeighborRows& rows) {
   int64_t n_edges = rows.row_begin.back();
-  for (int64_t k = 0; k < n_ranks; ++k) {
-    const int64_t needed = n_edges + search.enter(ranks[k]);
+  for (int64_t k = 0; k < n_ordinals; ++k) {
+    const int64_t needed = n_edges + search.enter(ordinals[k]);
     if (needed > static_cast<int64_t>(rows.sender.size())) {
       rows.sender.resize(needed + needed / 4);
       rows.shift_code.resize(needed + needed / 4);
@@ -109,32 +110,32 @@ void close_rows(NeighborRows& rows) {
   rows.shift_code.resize(rows.row_begin.back());
 }
 
-NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ranks, int64_t n_ranks) {
+NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ordinals, int64_t n_ordinals) {
   constexpr int64_t most_samples = 500, atoms_per_sample = 256;
-  const int64_t n_samples = std::min(most_samples, (n_ranks + atoms_per_sample - 1) / atoms_per_sample);
+  const int64_t n_samples = std::min(most_samples, (n_ordinals + atoms_per_sample - 1) / atoms_per_sample);
   NeighborSearch search(bins, rule);
   NeighborRows sample;
   for (int64_t k = 0; k < n_samples; ++k) {
-    append_rows(search, ranks + n_ranks * (2 * k + 1) / (2 * n_samples), 1, sample);
+    append_rows(search, ordinals + n_ordinals * (2 * k + 1) / (2 * n_samples), 1, sample);
   }
   const auto n_found = static_cast<double>(sample.row_begin.back());
   const double mean = n_found / static_cast<double>(std::max<int64_t>(n_samples, 1));
   NeighborRows rows;
-  rows.row_begin.reserve(n_ranks + 1);
-  rows.sender.resize(static_cast<size_t>(1.1 * mean * static_cast<double>(n_ranks)) + 1024);
+  rows.row_begin.reserve(n_ordinals + 1);
+  rows.sender.resize(static_cast<size_t>(1.1 * mean * static_cast<double>(n_ordinals)) + 1024);
   rows.shift_code.resize(rows.sender.size());
   return rows;
 }
 
-NeighborRows find_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ranks, int64_t n_ranks,
+NeighborRows find_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ordinals, int64_t n_ordinals,
                        int n_threads) {
-  n_threads = static_cast<int>(std::clamp<int64_t>(n_ranks / rows_per_thread, 1, std::max(1, n_threads)));
+  n_threads = static_cast<int>(std::clamp<int64_t>(n_ordinals / rows_per_thread, 1, std::max(1, n_threads)));
   std::vector<NeighborRows> parts(n_threads);
   parallel_for(n_threads, n_threads, [&](int64_t share, int) {
-    const int64_t begin = n_ranks * share / n_threads, end = n_ranks * (share + 1) / n_threads;
+    const int64_t begin = n_ordinals * share / n_threads, end = n_ordinals * (share + 1) / n_threads;
     NeighborSearch search(bins, rule);
-    parts[share] = make_rows(bins, rule, ranks + begin, end - begin);
-    append_rows(search, ranks + begin, end - begin, parts[share]);
+    parts[share] = make_rows(bins, rule, ordinals + begin, end - begin);
+    append_rows(search, ordinals + begin, end - begin, parts[share]);
   });
   NeighborRows rows = joined(parts, n_threads);
   close_rows(rows);

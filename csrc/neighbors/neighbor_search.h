@@ -44,8 +44,8 @@ class EdgeRule {
     return edge;
   }
 
-  bool holds(int32_t receiver_rank, int32_t sender_rank, uint16_t shift_code) const {
-    return edge(bins_.order[receiver_rank], bins_.order[sender_rank], shift_code).squared_length <
+  bool holds(int32_t receiver_ordinal, int32_t sender_ordinal, uint16_t shift_code) const {
+    return edge(bins_.order[receiver_ordinal], bins_.order[sender_ordinal], shift_code).squared_length <
            squared_limit_;
   }
 
@@ -65,9 +65,9 @@ class NeighborSearch {
       : bins_(bins), rule_(rule), filter_(kernels::distance_filter()) {}
 
   /// Moves to an atom; returns for how many hits there must be room.
-  int64_t enter(int32_t rank);
+  int64_t enter(int32_t ordinal);
 
-  /// Writes rank and shift code of all neighbours of the atom that was entered; returns how many.
+  /// Writes ordinal and shift code of all neighbours of the atom that was entered; returns how many.
   int64_t write(kernels::Hits hits) const;
 
  private:
@@ -78,16 +78,16 @@ class NeighborSearch {
   const Bins& bins_;
   const EdgeRule& rule_;
   kernels::Filter filter_;
-  int32_t rank_ = -1, bin_ = -1;
+  int32_t ordinal_ = -1, bin_ = -1;
   int64_t own_ = 0;  // where the candidates of a bin hold its own first atom
   std::vector<kernels::Run> runs_;
   Buffer<float> x_, y_, z_;
-  Buffer<int32_t> candidate_rank_;
+  Buffer<int32_t> candidate_ordinal_;
   Buffer<uint16_t> shift_code_;
   kernels::Candidates candidates_{};
 };
 
-/// Edges by receiver, atoms by their ranks.
+/// Edges by receiver, atoms by their ordinals.
 struct NeighborRows {
   Buffer<int64_t> row_begin{0};  // (n_rows + 1)
   Buffer<int32_t> sender;        // (n_edges)
@@ -96,16 +96,16 @@ struct NeighborRows {
   int64_t n_rows() const { return static_cast<int64_t>(row_begin.size()) - 1; }
 };
 
-/// Appends the neighbours of ranks[0 … n_ranks). The arrays of edges are kept longer than what is in them:
-/// close_rows() cuts them.
-void append_rows(NeighborSearch& search, const int32_t* ranks, int64_t n_ranks, NeighborRows& rows);
+/// Appends the neighbours of ordinals[0 … n_ordinals). The arrays of edges are kept longer than what is in
+/// them: close_rows() cuts them.
+void append_rows(NeighborSearch& search, const int32_t* ordinals, int64_t n_ordinals, NeighborRows& rows);
 void close_rows(NeighborRows& rows);
 
-/// Rows with room for as many edges as ranks[0 … n_ranks) are likely to have.
-NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ranks, int64_t n_ranks);
+/// Rows with room for as many edges as ordinals[0 … n_ordinals) are likely to have.
+NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ordinals, int64_t n_ordinals);
 
-/// The neighbours of ranks[0 … n_ranks), on up to n_threads threads.
-NeighborRows find_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ranks, int64_t n_ranks,
+/// The neighbours of ordinals[0 … n_ordinals), on up to n_threads threads.
+NeighborRows find_rows(const Bins& bins, const EdgeRule& rule, const int32_t* ordinals, int64_t n_ordinals,
                        int n_threads);
 
 }  // namespace distmlip::neighbors

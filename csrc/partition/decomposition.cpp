@@ -94,7 +94,7 @@ int64_t atoms_per_sample(int64_t n_atoms, int32_t n_partitions) {
   return std::clamp<int64_t>(n_atoms / n_partitions / samples_per_partition, 4, 64);
 }
 
-/// Number of edges of each rank, itself counted as one: nearly exact, at a fraction of the search.
+/// Number of edges of each ordinal, itself counted as one: nearly exact, at a fraction of the search.
 Buffer<float> estimated_weights(const neighbors::Bins& bins, const neighbors::EdgeRule& rule,
                                 int32_t n_partitions, int n_threads) {
   Buffer<float> weights(bins.n_atoms());
@@ -121,15 +121,15 @@ Buffer<float> estimated_weights(const neighbors::Bins& bins, const neighbors::Ed
 
 /// Only ratios matter: the largest becomes one, so that all fit into float32.
 Buffer<float> given_weights(const neighbors::Bins& bins, const double* weights) {
-  Buffer<float> by_rank(bins.n_atoms());
+  Buffer<float> by_ordinal(bins.n_atoms());
   const double largest = *std::max_element(weights, weights + bins.n_atoms());
-  for (int64_t rank = 0; rank < bins.n_atoms(); ++rank) {
-    by_rank[rank] = largest > 0 ? static_cast<float>(weights[bins.order[rank]] / largest) : 0.0f;
+  for (int64_t ordinal = 0; ordinal < bins.n_atoms(); ++ordinal) {
+    by_ordinal[ordinal] = largest > 0 ? static_cast<float>(weights[bins.order[ordinal]] / largest) : 0.0f;
   }
-  return by_rank;
+  return by_ordinal;
 }
 
-/// Owners by rank.
+/// Owners by ordinal.
 Buffer<int32_t> choose_owners(const Request& request, const neighbors::Bins& bins,
                               const neighbors::EdgeRule& rule, int n_threads, Decomposition& result) {
   const int64_t n_atoms = bins.n_atoms();
@@ -143,7 +143,8 @@ Buffer<int32_t> choose_owners(const Request& request, const neighbors::Bins& bin
   const std::array<const float*, 3> of_slot{bins.x.data(), bins.y.data(), bins.z.data()};
   for (int k = 0; k < 3; ++k) {
     places[k].resize(n_atoms);
-    for (int64_t rank = 0; rank < n_atoms; ++rank) places[k][rank] = of_slot[k][bins.slot[rank]];
+    for (int64_t ordinal = 0; ordinal < n_atoms; ++ordinal)
+      places[k][ordinal] = of_slot[k][bins.slot[ordinal]];
   }
   cut::Cut owners = cut::make_cut({request.cell, n_atoms, places[0].data(), places[1].data(),
                                    places[2].data(), weights.data(), request.cutoff, n_threads},
@@ -152,26 +153,26 @@ Buffer<int32_t> choose_owners(const Request& request, const neighbors::Bins& bin
   return std::move(owners.owner);
 }
 
-/// Ranks by partition, ascending: those of partition p are [begin[p], begin[p + 1]).
-struct OwnedRanks {
+/// Ordinals by partition, ascending: those of partition p are [begin[p], begin[p + 1]).
+struct OwnedOrdinals {
   std::vector<int64_t> begin;
-  Buffer<int32_t> ranks;
+  Buffer<int32_t> ordinals;
 };
 
-OwnedRanks sort_by_owner(const Buffer<int32_t>& owner, int32_t n_partitions) {
-  OwnedRanks owned{std::vector<int64_t>(n_partitions + 1, 0), Buffer<int32_t>(owner.size())};
+OwnedOrdinals sort_by_owner(const Buffer<int32_t>& owner, int32_t n_partitions) {
+  OwnedOrdinals owned{std::vector<int64_t>(n_partitions + 1, 0), Buffer<int32_t>(owner.size())};
   for (const int32_t p : owner) ++owned.begin[p + 1];
   std::partial_sum(owned.begin.begin(), owned.begin.end(), owned.begin.begin());
   std::vector<int64_t> next(owned.begin.begin(), owned.begin.end() - 1);
-  for (size_t rank = 0; rank < owner.size(); ++rank) {
-    owned.ranks[next[owner[rank]]++] = static_cast<int32_t>(rank);
+  for (size_t ordinal = 0; ordinal < owner.size(); ++ordinal) {
+    owned.ordinals[next[owner[ordinal]]++] = static_cast<int32_t>(ordinal);
   }
   return owned;
 }
 
 /// Partitions in parallel, or, if there are fewer of them than threads, each in parallel.
 void build_parts(const GraphInput& input, int n_threads, Decomposition& result) {
-  const OwnedRanks owned = sort_by_owner(input.owner, result.n_partitions);
+  const OwnedOrdinals owned = sort_by_owner(input.owner, result.n_partitions);
   result.parts.resize(result.n_partitions);
   const int at_once = result.here.end - result.here.begin < n_threads ? 1 : n_threads;
   std::vector<Buffer<int32_t>> local_rows(at_once);
@@ -181,8 +182,8 @@ void build_parts(const GraphInput& input, int n_threads, Decomposition& result) 
     if (local_row.empty()) local_row.assign(result.n_atoms, -1);
     const int64_t n_owned =
         result.here.has(static_cast<int32_t>(p)) ? owned.begin[p + 1] - owned.begin[p] : 0;
-    result.parts[p] = build_local_graph(input, owned.ranks.data() + owned.begin[p], n_owned, local_row,
-                                        n_threads / at_once);
+    result.parts[p] = build_candidates(input, owned.ordinals.data() + owned.begin[p], n_owned, local_row,
+                                       n_threads / at_once);
     if (result.has_bonds()) fill_cut_candidates(reference, static_cast<int32_t>(p), result.parts[p]);
   });
 }
@@ -209,7 +210,8 @@ Decomposition decompose(const Request& request) {
                                  squared_limit_of_candidates(radius, wrapped.farthest));
   const auto owner = choose_owners(request, bins, rule, n_threads, result);
   result.owner.resize(request.n_atoms);
-  for (int64_t rank = 0; rank < request.n_atoms; ++rank) result.owner[bins.order[rank]] = owner[rank];
+  for (int64_t ordinal = 0; ordinal < request.n_atoms; ++ordinal)
+    result.owner[bins.order[ordinal]] = owner[ordinal];
   build_parts({bins, rule, owner}, n_threads, result);
   fill_send_lists(result.n_atoms, result.here, result.parts);
   return result;

@@ -9,7 +9,7 @@
 #include "core/buffer.h"
 #include "core/cell.h"
 #include "cut/cut.h"
-#include "partition/local_graph.h"
+#include "partition/local_candidates.h"
 #include "partition/reuse.h"
 #include "partition/send_lists.h"
 #include "partition/step_graph.h"
@@ -37,11 +37,11 @@ struct Request : Terms {
 struct Decomposition : Terms {
   Buffer<double> reference;  // (n_atoms, 3) positions that the candidates were searched at
 
-  std::vector<int32_t> wraps;     // (n_wraps, 3) the different numbers of cells that atoms lie outside
-  Buffer<int32_t> wrap_index;     // (n_atoms) row of wraps: wrapped = position − wrap · cell
-  std::vector<int32_t> shifts;    // (n_codes, 3); the code of −shift is n_codes − 1 − code
-  Buffer<int32_t> owner;          // (n_atoms)
-  std::vector<LocalGraph> parts;  // (n_partitions)
+  std::vector<int32_t> wraps;          // (n_wraps, 3) the different numbers of cells that atoms lie outside
+  Buffer<int32_t> wrap_index;          // (n_atoms) row of wraps: wrapped = position − wrap · cell
+  std::vector<int32_t> shifts;         // (n_codes, 3); the code of −shift is n_codes − 1 − code
+  Buffer<int32_t> owner;               // (n_atoms)
+  std::vector<LocalCandidates> parts;  // (n_partitions)
 
   bool has_bonds() const { return bond_cutoff > 0; }
   int64_t n_codes() const { return static_cast<int64_t>(shifts.size()) / 3; }
@@ -52,7 +52,7 @@ struct Decomposition : Terms {
 /// coordinate; Å.
 double squared_limit_of_candidates(double radius, double farthest);
 
-/// Cuts the system and builds every partition's local graph and plans, partitions in parallel. A system
+/// Cuts the system and builds the candidates and send lists of every partition, in parallel. A system
 /// without atoms gives empty partitions.
 /// Throws std::invalid_argument if the request makes no sense or is too large to be numbered.
 Decomposition decompose(const Request& request);

@@ -12,7 +12,7 @@ namespace {
 /// other atom, and its shift.
 struct CutBond {
   int32_t partner, first, second, shift_code;
-  LocalGraph::CutCandidate candidate;
+  LocalCandidates::CutCandidate candidate;
 
   bool operator<(const CutBond& other) const {
     const auto high = [](const CutBond& bond) {
@@ -25,7 +25,7 @@ struct CutBond {
   }
 };
 
-std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, const LocalGraph& graph) {
+std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, const LocalCandidates& graph) {
   const Decomposition& decomposition = reference.decomposition();
   const kernels::ShiftTable shifts = reference.shifts();
   Buffer<kernels::LocalAtom> atoms(graph.n_local());
@@ -49,7 +49,7 @@ std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, con
       kernels::edge_vector(shifts, atoms[row], atoms[sender_row], code, vector);
       if (kernels::squared_length(vector[0], vector[1], vector[2]) > reach * reach) continue;
       const int32_t sender = graph.halo[sender_row - n_owned], partner = decomposition.owner[sender];
-      const LocalGraph::CutCandidate candidate{row, static_cast<int32_t>(edge)};
+      const LocalCandidates::CutCandidate candidate{row, static_cast<int32_t>(edge)};
       if (partition < partner) {
         bonds.push_back({partner, receiver, sender, code, candidate});
       } else {
@@ -62,13 +62,13 @@ std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, con
 
 }  // namespace
 
-void fill_send_lists(int64_t n_atoms, PartitionRange here, std::vector<LocalGraph>& parts) {
+void fill_send_lists(int64_t n_atoms, PartitionRange here, std::vector<LocalCandidates>& parts) {
   std::vector<int32_t> owned_row(n_atoms);
-  for (const LocalGraph& part : parts) {
+  for (const LocalCandidates& part : parts) {
     for (int64_t row = 0; row < part.n_owned(); ++row) owned_row[part.owned[row]] = static_cast<int32_t>(row);
   }
   for (size_t reader = 0; reader < parts.size(); ++reader) {
-    const LocalGraph& part = parts[reader];
+    const LocalCandidates& part = parts[reader];
     part.halo_groups.for_each([&](int32_t owner, int32_t k) {
       if (!here.has(owner)) return;
       parts[owner].send_groups.append(static_cast<int32_t>(reader), 1);
@@ -77,7 +77,7 @@ void fill_send_lists(int64_t n_atoms, PartitionRange here, std::vector<LocalGrap
   }
 }
 
-void fill_cut_candidates(const Snapshot& reference, int32_t partition, LocalGraph& graph) {
+void fill_cut_candidates(const Snapshot& reference, int32_t partition, LocalCandidates& graph) {
   std::vector<CutBond> bonds = cut_bonds(reference, partition, graph);
   std::sort(bonds.begin(), bonds.end());
   graph.cut_candidate.reserve(bonds.size());

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "partition/local_graph.h"
+#include "partition/local_candidates.h"
 
 namespace distmlip::partition {
 
@@ -18,11 +18,11 @@ struct PartitionRange {
 };
 
 /// Fills the send lists of the partitions that are here from the halos of those that are here.
-void fill_send_lists(int64_t n_atoms, PartitionRange here, std::vector<LocalGraph>& parts);
+void fill_send_lists(int64_t n_atoms, PartitionRange here, std::vector<LocalCandidates>& parts);
 
-/// Fills the list of cut candidates of a partition's local graph: those that can become shorter than the bond
+/// Fills the list of cut candidates of a partition: those that can become shorter than the bond
 /// cutoff while the decomposition is valid. `reference`: at the positions that the candidates were searched
 /// at.
-void fill_cut_candidates(const Snapshot& reference, int32_t partition, LocalGraph& graph);
+void fill_cut_candidates(const Snapshot& reference, int32_t partition, LocalCandidates& graph);
 
 }  // namespace distmlip::partition

@@ -27,11 +27,11 @@ void in_shares(int64_t n_rows, int n_threads, Work work) {
   });
 }
 
-kernels::CandidateRows candidates_of(const LocalGraph& local) {
+kernels::CandidateRows candidates_of(const LocalCandidates& local) {
   return {local.row_begin.data(), local.sender.data(), local.shift_code.data()};
 }
 
-void gather(const Snapshot& snapshot, const LocalGraph& local, int n_threads, StepGraph& graph) {
+void gather(const Snapshot& snapshot, const LocalCandidates& local, int n_threads, StepGraph& graph) {
   graph.atoms.resize(local.n_local());
   const auto gather_list = [&](const std::vector<int32_t>& atoms, kernels::LocalAtom* rows) {
     in_shares(static_cast<int64_t>(atoms.size()), n_threads, [&](int64_t, int64_t first, int64_t last) {
@@ -48,7 +48,8 @@ void gather(const Snapshot& snapshot, const LocalGraph& local, int n_threads, St
 template <class Real>
 class Filter {
  public:
-  Filter(const Snapshot& snapshot, const LocalGraph& local, const EdgeArrays<Real>& out, StepGraph& graph)
+  Filter(const Snapshot& snapshot, const LocalCandidates& local, const EdgeArrays<Real>& out,
+         StepGraph& graph)
       : snapshot_(snapshot), local_(local), out_(out), graph_(graph) {}
 
   void run(int n_threads, bool with_candidates) {
@@ -117,7 +118,7 @@ class Filter {
   }
 
   const Snapshot& snapshot_;
-  const LocalGraph& local_;
+  const LocalCandidates& local_;
   EdgeArrays<Real> out_;
   StepGraph& graph_;
 };
@@ -140,7 +141,7 @@ int32_t short_edge_of(const StepGraph& graph, int32_t row, int32_t candidate) {
   return -1;
 }
 
-void find_cut_edges(const LocalGraph& local, StepGraph& graph) {
+void find_cut_edges(const LocalCandidates& local, StepGraph& graph) {
   graph.cut_edge.clear();
   graph.cut_groups = {};
   local.cut_groups.for_each([&](int32_t partner, int32_t k) {
@@ -175,7 +176,7 @@ kernels::ShiftTable Snapshot::shifts() const {
           decomposition_.wraps.data()};
 }
 
-int64_t edge_room(const LocalGraph& local, int n_threads) {
+int64_t edge_room(const LocalCandidates& local, int n_threads) {
   return local.n_candidates() + share_count(local.n_owned(), n_threads) * kernels::edge_slack;
 }
 
@@ -183,7 +184,7 @@ template <class Real>
 void write_edges(const Snapshot& snapshot, int32_t partition, int n_threads, bool with_candidates,
                  const EdgeArrays<Real>& out, StepGraph& graph) {
   const Decomposition& decomposition = snapshot.decomposition();
-  const LocalGraph& local = decomposition.parts[partition];
+  const LocalCandidates& local = decomposition.parts[partition];
   gather(snapshot, local, n_threads, graph);
   Filter<Real>(snapshot, local, out, graph).run(n_threads, with_candidates);
   graph.n_edges = graph.row_begin.back();
@@ -198,7 +199,7 @@ template void write_edges(const Snapshot&, int32_t, int, bool, const EdgeArrays<
 
 void write_shifts(const Decomposition& decomposition, int32_t partition, const StepGraph& graph,
                   const int64_t* receivers, int64_t* shifts) {
-  const LocalGraph& local = decomposition.parts[partition];
+  const LocalCandidates& local = decomposition.parts[partition];
   const auto wrap = [&](int64_t row) {
     return decomposition.wraps.data() + 3 * decomposition.wrap_index[local.global(row)];
   };
@@ -213,7 +214,7 @@ void write_shifts(const Decomposition& decomposition, int32_t partition, const S
 
 void write_bonds(const Decomposition& decomposition, int32_t partition, const StepGraph& graph,
                  const int64_t* senders, const BondArrays& out) {
-  const LocalGraph& local = decomposition.parts[partition];
+  const LocalCandidates& local = decomposition.parts[partition];
   std::vector<int32_t> hints(local.n_owned(), 0);
   kernels::number_bonds({local.n_owned(), graph.row_begin.data(), senders, graph.candidate.data(),
                          local.shift_code.data(), decomposition.n_codes()},

@@ -12,7 +12,7 @@
 namespace distmlip::partition {
 
 struct Decomposition;
-struct LocalGraph;
+struct LocalCandidates;
 
 /// Where the atoms are now; the decomposition must still be valid there. One for all partitions.
 class Snapshot {
@@ -52,7 +52,7 @@ struct EdgeArrays {
   int64_t* receivers;  // (n_edges) local rows, ascending
   Real* vectors;       // (n_edges, 3) sender − receiver, Å: cast from float64
 };
-int64_t edge_room(const LocalGraph& local, int n_threads);
+int64_t edge_room(const LocalCandidates& local, int n_threads);
 
 /// Writes the edges of a partition and, with a bond cutoff, finds the short and the cut ones among them, and
 /// counts bonds and angles; on up to n_threads threads. `with_candidates`: whether StepGraph::candidate is

@@ -170,7 +170,7 @@ def assert_same_local_graphs(device: str, atoms: Atoms, cutoff: float, skin: flo
     system = (atoms.positions, atoms.cell.array, atoms.pbc)
     cut = core.Decomposition(*system, cutoff=cutoff, skin=skin, n_partitions=count)
     for p in range(count):
-        tensors = core.device_local_graph(
+        tensors = core.device_candidates(
             radius=cutoff + skin,
             owner=torch.from_numpy(cut.owner),
             n_partitions=count,
@@ -224,7 +224,7 @@ BAD_PARTITIONS = {
 def test_bad_partitions_are_refused(arguments: dict[str, Any], message: str) -> None:
     call = {"radius": 3.0, "owner": torch.zeros(4), "n_partitions": 2, "partition": 0, **arguments}
     with pytest.raises(InvalidInputError, match=message):
-        core.device_local_graph(**system_of(bulk("Cu", cubic=True), "cpu"), **call)
+        core.device_candidates(**system_of(bulk("Cu", cubic=True), "cpu"), **call)
 
 
 # --- steps: edges, bonds, forces ----------------------------------------------------------------------------

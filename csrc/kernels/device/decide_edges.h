@@ -24,7 +24,7 @@ DISTMLIP_DEVICE inline void decide(const SearchView& view, int64_t task, int64_t
       if (!(mask >> k & 1)) continue;
       const Point& point = view.points[first_slot + k];
       if (squared_distance(point, centre) < view.grid.inner) continue;
-      const bool holds = view.rule.holds(view.grid, view.order[receiver], view.order[point.rank],
+      const bool holds = view.rule.holds(view.grid, view.order[receiver], view.order[point.ordinal],
                                          view.shift_code[first_slot + k]);
       if (!holds) mask &= ~(1u << k);
     }

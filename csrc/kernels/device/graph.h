@@ -1,4 +1,4 @@
-// What algorithms for devices hand to each other. Ranks number atoms in the order of their bins.
+// What algorithms for devices hand to each other. Ordinals number atoms in the order of their bins.
 #pragma once
 
 #include <cstdint>
@@ -54,7 +54,7 @@ struct LayerRequest {
 /// An atom or a copy of one, in a form that is loaded at once.
 struct alignas(16) Point {
   float x, y, z;  // Å, relative to Grid::middle, rounded
-  int32_t rank;
+  int32_t ordinal;
 };
 
 /// Atoms sorted into bins, as in graph/bins.h.
@@ -62,9 +62,9 @@ struct SortedAtoms {
   Grid grid;
   int64_t n_atoms = 0, n_slots = 0;
   Array<int64_t> begin;        // (n_bins + 1) first slot of each bin
-  Array<int32_t> order;        // (n_atoms) the atom of each rank
-  Array<uint32_t> bin;         // (n_atoms) the bin of each rank
-  Array<int32_t> slot;         // (n_atoms) the slot of each rank itself; ascending
+  Array<int32_t> order;        // (n_atoms) the atom of each ordinal
+  Array<uint32_t> bin;         // (n_atoms) the bin of each ordinal
+  Array<int32_t> slot;         // (n_atoms) the slot of each ordinal itself; ascending
   Array<Point> points;         // (n_slots)
   Array<uint16_t> shift_code;  // (n_slots)
 };
@@ -128,7 +128,7 @@ struct LocalRequest {
   int32_t n_partitions, partition;
 };
 
-/// Candidate edges of one partition, as in partition/local_graph.h.
+/// Candidate edges of one partition, as in partition/local_candidates.h.
 struct LocalRows {
   Array<int32_t> owned, halo;  // atoms; halo grouped by owner
   Array<int64_t> row_begin;    // (n_owned + 1)

@@ -14,7 +14,7 @@ struct SearchView {
   const int32_t *order, *slot;
   const uint32_t* bin;
   const uint16_t* shift_code;
-  const int32_t* receivers;    // (n_rows) ranks, ascending; null: all ranks
+  const int32_t* receivers;    // (n_rows) ordinals, ascending; null: all ordinals
   const int32_t* first_row;    // (n_tasks + 1)
   const int64_t* block_begin;  // (n_tasks + 1)
   int32_t* block_slot;         // (n_blocks)
@@ -75,9 +75,9 @@ Array<int32_t> search_tasks(const Backend& backend, const SearchView& view, int6
   int64_t* place = place_array.data();
   const auto share = [=] DISTMLIP_DEVICE(int64_t row) {
     // Some atoms of a bin may belong to other partitions: only next to their borders.
-    const int32_t rank = view.receiver(row);
-    const int64_t begin = view.begin[view.bin[rank]];
-    return begin + (view.slot[rank] - begin) / rows_per_task * rows_per_task;
+    const int32_t ordinal = view.receiver(row);
+    const int64_t begin = view.begin[view.bin[ordinal]];
+    return begin + (view.slot[ordinal] - begin) / rows_per_task * rows_per_task;
   };
   backend.for_each(
       n_rows, [=] DISTMLIP_DEVICE(int64_t row) { is_first[row] = row == 0 || share(row) != share(row - 1); });

@@ -6,7 +6,7 @@
 
 namespace distmlip::kernels {
 
-/// begin[i]: the first pair of atom i; rows are those of all ranks. Returns the number of pairs.
+/// begin[i]: the first pair of atom i; rows are those of all ordinals. Returns the number of pairs.
 template <class Backend>
 Array<int64_t> pairs_begin(const Backend& backend, const SortedAtoms& sorted, const EdgeMasks& found,
                            bool self_interaction, int64_t* n_pairs) {
@@ -15,8 +15,9 @@ Array<int64_t> pairs_begin(const Backend& backend, const SortedAtoms& sorted, co
   int32_t* count = count_array.data();
   const int32_t* order = sorted.order.data();
   const int64_t* row_begin = found.row_begin.data();
-  backend.for_each(sorted.n_atoms, [=] DISTMLIP_DEVICE(int64_t rank) {
-    count[order[rank]] = static_cast<int32_t>(row_begin[rank + 1] - row_begin[rank]) + self_interaction;
+  backend.for_each(sorted.n_atoms, [=] DISTMLIP_DEVICE(int64_t ordinal) {
+    count[order[ordinal]] =
+        static_cast<int32_t>(row_begin[ordinal + 1] - row_begin[ordinal]) + self_interaction;
   });
   *n_pairs = backend.scan(count, sorted.n_atoms, begin.data());
   return begin;
@@ -57,7 +58,7 @@ void write_found_pairs(const Backend& backend, const SortedAtoms& sorted, const 
           if (lane >= batch.count) return;
           PairGeometry& mine = pair[lane];
           mine.i = order[batch.row[lane]];
-          mine.j = order[points[batch.slot[lane]].rank];
+          mine.j = order[points[batch.slot[lane]].ordinal];
           mine.squared = rule.edge(grid, mine.i, mine.j, codes[batch.slot[lane]], mine.shift, mine.vector);
           const int64_t in_row = batch.first_edge + lane - row_begin[batch.row[lane]];
           place[lane] = begin[mine.i] + self_interaction + in_row;

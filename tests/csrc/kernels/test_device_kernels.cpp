@@ -11,7 +11,7 @@
 #include "kernels/device/kernels_on.h"
 #include "kernels/device/parallel_cuda.h"
 #include "neighbors/device_neighbor_list.h"
-#include "partition/device_local_graph.h"
+#include "partition/device_candidates.h"
 
 namespace distmlip::kernels {
 

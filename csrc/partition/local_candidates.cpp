@@ -1,4 +1,4 @@
-#include "partition/local_graph.h"
+#include "partition/local_candidates.h"
 
 #include <algorithm>
 #include <limits>
@@ -16,7 +16,7 @@ constexpr int64_t most_candidates = std::numeric_limits<int32_t>::max();
 /// Rows that are searched at once, before their senders are numbered: few enough to be cached still.
 constexpr int64_t rows_at_once = 256;
 
-/// Turns the senders of rows from ranks into local rows. Halo atoms are numbered as they are first seen.
+/// Turns the senders of rows from ordinals into local rows. Halo atoms are numbered as they are first seen.
 class SenderNumbering {
  public:
   SenderNumbering(neighbors::NeighborRows& rows, Buffer<int32_t>& local_row, int64_t n_owned)
@@ -32,7 +32,7 @@ class SenderNumbering {
     n_halo_ = filter_.number(numbers, rows_.sender.data() + begin, n_edges) - n_owned_;
   }
 
-  /// Ranks of the halo atoms, in the order of their numbers.
+  /// Ordinals of the halo atoms, in the order of their numbers.
   std::span<const int32_t> halo() const { return {halo_.data(), static_cast<size_t>(n_halo_)}; }
 
  private:
@@ -44,7 +44,7 @@ class SenderNumbering {
 };
 
 /// Replaces the senders of all rows that read halo atoms by their entry in `row`, (n_local).
-void renumber(Buffer<int32_t>& row, LocalGraph& graph) {
+void renumber(Buffer<int32_t>& row, LocalCandidates& graph) {
   const auto filter = kernels::distance_filter();
   const auto n_owned = static_cast<int32_t>(graph.n_owned());
   const kernels::RowNumbers numbers{row.data(), 0, nullptr};
@@ -57,7 +57,7 @@ void renumber(Buffer<int32_t>& row, LocalGraph& graph) {
 }
 
 /// Renumbers halo rows from first-seen order to groups by owner.
-void group_halo(const GraphInput& input, std::span<const int32_t> halo, LocalGraph& graph) {
+void group_halo(const GraphInput& input, std::span<const int32_t> halo, LocalCandidates& graph) {
   std::vector<int32_t> owners(halo.size()), place;
   for (size_t seen = 0; seen < halo.size(); ++seen) owners[seen] = input.owner[halo[seen]];
   graph.halo_groups = RowGroups::of(owners, place);
@@ -80,34 +80,34 @@ void check_size(const neighbors::NeighborRows& rows) {
 
 }  // namespace
 
-LocalGraph build_local_graph(const GraphInput& input, const int32_t* ranks, int64_t n_ranks,
-                             Buffer<int32_t>& local_row, int n_threads) {
+LocalCandidates build_candidates(const GraphInput& input, const int32_t* ordinals, int64_t n_ordinals,
+                                 Buffer<int32_t>& local_row, int n_threads) {
   const auto& order = input.bins.order;
-  LocalGraph graph;
-  graph.owned.resize(n_ranks);
-  for (int64_t row = 0; row < n_ranks; ++row) {
-    graph.owned[row] = order[ranks[row]];
-    local_row[ranks[row]] = static_cast<int32_t>(row);
+  LocalCandidates graph;
+  graph.owned.resize(n_ordinals);
+  for (int64_t row = 0; row < n_ordinals; ++row) {
+    graph.owned[row] = order[ordinals[row]];
+    local_row[ordinals[row]] = static_cast<int32_t>(row);
   }
   neighbors::NeighborRows rows;
   if (n_threads > 1)
-    rows = neighbors::find_rows(input.bins, input.rule, ranks, n_ranks, n_threads);
+    rows = neighbors::find_rows(input.bins, input.rule, ordinals, n_ordinals, n_threads);
   else
-    rows = neighbors::make_rows(input.bins, input.rule, ranks, n_ranks);
-  SenderNumbering numbering(rows, local_row, n_ranks);
+    rows = neighbors::make_rows(input.bins, input.rule, ordinals, n_ordinals);
+  SenderNumbering numbering(rows, local_row, n_ordinals);
   neighbors::NeighborSearch search(input.bins, input.rule);
-  for (int64_t begin = 0; begin < n_ranks; begin += rows_at_once) {
-    const int64_t end = std::min(n_ranks, begin + rows_at_once);
-    if (n_threads <= 1) neighbors::append_rows(search, ranks + begin, end - begin, rows);
+  for (int64_t begin = 0; begin < n_ordinals; begin += rows_at_once) {
+    const int64_t end = std::min(n_ordinals, begin + rows_at_once);
+    if (n_threads <= 1) neighbors::append_rows(search, ordinals + begin, end - begin, rows);
     check_size(rows);
-    if (n_ranks < input.bins.n_atoms()) numbering.number(begin, end);
+    if (n_ordinals < input.bins.n_atoms()) numbering.number(begin, end);
   }
   neighbors::close_rows(rows);
   graph.row_begin = std::move(rows.row_begin);
   graph.sender = std::move(rows.sender);
   graph.shift_code = std::move(rows.shift_code);
-  for (int64_t row = 0; row < n_ranks; ++row) local_row[ranks[row]] = -1;
-  for (const int32_t rank : numbering.halo()) local_row[rank] = -1;
+  for (int64_t row = 0; row < n_ordinals; ++row) local_row[ordinals[row]] = -1;
+  for (const int32_t ordinal : numbering.halo()) local_row[ordinal] = -1;
   group_halo(input, numbering.halo(), graph);
   return graph;
 }

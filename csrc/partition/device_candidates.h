@@ -8,15 +8,15 @@
 namespace distmlip::partition {
 
 /// The candidates of one partition of a system whose atoms are on a device.
-struct DeviceLocalGraph {
+struct DeviceCandidates {
   neighbors::DeviceAtoms atoms;
   kernels::LocalRows rows;
 };
 
-/// What build_local_graph() gives for these owners, row by row and edge by edge. positions: (n_atoms, 3) Å,
+/// What build_candidates() gives for these owners, row by row and edge by edge. positions: (n_atoms, 3) Å,
 /// owner: (n_atoms), both on the device. radius: cutoff and skin, Å. Throws std::invalid_argument as
 /// decompose() does.
-DeviceLocalGraph build_on_device(kernels::DeviceKernels& kernels, const Cell& cell, const double* positions,
+DeviceCandidates build_on_device(kernels::DeviceKernels& kernels, const Cell& cell, const double* positions,
                                  int64_t n_atoms, double radius, const kernels::LocalRequest& request);
 
 }  // namespace distmlip::partition

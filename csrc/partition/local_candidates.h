@@ -15,7 +15,7 @@ namespace distmlip::partition {
 /// Edges are candidates: every pair within cutoff + skin of each other at the reference positions, and those
 /// that are a rounding error further apart. Halo atoms are unique atoms, not images: an edge carries
 /// the integer shift of its sender.
-struct LocalGraph {
+struct LocalCandidates {
   std::vector<int32_t> owned;   // (n_owned) global index
   std::vector<int32_t> halo;    // (n_halo) global index
   RowGroups halo_groups;        // of halo, by owner
@@ -43,12 +43,12 @@ struct LocalGraph {
 struct GraphInput {
   const neighbors::Bins& bins;
   const neighbors::EdgeRule& rule;
-  const Buffer<int32_t>& owner;  // (n_atoms) by rank
+  const Buffer<int32_t>& owner;  // (n_atoms) by ordinal
 };
 
-/// Builds the graph of the partition that owns ranks[0 … n_ranks), ascending, on up to n_threads threads.
+/// Those of the partition that owns ordinals[0 … n_ordinals), ascending, on up to n_threads threads.
 /// local_row: (n_atoms) scratch, all -1 before and after.
-LocalGraph build_local_graph(const GraphInput& input, const int32_t* ranks, int64_t n_ranks,
-                             Buffer<int32_t>& local_row, int n_threads);
+LocalCandidates build_candidates(const GraphInput& input, const int32_t* ordinals, int64_t n_ordinals,
+                                 Buffer<int32_t>& local_row, int n_threads);
 
 }  // namespace distmlip::partition
