@@ -105,12 +105,12 @@ void write_edges(const Backend& backend, const FilterRequest& request, const Ste
     int64_t next_short = short_masks ? short_begin[row] : 0;
     for (int64_t first = rows.row_begin[row]; first < end; first += group_lanes, ++place) {
       const uint32_t mask = masks[place], short_mask = short_masks ? short_masks[place] : 0;
-      group.each(mask, [&](int lane, int place) {
-        const int64_t candidate = first + lane, edge = next + place;
+      group.each(mask, [&](int lane, int nth) {
+        const int64_t candidate = first + lane, edge = next + nth;
         const int32_t sender = rows.sender[candidate];
         double vector[3];
         edge_vector(table, receiver, atoms[sender], rows.shift_code[candidate], vector);
-        for (int k = 0; k < 3; ++k) vectors.of[3 * place + k] = static_cast<Real>(vector[k]);
+        for (int k = 0; k < 3; ++k) vectors.of[3 * nth + k] = static_cast<Real>(vector[k]);
         out.candidate[edge] = static_cast<int32_t>(candidate);
         out.senders[edge] = sender;
         out.receivers[edge] = row;

@@ -48,8 +48,8 @@ Array<int64_t> number_bonds(const Backend& backend, const BondRows& rows, int64_
     for (int64_t edge = rows.row_begin[row]; edge < end; edge += group_lanes) {
       const uint32_t mask =
           group.ballot([&](int lane) { return edge + lane < end && is_first(rows, row, edge + lane); });
-      group.each(mask, [&](int lane, int place) {
-        const int64_t bond = next + place;
+      group.each(mask, [&](int lane, int nth) {
+        const int64_t bond = next + nth;
         bond_edge[bond] = edge + lane;
         edge_bond[edge + lane] = bond;
         const bool has_reverse = rows.senders[edge + lane] < rows.n_rows;

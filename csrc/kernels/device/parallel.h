@@ -59,9 +59,9 @@ class Host {
     /// f(lane, how many lanes of the mask are before it) for every lane of the mask.
     template <class F>
     void each(uint32_t mask, F f) const {
-      int place = 0;
+      int nth = 0;
       for (int lane = 0; lane < group_lanes; ++lane) {
-        if (mask >> lane & 1) f(lane, place++);
+        if (mask >> lane & 1) f(lane, nth++);
       }
     }
 
