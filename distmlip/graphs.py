@@ -92,7 +92,7 @@ class Graphs:
             weights=settings.weights,
             devices=[settings.devices.devices[d] for d in self.device_of_partition],
             dtype=self._adapter.dtype,
-            ranks=ranks.core if ranks else None,
+            ranks=ranks.native if ranks else None,
             first_partitions=ranks.first_partitions(n_partitions)[:-1] if ranks else [],
         )
 

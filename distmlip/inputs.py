@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MOST_PARTITIONS = 1_000_000
 """The core's limit."""
 
-METHODS = ("auto", "slab", "bisection")
+METHODS = core.methods
 
 
 def checked_partitions(partitions: int | str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
@@ -172,7 +172,7 @@ def _checked_cutoff(name: str, value: float) -> float:
     return length
 
 
-def _part(cut: Any, p: int, positions: np.ndarray) -> Part:
+def _part(cut: core.Decomposition, p: int, positions: np.ndarray) -> Part:
     owned, halo = cut.owned(p), cut.halo(p)
     graph = cut.step(p, positions)
     owners, begin = cut.halo_groups(p)
@@ -192,7 +192,7 @@ def _part(cut: Any, p: int, positions: np.ndarray) -> Part:
     )
 
 
-def _bonds(cut: Any, graph: dict[str, Any]) -> tuple[np.ndarray, Groups, np.ndarray]:
+def _bonds(cut: core.Decomposition, graph: core._StepArrays) -> tuple[np.ndarray, Groups, np.ndarray]:
     bonds = graph["short_edges"]
     halo = Groups(np.searchsorted(bonds, graph["cut_edges"]), graph["cut_groups"], cut.n_partitions)
     return bonds, halo, np.searchsorted(bonds, graph["angles"])

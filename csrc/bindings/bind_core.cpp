@@ -8,7 +8,7 @@ namespace distmlip::bindings {
 
 void bind_core(py::module_& module) {
   module.def(
-      "keep_at_most", &keep_at_most, py::arg("bytes"), py::call_guard<py::gil_scoped_release>(),
+      "keep_at_most", &keep_at_most, py::arg("n_bytes"), py::call_guard<py::gil_scoped_release>(),
       "From now on so many bytes of freed arrays are kept for the next ones; the system gets the others.");
   module.def(
       "kept_pages",

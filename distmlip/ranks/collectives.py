@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import cloudpickle
 import torch
 
+from distmlip._native import core
+
 T = TypeVar("T")
 
 
-def broadcast(native: Any, device: torch.device, value: T | None) -> T:
-    """Rank 0's value. ``native``: the core's Ranks; ``device``: where its tensors are."""
+def broadcast(native: core.RankGroup, device: torch.device, value: T | None) -> T:
+    """Rank 0's value. ``native``: the core's group; ``device``: where its tensors are."""
     data = cloudpickle.dumps(value) if native.rank == 0 else b""
     size = torch.tensor([len(data)], dtype=torch.int64, device=device)
     native.broadcast(size)
@@ -27,7 +29,7 @@ def broadcast(native: Any, device: torch.device, value: T | None) -> T:
     return received
 
 
-def gather(native: Any, device: torch.device, value: T) -> list[T]:
+def gather(native: core.RankGroup, device: torch.device, value: T) -> list[T]:
     """What every rank has given, by rank."""
     sent = torch.frombuffer(bytearray(cloudpickle.dumps(value)), dtype=torch.uint8).to(device)
     received, counts = native.all_to_all(sent.repeat(native.size), [len(sent)] * native.size)

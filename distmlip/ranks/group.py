@@ -11,13 +11,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distmlip._native import core
 from distmlip.errors import InvalidInputError, RankError
 from distmlip.machine.devices import DeviceLike, Devices, resolve_devices
 from distmlip.ranks.collectives import broadcast, gather
@@ -114,9 +115,9 @@ class Ranks:
         _ = self.connection
 
     @property
-    def core(self) -> Any:
+    def native(self) -> core.RankGroup:
         """The core's group."""
-        return self.connection.core
+        return self.connection.native
 
     @property
     def on_this_machine(self) -> int:
@@ -159,7 +160,7 @@ class Ranks:
     @property
     def abandoned(self) -> bool:
         """Whether a rank was lost: nothing can be done together any more."""
-        return self._connection is not None and bool(self._connection.core.abandoned)
+        return self._connection is not None and bool(self._connection.native.abandoned)
 
     def require_same_devices(self, device: torch.device) -> None:
         """
@@ -174,7 +175,7 @@ class Ranks:
 
     def broadcast(self, value: T | None) -> T:
         """Rank 0's value, which others need not have. Classes of its script travel, too."""
-        return broadcast(self.core, self.connection.device, value)
+        return broadcast(self.native, self.connection.device, value)
 
     def sum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum over ranks, the same to the last bit on each."""
@@ -183,12 +184,12 @@ class Ranks:
     def total(self, tensor: Tensor) -> Tensor:
         """The same of a tensor, on its device."""
         total = tensor.detach().contiguous().to(self.connection.device, copy=True)
-        self.core.all_sum(total)
+        self.native.all_sum(total)
         return total.to(tensor.device)
 
     def gather(self, value: T) -> list[T]:
         """What every rank has given, by rank."""
-        return gather(self.core, self.connection.device, value)
+        return gather(self.native, self.connection.device, value)
 
     def begin_backward(self) -> None:
         """A backward of the user's has begun to exchange something. It may be left at any place."""
@@ -211,7 +212,7 @@ class Ranks:
             RankError: another rank failed or is lost.
         """
         with self.turn():
-            native = self.core
+            native = self.native
             self.report_broken_backward()
             try:
                 yield

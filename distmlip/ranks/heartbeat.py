@@ -7,10 +7,10 @@ import os
 import threading
 import time
 from datetime import timedelta
-from typing import Any
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from distmlip._native import core
 from distmlip.errors import InvalidInputError
 from distmlip.ranks.identity import ALONE
 
@@ -55,7 +55,7 @@ class Heartbeat:
     """
 
     def __init__(
-        self, ranks: Any, store: tuple[str, int, TCPStore | None], timeout: float, patience: float
+        self, ranks: core.RankGroup, store: tuple[str, int, TCPStore | None], timeout: float, patience: float
     ) -> None:
         """``store``: host and port, and the store itself where this process keeps it. Seconds: ``timeout``
         without a sign of life, ``patience`` for a rank that lives, but does not come to what others do."""

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -38,7 +37,7 @@ log = logging.getLogger(__name__)
 class Connection:
     """What a rank has once all of them are there."""
 
-    core: Any
+    native: core.RankGroup
     heartbeat: Heartbeat
     device: torch.device
     """Where tensors are that go to other ranks."""

@@ -10,11 +10,11 @@ that gradients, and gradients of gradients, run along the whole chain, in its or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from distmlip._native import core
 from distmlip.models.interface import LocalGraph
 from distmlip.ranks.group import Ranks
 from distmlip.training.stages import Context, LocalExchange, applied
@@ -23,7 +23,9 @@ from distmlip.training.stages import Context, LocalExchange, applied
 class RankExchange(LocalExchange):
     """What crosses the partitions of all ranks."""
 
-    def __init__(self, ranks: Ranks, crossing: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
+    def __init__(
+        self, ranks: Ranks, crossing: core.Crossing, graphs: Sequence[LocalGraph], dtype: torch.dtype
+    ) -> None:
         super().__init__(crossing, graphs, dtype)
         self.ranks = ranks
         self._is_going_back = False  # whether what crosses belongs to a backward that ends with parameters

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distmlip._native import core
 from distmlip.models.checks import CheckedStage
 from distmlip.models.interface import EagerStage, Exchange, Halo, LocalGraph, Tensors
 
@@ -25,7 +26,7 @@ class LocalExchange:
     Those of several processes: :class:`distmlip.training.ranks.RankExchange`.
     """
 
-    def __init__(self, crossing: Any, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
+    def __init__(self, crossing: core.Crossing, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
         """``crossing``: the core's, of the same atoms as ``graphs``."""
         self.crossing = crossing
         self._graphs = graphs

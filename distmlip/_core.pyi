@@ -1,0 +1,357 @@
+"""What Python sees of the compiled core (csrc/bindings).
+
+Raises:
+    InvalidInputError: an argument is wrong (std::invalid_argument of the core).
+    RankError: another rank is lost.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import TypeAlias, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from distmlip.models.local_graph import LocalGraph
+from distmlip.models.stages import Exchange, Stage
+
+_Indices: TypeAlias = NDArray[np.int64]
+_Groups: TypeAlias = tuple[_Indices, _Indices]
+"""Partners, and where the rows of each begin."""
+_Periodic: TypeAlias = Sequence[bool] | NDArray[np.bool_]
+
+class _StepArrays(TypedDict):
+    """Of one partition; those of bonds only where there is a bond cutoff."""
+
+    senders: _Indices
+    receivers: _Indices
+    shifts: _Indices
+    vectors: NDArray[np.float64]
+    edge_bond: _Indices
+    bond_edge: _Indices
+    short_edges: _Indices
+    angles: _Indices
+    cut_edges: _Indices
+    cut_groups: _Groups
+
+torch_version: str
+"""That it was compiled for."""
+with_cuda: bool
+methods: tuple[str, ...]
+"""How a system can be cut."""
+simd_levels: list[str]
+"""Of this processor, the best one first."""
+
+# core
+
+def keep_at_most(n_bytes: int) -> None: ...
+def kept_pages() -> tuple[int, int]: ...
+
+# kernels
+
+def set_simd(level: str) -> None: ...
+def device_gather_rows(source: Tensor, rows: Tensor) -> Tensor: ...
+def device_add_rows(target: Tensor, rows: Tensor, values: Tensor) -> None: ...
+
+# neighbors
+
+def neighbor_list(
+    quantities: str,
+    positions: ArrayLike,
+    cell: ArrayLike,
+    periodic: _Periodic,
+    cutoff: float,
+    self_interaction: bool,
+    n_threads: int = 0,
+) -> dict[str, np.ndarray]: ...
+def device_neighbor_list(
+    quantities: str,
+    positions: Tensor,
+    cell: Tensor,
+    periodic: _Periodic,
+    cutoff: float,
+    self_interaction: bool = False,
+) -> dict[str, Tensor]: ...
+def device_neighbor_rows(
+    positions: Tensor, cell: Tensor, periodic: _Periodic, cutoff: float
+) -> dict[str, Tensor]: ...
+
+# partition
+
+class Decomposition:
+    """A system cut into partitions, with candidate edges."""
+
+    def __init__(
+        self,
+        positions: ArrayLike,
+        cell: ArrayLike,
+        periodic: _Periodic,
+        cutoff: float,
+        n_partitions: int,
+        bond_cutoff: float = 0.0,
+        skin: float = 0.0,
+        method: str = "auto",
+        weights: ArrayLike | None = None,
+        n_threads: int = 0,
+        here: tuple[int, int] = (0, 0),
+    ) -> None: ...
+    @property
+    def n_atoms(self) -> int: ...
+    @property
+    def n_partitions(self) -> int: ...
+    @property
+    def cutoff(self) -> float: ...
+    @property
+    def bond_cutoff(self) -> float: ...
+    @property
+    def skin(self) -> float: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def owner(self) -> _Indices: ...
+    def owned(self, p: int, /) -> _Indices: ...
+    def halo(self, p: int, /) -> _Indices: ...
+    def halo_groups(self, p: int, /) -> _Groups: ...
+    def send(self, p: int, /) -> _Indices: ...
+    def send_groups(self, p: int, /) -> _Groups: ...
+    def still_valid(self, positions: ArrayLike, cell: ArrayLike, periodic: _Periodic) -> bool: ...
+    def step(
+        self, partition: int, positions: ArrayLike, cell: ArrayLike | None = None, n_threads: int = 1
+    ) -> _StepArrays: ...
+
+def device_candidates(
+    positions: Tensor,
+    cell: Tensor,
+    periodic: _Periodic,
+    radius: float,
+    owner: Tensor,
+    n_partitions: int,
+    partition: int,
+) -> dict[str, Tensor]: ...
+
+# exchange
+
+class RankGroup:
+    """A c10d process group, by its name."""
+
+    def __init__(self, group: str, device: torch.device) -> None: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def broken(self) -> bool: ...
+    @property
+    def abandoned(self) -> bool: ...
+    def all_sum(self, tensor: Tensor) -> None: ...
+    def broadcast(self, tensor: Tensor) -> None: ...
+    def all_to_all(self, sent: Tensor, send_counts: Sequence[int]) -> tuple[Tensor, list[int]]: ...
+    def abandon(self, reason: str) -> None: ...
+    def check(self) -> None: ...
+
+class Routes:
+    """Who reads which rows of whom."""
+
+    def __init__(
+        self,
+        packed: Sequence[Tensor],
+        sources: Sequence[Tensor],
+        pools: Sequence[int],
+        sent: Sequence[Tensor],
+        send_counts: Sequence[Sequence[int]],
+    ) -> None: ...
+
+class Crossing:
+    """What crosses partitions at the last update of a step; or by given routes."""
+
+    def __init__(self, step: Step) -> None: ...
+    def cross(
+        self, exchanges: Sequence[Exchange], tensors: Sequence[Sequence[Tensor]], adjoint: bool
+    ) -> list[list[Tensor]]: ...
+
+# executor
+
+class LocalTensors:
+    """The graph of one partition, on its device."""
+
+    @property
+    def senders(self) -> Tensor: ...
+    @property
+    def receivers(self) -> Tensor: ...
+    @property
+    def vectors(self) -> Tensor: ...
+    @property
+    def edge_bond(self) -> Tensor: ...
+    @property
+    def bond_edge(self) -> Tensor: ...
+    @property
+    def angles(self) -> Tensor: ...
+    @property
+    def cut(self) -> Tensor: ...
+
+class GraphPart(LocalTensors):
+    """The same with its rows of atoms."""
+
+    @property
+    def n_owned(self) -> int: ...
+    @property
+    def atoms(self) -> Tensor: ...
+    @property
+    def numbers(self) -> Tensor: ...
+
+class Step:
+    """The graphs of all partitions at the last positions; lists have one entry per partition."""
+
+    def __init__(
+        self,
+        decomposition: Decomposition,
+        devices: Sequence[torch.device],
+        dtype: torch.dtype,
+        as_devices: bool = False,
+        ranks: RankGroup | None = None,
+        first_partitions: Sequence[int] = (),
+    ) -> None: ...
+    def update(self, positions: ArrayLike, cell: ArrayLike) -> None: ...
+    def forces(
+        self, edge_gradients: Sequence[Tensor | None], with_virials: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]: ...
+    @property
+    def parts(self) -> list[LocalTensors]: ...
+    @property
+    def local_atoms(self) -> list[Tensor]: ...
+    @property
+    def n_owned(self) -> list[int]: ...
+    @property
+    def n_edges(self) -> list[int]: ...
+    @property
+    def n_bonds(self) -> list[int]: ...
+    @property
+    def n_angles(self) -> list[int]: ...
+    @property
+    def n_cut(self) -> list[int]: ...
+
+class Graphs:
+    """The graph of a system over partitions, built anew when it has to be."""
+
+    def __init__(
+        self,
+        *,
+        cutoff: float,
+        bond_cutoff: float,
+        skin: float,
+        n_partitions: int,
+        method: str,
+        weights: NDArray[np.float64] | None,
+        devices: Sequence[torch.device],
+        dtype: torch.dtype,
+        ranks: RankGroup | None = None,
+        first_partitions: Sequence[int] = (),
+    ) -> None: ...
+    def at(
+        self,
+        positions: NDArray[np.float64],
+        cell: NDArray[np.float64],
+        periodic: _Periodic,
+        numbers: NDArray[np.int64],
+        agree: Callable[[Callable[[], int]], int] | None = None,
+    ) -> list[GraphPart]: ...
+    @property
+    def n_partitions(self) -> int: ...
+    @property
+    def is_built(self) -> bool: ...
+    @property
+    def n_built(self) -> int: ...
+    @property
+    def step(self) -> Step: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def owned(self) -> _Indices: ...
+    @property
+    def n_angles_total(self) -> int: ...
+
+class Recompute(IntEnum):
+    """What is computed again in the backward sweep, to save memory."""
+
+    never = 0
+    stages = 1
+    """The inside of stages."""
+    host = 2
+    """That, from inputs which wait in host memory."""
+
+class StageSpecs:
+    """What the core knows of a model's stages."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None: ...
+
+class Cost:
+    """What a piece of work took."""
+
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def bytes_left(self) -> int: ...
+    @property
+    def bytes_peak(self) -> int: ...
+
+class StageCosts:
+    """Of one stage; forward and backward of each partition."""
+
+    @property
+    def forward(self) -> list[Cost]: ...
+    @property
+    def backward(self) -> list[Cost]: ...
+    @property
+    def exchange(self) -> Cost: ...
+    @property
+    def exchange_backward(self) -> Cost: ...
+
+class StageRows:
+    """Of one stage, over the partitions of this process."""
+
+    @property
+    def computed(self) -> dict[str, int]: ...
+    @property
+    def received(self) -> dict[str, int]: ...
+
+class Evaluation:
+    """One model on one graph, in the order of atoms."""
+
+    @property
+    def results(self) -> dict[str, Tensor]: ...
+    @property
+    def system_results(self) -> dict[str, Tensor]: ...
+    @property
+    def forces(self) -> Tensor: ...
+    @property
+    def virial(self) -> Tensor: ...
+    @property
+    def virials(self) -> Tensor | None: ...
+    @property
+    def rows(self) -> list[StageRows]: ...
+    @property
+    def costs(self) -> list[StageCosts]: ...
+    @property
+    def forces_seconds(self) -> float: ...
+
+def evaluate(
+    graphs: Graphs,
+    specs: StageSpecs,
+    stages: Sequence[Sequence[Stage]],
+    local_graphs: Sequence[LocalGraph],
+    slots: Sequence[int],
+    *,
+    recompute: Recompute,
+    backward: bool,
+    with_virials: bool,
+    measured: bool,
+) -> Evaluation: ...
+
+class FlushedTeam:
+    """In its ``with`` block subnormal numbers are zero for this thread and its intra-op threads."""
+
+    def __init__(self) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *args: object) -> None: ...
