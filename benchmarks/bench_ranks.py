@@ -28,8 +28,8 @@ from structures import SUPERCELLS, supercell
 from tables import table
 
 from distmlip import DistCalculator
+from distmlip.evaluation.settings import ATOMS_PER_CPU_PARTITION
 from distmlip.machine.limits import available_cores
-from distmlip.settings import ATOMS_PER_CPU_PARTITION
 
 OUTPUT = RESULTS / "ranks.json"
 MOST_RANKS = 4

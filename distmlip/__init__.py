@@ -1,12 +1,12 @@
 """Machine-learning interatomic potentials over many partitions and devices, exactly."""
 
 from distmlip.calculator import DistCalculator
-from distmlip.neighbors import neighbor_list
-from distmlip.partitioning import partition
-from distmlip.plan import Plan
-from distmlip.profiling import Profile
+from distmlip.graph.neighbors import neighbor_list
+from distmlip.graph.partitioning import partition
+from distmlip.records.plan import Plan
+from distmlip.records.profile import Profile
+from distmlip.records.verification import Verification
 from distmlip.training.model import DistModel, Prediction
-from distmlip.verification import Verification
 
 __all__ = [
     "DistCalculator",

@@ -19,7 +19,8 @@ from torch import Tensor
 from distmlip.cell import volume_of
 from distmlip.choice.automatic import Automatic
 from distmlip.errors import InvalidInputError
-from distmlip.evaluator import Evaluator
+from distmlip.evaluation.evaluator import Evaluator
+from distmlip.evaluation.settings import Settings
 from distmlip.inputs import (
     check_atoms,
     check_results,
@@ -33,13 +34,12 @@ from distmlip.kept_results import KeepsResults
 from distmlip.machine.devices import DeviceLike
 from distmlip.models import adapter_for
 from distmlip.models.quiet import quiet
-from distmlip.plan import Plan
-from distmlip.profiling import Profile
 from distmlip.ranks.driver import Sharing, Task
 from distmlip.ranks.group import ranks_of_this_run
-from distmlip.settings import Settings
+from distmlip.records.plan import Plan
+from distmlip.records.profile import Profile
+from distmlip.records.verification import Verification, compare
 from distmlip.torch_modes import usual_modes
-from distmlip.verification import Verification, compare
 
 PER_ATOM_TENSORS = frozenset({"stresses", "virials"})
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
 from distmlip._native import core
-from distmlip.elements import in_words, symbols
 from distmlip.errors import InvalidInputError, NonFiniteResultError, UnsupportedElementError, type_name
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ MOST_PARTITIONS = 1_000_000
 """The core's limit."""
 
 METHODS = core.methods
+
+N_NUMBERS = len(chemical_symbols)
+"""Of those that ASE knows: 0 is X, a site without an element."""
 
 
 def checked_partitions(partitions: int | str) -> int | None:
@@ -195,3 +198,32 @@ def check_results(results: Mapping[str, Any]) -> None:
             f"{first}, and {np.count_nonzero(~finite)} atoms in all are not finite; check for atoms "
             "that are very close, or use dtype='float64'"
         )
+
+
+def in_words(numbers: Iterable[int]) -> str:
+    """Such as ``"Cu (29), X (0, no element), 200 (no element)"``."""
+    return ", ".join(map(_in_words, numbers))
+
+
+def symbols(numbers: Iterable[int]) -> str:
+    """Such as ``"Cu X 200"``."""
+    return " ".join(chemical_symbols[n] if 0 <= n < N_NUMBERS else str(n) for n in numbers)
+
+
+def require_known(numbers: np.ndarray) -> None:
+    """
+    Raises:
+        UnsupportedElementError: ASE does not know an atomic number of the structure.
+    """
+    unknown = np.unique(numbers[(numbers < 0) | (numbers >= N_NUMBERS)]).tolist()
+    if unknown:
+        raise UnsupportedElementError(
+            f"the structure has the atomic numbers {in_words(unknown)}; elements are 1 to {N_NUMBERS - 1}, "
+            "and 0 is a site without one: check where the structure comes from"
+        )
+
+
+def _in_words(number: int) -> str:
+    if 0 < number < N_NUMBERS:
+        return f"{chemical_symbols[number]} ({number})"
+    return "X (0, no element)" if number == 0 else f"{number} (no element)"

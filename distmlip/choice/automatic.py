@@ -14,12 +14,12 @@ from distmlip.choice.chooser import Choice, Chooser, what_suits_all
 from distmlip.choice.costs import CostModel, Rows, rows_of
 from distmlip.choice.probe import cost_model
 from distmlip.errors import OutOfMemoryError
-from distmlip.evaluator import Evaluator
+from distmlip.evaluation.evaluator import Evaluator
+from distmlip.evaluation.settings import ATOMS_PER_CPU_PARTITION
 from distmlip.machine.memory import is_out_of_memory, release_unused
 from distmlip.models.interface import Evaluation
-from distmlip.plan import Plan
-from distmlip.profiling import Profile, profile_of
-from distmlip.settings import ATOMS_PER_CPU_PARTITION
+from distmlip.records.plan import Plan
+from distmlip.records.profile import Profile, profile_of
 
 if TYPE_CHECKING:
     from ase import Atoms

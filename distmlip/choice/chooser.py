@@ -11,10 +11,10 @@ import torch
 
 from distmlip._native import core
 from distmlip.choice.costs import CostModel, Rows, column
+from distmlip.evaluation.settings import ATOMS_PER_CPU_PARTITION, Settings
 from distmlip.inputs import MOST_PARTITIONS
 from distmlip.machine.memory import USABLE, available_bytes
-from distmlip.plan import Memory, recompute_in_words
-from distmlip.settings import ATOMS_PER_CPU_PARTITION, Settings
+from distmlip.records.plan import Memory, recompute_in_words
 
 STAGE_BYTES_ON_A_CPU = 96_000_000
 """Of one stage on one partition. More is slower: it leaves the caches, and its largest tensors become blocks

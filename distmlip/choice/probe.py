@@ -18,12 +18,12 @@ from distmlip._native import core
 from distmlip.choice import cache
 from distmlip.choice.costs import CostModel, Rows, StageCost, fitted, rows_of
 from distmlip.errors import type_name
-from distmlip.evaluator import Evaluator
+from distmlip.evaluation.evaluator import Evaluator
+from distmlip.evaluation.settings import Settings
 from distmlip.machine.devices import Devices
 from distmlip.models.interface import Adapter, Stage
 from distmlip.models.stages import Sizes
-from distmlip.profiling import MeasuredStage
-from distmlip.settings import Settings
+from distmlip.records.profile import MeasuredStage
 
 CLUSTERS = ((2.6, 48, 2), (3.7, 64, 4))
 """Å to the nearest neighbour, atoms, partitions. Only the first has many angles; sizes and partitions differ,

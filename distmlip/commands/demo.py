@@ -18,10 +18,10 @@ from ase.io import read
 from distmlip.calculator import DistCalculator
 from distmlip.commands.report import Agreement, Cut
 from distmlip.errors import InvalidInputError
+from distmlip.graph.partitioning import partition
 from distmlip.md import History, nvt, relax
 from distmlip.models import FAMILIES, adapter_for
-from distmlip.partitioning import partition
-from distmlip.plan import Plan
+from distmlip.records.plan import Plan
 
 STRUCTURE = "mp-18767-LiMnO2.cif"
 WITH_WEIGHTS = {"chgnet": FAMILIES["chgnet"], "sevennet": FAMILIES["sevenn"]}

@@ -59,7 +59,7 @@ def _core() -> Finding:
     try:
         from ase.build import bulk
 
-        from distmlip.neighbors import neighbor_list
+        from distmlip.graph.neighbors import neighbor_list
 
         n_neighbors = len(neighbor_list("i", bulk("Cu"), 3.0))
     except Exception as error:  # a doctor reports whatever is wrong

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from distmlip.md.history import History
-from distmlip.plan import Plan
+from distmlip.records.plan import Plan
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour vision.
 _COLOUR_BLIND_SAFE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from distmlip.models.local_graph import LocalGraph
-from distmlip.plan import Received
+from distmlip.records.plan import Received
 
 Tensors = dict[str, Tensor]
 Pullback = Callable[[Tensors], tuple[Tensors, Tensor | None]]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from distmlip._native import core
 from distmlip.models.interface import Evaluation
-from distmlip.profiling import MeasuredStage, StepCosts
 from distmlip.ranks.group import Ranks
+from distmlip.records.profile import MeasuredStage, StepCosts
 
 Counters = dict[str, dict[str, int]]
 

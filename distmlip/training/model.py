@@ -17,7 +17,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from distmlip._native import core
 from distmlip.cell import volume_of
 from distmlip.errors import InvalidInputError, UnsupportedModelError
-from distmlip.graphs import Graphs
+from distmlip.evaluation.graphs import Graphs
+from distmlip.evaluation.settings import Settings
 from distmlip.inputs import (
     check_atoms,
     checked_atoms,
@@ -31,7 +32,6 @@ from distmlip.models.interface import Adapter, EagerStage, LocalGraph
 from distmlip.ranks.agreement import digest_of
 from distmlip.ranks.driver import Driver, Task, agreed_atoms
 from distmlip.ranks.group import OneAtATime, Ranks, ranks_of_this_run
-from distmlip.settings import Settings
 from distmlip.torch_modes import usual_modes
 from distmlip.training.ranks import RankExchange
 from distmlip.training.replica import TrainableReplica

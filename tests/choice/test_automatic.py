@@ -19,10 +19,10 @@ from distmlip.choice import automatic, chooser
 from distmlip.choice.chooser import Chooser
 from distmlip.choice.costs import CostModel, PerKind, StageCost, rows_of
 from distmlip.errors import OutOfMemoryError
+from distmlip.evaluation.settings import Settings
 from distmlip.machine import memory
 from distmlip.machine.devices import Devices
 from distmlip.models.interface import EagerStage, Stage
-from distmlip.settings import Settings
 
 
 class Hungry(ToyAdapter):

@@ -13,9 +13,9 @@ from support.toy import ToyAdapter, ToyModel
 from distmlip._native import core
 from distmlip.choice.costs import ANGLE_BYTES, EDGE_BYTES, CostModel, PerKind, StageCost, fitted, rows_of
 from distmlip.choice.probe import probe
-from distmlip.evaluator import Evaluator
+from distmlip.evaluation.evaluator import Evaluator
+from distmlip.evaluation.settings import Settings
 from distmlip.machine.devices import resolve_devices
-from distmlip.settings import Settings
 
 NOTHING = PerKind()
 per = PerKind

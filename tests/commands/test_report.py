@@ -11,7 +11,7 @@ from rich.console import Console
 
 from distmlip.commands.report import Agreement, Cut, agreement_table, draw, plan_table, save
 from distmlip.md import History
-from distmlip.plan import Plan
+from distmlip.records.plan import Plan
 
 
 def history(n: int) -> History:

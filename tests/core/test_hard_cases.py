@@ -34,8 +34,8 @@ from support.structures_strategy import hard_structures
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
-from distmlip.neighbors import neighbor_list
-from distmlip.partitioning import partition
+from distmlip.graph.neighbors import neighbor_list
+from distmlip.graph.partitioning import partition
 
 CASES = hard_cases()
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -19,10 +19,10 @@ from support.toy import ToyAdapter, ToyModel
 
 from distmlip import DistCalculator
 from distmlip._native import core
-from distmlip.evaluator import Evaluator
+from distmlip.evaluation.evaluator import Evaluator
+from distmlip.evaluation.settings import Settings
 from distmlip.machine.devices import resolve_devices
 from distmlip.models.interface import EagerStage, Evaluation, Stage
-from distmlip.settings import Settings
 
 DTYPES = [torch.float32, torch.float64]
 

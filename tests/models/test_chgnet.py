@@ -21,8 +21,8 @@ from support.structures import STRUCTURES
 
 from distmlip import DistCalculator, partition
 from distmlip.errors import InvalidInputError, UnsupportedModelError
+from distmlip.graph.partitioning import Part
 from distmlip.models.chgnet.adapter import CHGNetAdapter, adapt
-from distmlip.partitioning import Part
 
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True:UserWarning")
 

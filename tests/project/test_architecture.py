@@ -24,13 +24,11 @@ LIBTORCH_FOLDERS = {"exchange", "executor", "bindings"}
 # other. `__init__` is the public face: it may use all.
 PYTHON_ORDER = [
     {"errors", "torch_modes", "data"},
-    {"_native", "_core", "_built_for", "elements", "cell", "plan"},
-    {"inputs", "machine", "profiling", "verification"},
-    {"neighbors", "partitioning", "models", "kept_results"},
+    {"_native", "_core", "_built_for", "cell"},
+    {"inputs", "machine", "records"},
+    {"graph", "models", "kept_results"},
     {"ranks"},
-    {"settings"},
-    {"graphs"},
-    {"evaluator"},
+    {"evaluation"},
     {"choice", "training"},
     {"calculator", "md"},
     {"commands"},

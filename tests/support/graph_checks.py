@@ -16,8 +16,8 @@ from support.brute_force import (
 )
 
 from distmlip._native import core
-from distmlip.neighbors import neighbor_list
-from distmlip.partitioning import Partitioning
+from distmlip.graph.neighbors import neighbor_list
+from distmlip.graph.partitioning import Partitioning
 
 
 @dataclass(frozen=True)

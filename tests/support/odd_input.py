@@ -18,8 +18,8 @@ from ase.build import bulk
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
-from distmlip.neighbors import neighbor_list
-from distmlip.partitioning import partition
+from distmlip.graph.neighbors import neighbor_list
+from distmlip.graph.partitioning import partition
 
 Call = Callable[[], object]
 

@@ -10,9 +10,8 @@ import torch
 from ase.data import atomic_numbers
 
 from distmlip._native import core
-from distmlip.elements import N_NUMBERS, require_known
 from distmlip.errors import InvalidInputError
-from distmlip.inputs import checked_atoms, checked_length
+from distmlip.inputs import N_NUMBERS, checked_atoms, checked_length, require_known
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from distmlip._native import core
-from distmlip.plan import Plan, aligned
+from distmlip.records.plan import Plan, aligned
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from support.structures_strategy import structures
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
-from distmlip.partitioning import Part, Partitioning, partition
+from distmlip.graph.partitioning import Part, Partitioning, partition
 
 METHODS = ("auto", "slab", "bisection")
 PARTITION_COUNTS = (1, 2, 3, 4, 8, 15)  # the last one is more than any of these structures has atoms

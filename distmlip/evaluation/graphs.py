@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from distmlip._native import core
+from distmlip.evaluation.settings import Settings
 from distmlip.machine.memory import limit_kept_pages
 from distmlip.models.interface import Adapter
 from distmlip.models.local_graph import BondGraph, LocalGraph
-from distmlip.settings import Settings
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -19,11 +19,11 @@ from support.toy import ToyAdapter, ToyModel, undivided
 from torch import Tensor, nn
 
 from distmlip._native import core
-from distmlip.evaluator import Evaluator
+from distmlip.evaluation.evaluator import Evaluator
+from distmlip.evaluation.settings import Settings
 from distmlip.machine.devices import resolve_devices
 from distmlip.models.interface import EagerStage, LocalGraph, Stage, Tensors
 from distmlip.models.stages import Pullback
-from distmlip.settings import Settings
 
 
 def evaluator(

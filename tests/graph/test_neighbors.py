@@ -17,7 +17,7 @@ from support.brute_force import Edge, all_pairs
 from support.structures_strategy import structures
 
 from distmlip.errors import InvalidInputError, UnsupportedElementError
-from distmlip.neighbors import neighbor_list
+from distmlip.graph.neighbors import neighbor_list
 
 
 def edges_of(i: np.ndarray, j: np.ndarray, S: np.ndarray) -> Counter[Edge]:

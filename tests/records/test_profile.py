@@ -14,8 +14,8 @@ from distmlip import DistCalculator
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
 from distmlip.models.interface import EagerStage, Stage
-from distmlip.plan import Plan
-from distmlip.profiling import Profile, StageProfile
+from distmlip.records.plan import Plan
+from distmlip.records.profile import Profile, StageProfile
 
 PAUSE = 0.02
 

@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from support.toy import ToyAdapter, ToyModel, undivided
 
 from distmlip import DistCalculator
-from distmlip.verification import compare
+from distmlip.records.verification import compare
 
 VOIGT = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 MATRIX = [[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]]

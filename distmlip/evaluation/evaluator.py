@@ -12,14 +12,14 @@ import numpy as np
 from torch import Tensor
 
 from distmlip._native import core
-from distmlip.graphs import Graphs
+from distmlip.evaluation.graphs import Graphs
+from distmlip.evaluation.settings import Settings
 from distmlip.models.checks import CheckedStage, checked
 from distmlip.models.interface import Adapter, Evaluation, LocalGraph, Stage
 from distmlip.models.stages import Sizes, received
-from distmlip.plan import Plan
-from distmlip.profiling import MeasuredStage, StepCosts
 from distmlip.ranks.results import Counters, costs_of_all_ranks, of_all_ranks
-from distmlip.settings import Settings
+from distmlip.records.plan import Plan
+from distmlip.records.profile import MeasuredStage, StepCosts
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -1,0 +1,1 @@
+"""From atoms and an adapter to energies, forces and virials over partitions."""

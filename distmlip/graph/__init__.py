@@ -1,0 +1,1 @@
+"""Neighbour lists and partitions by themselves, for everybody."""
