@@ -152,10 +152,8 @@ def print_rooms(files: list[Source]) -> None:
     print(f"\n{'':12}{'rooms':>7}{'floors':>8}{'arrows':>8}{'upward':>8}")
     for folder in ("distmlip", "csrc"):
         # A stub imports nothing when the package runs.
-        rooms = [
-            source for source in files if source.path.parts[0] == folder and source.path.suffix != ".pyi"
-        ]
-        uses = arrows(rooms)
+        running = [source for source in files if source.path.suffix != ".pyi"]
+        uses = arrows([source for source in running if source.path.parts[0] == folder])
         floors, upward = floors_and_upward(uses)
         print(f"{folder:12}{len(uses):7}{floors:8}{sum(map(len, uses.values())):8}{upward:8}")
 

@@ -41,6 +41,7 @@ class Choice:
 
     @property
     def why(self) -> str:
+        """All reasons."""
         return "; ".join(reason for reason in (self.why_partitions, self.why_recompute) if reason)
 
     def __str__(self) -> str:
@@ -64,6 +65,7 @@ class Chooser:
 
     @property
     def partitions_are_open(self) -> bool:
+        """Whether their number is to be chosen."""
         return self.given.partitions is None
 
     def first(self, n_atoms: int) -> Choice:

@@ -24,6 +24,7 @@ class CheckedStage(Stage):
     """Exchanges before later stages of what this one writes."""
 
     def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
+        """As the other one does; looks at the outputs."""
         outputs, pullback = self.stage.run(graph, inputs, keep)
         self.check(graph, outputs)
         return outputs, pullback

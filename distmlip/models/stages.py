@@ -62,6 +62,7 @@ class Exchange(ABC):
         """Rows of the tensor that each partition gets: new memory, unless it receives none."""
 
     def bytes_of(self, rows: list[int], dtype: torch.dtype) -> list[int]:
+        """Of so many rows of the tensor, each."""
         return [n_rows * math.prod(self.width) * dtype.itemsize for n_rows in rows]
 
 
@@ -71,12 +72,15 @@ class Halo(Exchange):
     kind = "halo"
 
     def shape(self, graph: LocalGraph) -> tuple[int, ...]:
+        """(n_owned, *width)."""
         return graph.n_owned, *self.width
 
     def received(self, sizes: Sizes) -> list[int]:
+        """Of every halo atom."""
         return sizes.halo
 
     def made(self, sizes: Sizes) -> list[int]:
+        """Owned and halo."""
         return [owned + halo for owned, halo in zip(sizes.owned, sizes.halo, strict=True)]
 
 
@@ -87,13 +91,15 @@ class Add(Exchange):
     needs_bonds = True
 
     def shape(self, graph: LocalGraph) -> tuple[int, ...]:
-        assert graph.bonds is not None
-        return graph.bonds.n_bonds, *self.width
+        """(n_bonds, *width)."""
+        return graph.require_bonds().n_bonds, *self.width
 
     def received(self, sizes: Sizes) -> list[int]:
+        """Of every cut bond."""
         return sizes.cut
 
     def made(self, sizes: Sizes) -> list[int]:
+        """Of every bond."""
         return sizes.bonds
 
 
@@ -105,13 +111,15 @@ class Swap(Exchange):
     needs_bonds = True
 
     def shape(self, graph: LocalGraph) -> tuple[int, ...]:
-        assert graph.bonds is not None
-        return len(graph.bonds.cut), *self.width
+        """(n_cut, *width)."""
+        return len(graph.require_bonds().cut), *self.width
 
     def received(self, sizes: Sizes) -> list[int]:
+        """Of every cut bond."""
         return sizes.cut
 
     def made(self, sizes: Sizes) -> list[int]:
+        """Of every cut bond."""
         return sizes.cut
 
 
@@ -121,13 +129,16 @@ class AllSum(Exchange):
     kind = "all_sum"
 
     def shape(self, _: LocalGraph) -> tuple[int, ...]:
+        """Width."""
         return tuple(self.width)
 
     def received(self, sizes: Sizes) -> list[int]:
+        """One, where there are several partitions."""
         n_partitions = len(sizes.owned)
         return [int(n_partitions > 1)] * n_partitions
 
     def made(self, sizes: Sizes) -> list[int]:
+        """As received."""
         return self.received(sizes)
 
 
@@ -170,6 +181,7 @@ class EagerStage(Stage):
     function: StageFunction
 
     def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
+        """See :class:`Stage`; without ``keep`` the function runs again in the pullback."""
         if keep:
             return self._run_differentiable(graph, inputs)
         with torch.no_grad():

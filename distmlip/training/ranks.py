@@ -35,9 +35,11 @@ class RankExchange(LocalExchange):
 
     @property
     def tokens(self) -> list[Tensor]:
+        """The beginning of the chain."""
         return [self._start]
 
     def parameters(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """The same tensors; their gradients are summed over ranks, after everything else."""
         if not parameters:
             return []
         self._is_trained = True
@@ -47,13 +49,16 @@ class RankExchange(LocalExchange):
         return list(shared)
 
     def follow(self, gradients: Sequence[Tensor]) -> None:
+        """The chain goes on where these gradients end."""
         (self._token,) = gradients
 
     def end(self) -> None:
+        """Frees the chain: it belongs to the graph now."""
         self._is_going_back = self._is_trained
         del self._token, self._start  # nodes of the graph know this object, and would never be freed
 
     def go_back(self) -> None:
+        """Tells the other ranks that a backward with gradients of parameters has begun."""
         if self._is_going_back:
             self.ranks.begin_backward()
 
