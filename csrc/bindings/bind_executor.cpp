@@ -15,6 +15,7 @@
 #include "bindings/bindings.h"
 #include "bindings/python_stages.h"
 #include "executor/evaluation.h"
+#include "executor/flushed_team.h"
 #include "executor/graphs.h"
 
 namespace py = pybind11;
@@ -180,6 +181,27 @@ void bind_evaluation(py::module_& module) {
              "One sweep of a model. stages and local_graphs: of each partition.");
 }
 
+/// The `with` block of Python.
+struct FlushedBlock {
+  std::optional<executor::FlushedTeam> team;
+};
+
+void bind_flushed_team(py::module_& module) {
+  py::class_<FlushedBlock>(
+      module, "FlushedTeam",
+      "In its `with` block subnormal numbers are zero for this thread and its intra-op threads.")
+      .def(py::init<>())
+      .def("__enter__",
+           [](FlushedBlock& block) {
+             const py::gil_scoped_release no_gil;
+             block.team.emplace();
+           })
+      .def("__exit__", [](FlushedBlock& block, const py::args&) {
+        const py::gil_scoped_release no_gil;
+        block.team.reset();
+      });
+}
+
 }  // namespace
 
 void bind_executor(py::module_& module) {
@@ -243,6 +265,7 @@ void bind_executor(py::module_& module) {
       .def_property_readonly("n_cut", &executor::Step::n_cut);
   bind_graphs(module);
   bind_evaluation(module);
+  bind_flushed_team(module);
 }
 
 }  // namespace distmlip::bindings

@@ -41,5 +41,4 @@ PYBIND11_MODULE(_core, module) {
   distmlip::bindings::bind_partition(module);
   distmlip::bindings::bind_exchange(module);
   distmlip::bindings::bind_executor(module);
-  distmlip::bindings::bind_flushed_team(module);
 }

@@ -58,7 +58,7 @@ class RankExchange(LocalExchange):
         del self._token, self._start  # nodes of the graph know this object, and would never be freed
 
     def go_back(self) -> None:
-        """Tells the other ranks that a backward with gradients of parameters has begun."""
+        """This rank notes that a backward that ends with parameters has begun."""
         if self._is_going_back:
             self.ranks.begin_backward()
 
