@@ -93,7 +93,7 @@ class Evaluator:
 
     @property
     def step(self) -> Any:
-        """The core's graphs and exchange plans of the last atoms."""
+        """The core's graphs and routes of the last atoms."""
         return self._step
 
     @property
