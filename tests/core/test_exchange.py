@@ -46,15 +46,18 @@ class Case:
         self.rows = [torch.cat(groups) for groups in self.groups]
         self.pools = [[0] * n, list(range(n)), [p % 3 for p in range(n)]][pools]
 
+    def members(self) -> list[list[int]]:
+        """The partitions of each pool."""
+        return [[p for p, pool in enumerate(self.pools) if pool == d] for d in range(max(self.pools) + 1)]
+
     def routes(self, packed: list[torch.Tensor], read: list[list[torch.Tensor]]) -> dict[str, Any]:
         """As the header of routes defines them. ``read[p][q]``: the packed rows of p that q reads."""
-        n_pools, everyone = max(self.pools) + 1, range(len(self.sizes))
-        members = [[p for p in everyone if self.pools[p] == d] for d in range(n_pools)]
+        members, everyone = self.members(), range(len(self.sizes))
+        n_pools = len(members)
         first = [sum(len(packed[p]) for p in members[d] if p < q) for q, d in enumerate(self.pools)]
         at = {(p, q): first[p] + read[p][q] for p, q in product(everyone, repeat=2)}
         n_rows = [sum(len(packed[p]) for p in of_pool) for of_pool in members]
-        nothing = torch.empty(0, dtype=torch.int64)
-        sent = [[nothing for _ in range(n_pools)] for _ in range(n_pools)]
+        sent = [[torch.empty(0, dtype=torch.int64)] * n_pools for _ in members]
         for e, d in product(range(n_pools), repeat=2):
             for p, q in product(members[d], members[e]) if d != e else ():
                 sent[d][e] = torch.cat([sent[d][e], at[p, q]])
