@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "executor/remote_rows.h"
+#include "exchange/remote_rows.h"
 
 namespace distmlip::executor {
 namespace {
