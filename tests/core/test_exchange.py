@@ -58,8 +58,8 @@ class Case:
         at = {(p, q): first[p] + read[p][q] for p, q in product(everyone, repeat=2)}
         n_rows = [sum(len(packed[p]) for p in of_pool) for of_pool in members]
         sent = [[torch.empty(0, dtype=torch.int64)] * n_pools for _ in members]
-        for e, d in product(range(n_pools), repeat=2):
-            for p, q in product(members[d], members[e]) if d != e else ():
+        for e, d in permutations(range(n_pools), 2):
+            for p, q in product(members[d], members[e]):
                 sent[d][e] = torch.cat([sent[d][e], at[p, q]])
                 at[p, q] = n_rows[e] + torch.arange(len(read[p][q]))
                 n_rows[e] += len(read[p][q])
