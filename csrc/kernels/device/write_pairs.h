@@ -31,9 +31,9 @@ struct PairScratch {
 };
 
 struct PairGeometry {
-  int64_t i, j;
-  int32_t shift[3];
-  double vector[3], squared;
+  int64_t i = 0, j = 0;
+  int32_t shift[3] = {};
+  double vector[3] = {}, squared = 0;
 };
 
 /// Writes the pairs of every atom from begin[atom] on.
