@@ -50,13 +50,17 @@ class Case:
         """The partitions of each pool."""
         return [[p for p, pool in enumerate(self.pools) if pool == d] for d in range(max(self.pools) + 1)]
 
+    def first(self, packed: list[torch.Tensor], q: int) -> int:
+        """Where the packed rows of q begin in its pool."""
+        return sum(len(packed[p]) for p in range(q) if self.pools[p] == self.pools[q])
+
     def routes(self, packed: list[torch.Tensor], read: list[list[torch.Tensor]]) -> dict[str, Any]:
         """As the header of routes defines them. ``read[p][q]``: the packed rows of p that q reads."""
         members, everyone = self.members(), range(len(self.sizes))
         n_pools = len(members)
-        first = [sum(len(packed[p]) for p in members[d] if p < q) for q, d in enumerate(self.pools)]
+        first = [self.first(packed, q) for q in everyone]
         at = {(p, q): first[p] + read[p][q] for p, q in product(everyone, repeat=2)}
-        n_rows = [sum(len(packed[p]) for p in of_pool) for of_pool in members]
+        n_rows = [sum(map(len, (packed[p] for p in of_pool))) for of_pool in members]
         sent = [[torch.empty(0, dtype=torch.int64)] * n_pools for _ in members]
         for e, d in permutations(range(n_pools), 2):
             for p, q in product(members[d], members[e]):
