@@ -7,13 +7,14 @@ Raises:
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias, TypedDict, overload
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from distmlip.models.checks import CheckedStage
 from distmlip.models.local_graph import LocalGraph
 from distmlip.models.stages import Exchange, Stage
 
@@ -166,7 +167,12 @@ class Routes:
 class Crossing:
     """What crosses partitions at the last update of a step; or by given routes."""
 
+    @overload
     def __init__(self, step: Step) -> None: ...
+    @overload
+    def __init__(
+        self, n_owned: Sequence[int], n_bonds: Sequence[int], atoms: Routes, bonds: Routes
+    ) -> None: ...
     def cross(
         self, exchanges: Sequence[Exchange], tensors: Sequence[Sequence[Tensor]], adjoint: bool
     ) -> list[list[Tensor]]: ...
@@ -339,8 +345,8 @@ class Evaluation:
 def evaluate(
     graphs: Graphs,
     specs: StageSpecs,
-    stages: Sequence[Sequence[Stage]],
-    local_graphs: Sequence[LocalGraph],
+    stages: list[Sequence[CheckedStage]],
+    local_graphs: list[LocalGraph],
     slots: Sequence[int],
     *,
     recompute: Recompute,

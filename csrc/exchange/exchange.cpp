@@ -37,9 +37,7 @@ int64_t Halo::received(const Crossing& at) const { return at.atoms.received(); }
 
 std::shared_ptr<const Exchange> Halo::adjoint() const { return std::make_shared<Fold>(name(), width()); }
 
-std::vector<Parcel> Halo::begin(const Crossing& at, const PerPartition& x) const {
-  return pack(at.atoms, select(at.atoms.packed, x));
-}
+std::vector<Parcel> Halo::begin(const Crossing& at, const PerPartition& x) const { return pack(at.atoms, x); }
 
 PerPartition Halo::finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const {
   const auto pools = readable(parcels);
@@ -90,9 +88,7 @@ std::vector<int64_t> Add::shape(const Crossing& at, size_t p) const {
 
 int64_t Add::received(const Crossing& at) const { return at.bonds.received(); }
 
-std::vector<Parcel> Add::begin(const Crossing& at, const PerPartition& x) const {
-  return pack(at.bonds, select(at.bonds.packed, x));
-}
+std::vector<Parcel> Add::begin(const Crossing& at, const PerPartition& x) const { return pack(at.bonds, x); }
 
 PerPartition Add::finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const {
   const auto pools = readable(parcels);
@@ -111,7 +107,9 @@ std::vector<int64_t> Swap::shape(const Crossing& at, size_t p) const {
 
 int64_t Swap::received(const Crossing& at) const { return at.bonds.received(); }
 
-std::vector<Parcel> Swap::begin(const Crossing& at, const PerPartition& x) const { return pack(at.bonds, x); }
+std::vector<Parcel> Swap::begin(const Crossing& at, const PerPartition& x) const {
+  return pack_all(at.bonds, x);
+}
 
 PerPartition Swap::finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const {
   const auto pools = readable(parcels);

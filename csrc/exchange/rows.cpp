@@ -7,10 +7,6 @@
 namespace distmlip::exchange {
 namespace {
 
-at::Tensor joined(const std::vector<at::Tensor>& tensors) {
-  return tensors.size() == 1 ? tensors.front() : at::cat(tensors, 0);
-}
-
 int64_t sum(const std::vector<int64_t>& counts) {
   return std::accumulate(counts.begin(), counts.end(), int64_t{0});
 }
@@ -24,29 +20,46 @@ std::vector<int64_t> n_packed(const Routes& routes) {
   return counts;
 }
 
-}  // namespace
-
-PerPartition select(const PerPartition& rows, const PerPartition& x) {
-  PerPartition selected;
-  for (size_t p = 0; p < x.size(); ++p) {
-    selected.push_back(x[p].index_select(0, rows[p]));
-  }
-  return selected;
-}
-
-std::vector<Parcel> pack(const Routes& routes, const PerPartition& packed) {
-  std::vector<std::vector<at::Tensor>> of_pool(routes.peers.size());
-  for (size_t p = 0; p < packed.size(); ++p) {
-    of_pool[routes.pools[p]].push_back(packed[p]);
-  }
+std::vector<Parcel> parcels_of(const Routes& routes, const std::vector<at::Tensor>& rows) {
   std::vector<Parcel> parcels;
-  for (size_t pool = 0; pool < of_pool.size(); ++pool) {
+  for (size_t pool = 0; pool < rows.size(); ++pool) {
     const auto& peers = routes.peers[pool];
-    const at::Tensor rows = joined(of_pool[pool]);
-    const at::Tensor sent = rows.index_select(0, peers.sent);
-    parcels.push_back({rows, sent, sent.narrow(0, 0, 0), peers.send_counts, peers.receive_counts});
+    const at::Tensor sent = rows[pool].index_select(0, peers.sent);
+    parcels.push_back({rows[pool], sent, sent.narrow(0, 0, 0), peers.send_counts, peers.receive_counts});
   }
   return parcels;
+}
+
+}  // namespace
+
+std::vector<Parcel> pack(const Routes& routes, const PerPartition& x) {
+  const auto n_own = n_packed(routes);
+  std::vector<at::Tensor> rows(n_own.size());
+  std::vector<int64_t> begin(n_own.size(), 0);
+  for (size_t p = 0; p < x.size(); ++p) {
+    const auto pool = routes.pools[p];
+    if (!rows[pool].defined()) {
+      auto shape = x[p].sizes().vec();
+      shape[0] = n_own[pool];
+      rows[pool] = at::empty(shape, x[p].options());
+    }
+    at::Tensor own = rows[pool].narrow(0, begin[pool], routes.packed[p].size(0));
+    at::index_select_out(own, x[p], 0, routes.packed[p]);
+    begin[pool] += own.size(0);
+  }
+  return parcels_of(routes, rows);
+}
+
+std::vector<Parcel> pack_all(const Routes& routes, const PerPartition& x) {
+  std::vector<std::vector<at::Tensor>> of_pool(routes.peers.size());
+  for (size_t p = 0; p < x.size(); ++p) {
+    of_pool[routes.pools[p]].push_back(x[p]);
+  }
+  std::vector<at::Tensor> rows;
+  for (const auto& tensors : of_pool) {
+    rows.push_back(tensors.size() == 1 ? tensors.front() : at::cat(tensors, 0));
+  }
+  return parcels_of(routes, rows);
 }
 
 std::vector<at::Tensor> readable(const std::vector<Parcel>& parcels) {

@@ -18,11 +18,11 @@ struct Parcel {
   std::vector<int64_t> send_counts, receive_counts;  // rows, of each peer
 };
 
-/// result[p]: rows[p] (int64) of x[p].
-PerPartition select(const PerPartition& rows, const PerPartition& x);
+/// What each pool has for its peers. x[p]: the rows of partition p, of which routes.packed[p] are read.
+std::vector<Parcel> pack(const Routes& routes, const PerPartition& x);
 
-/// What each pool has for its peers. packed[p]: the rows routes.packed[p] of partition p.
-std::vector<Parcel> pack(const Routes& routes, const PerPartition& packed);
+/// The same if x has nothing but the packed rows.
+std::vector<Parcel> pack_all(const Routes& routes, const PerPartition& x);
 
 /// When all is received: the rows of each pool, of which partition q reads routes.sources[q].
 std::vector<at::Tensor> readable(const std::vector<Parcel>& parcels);
