@@ -302,7 +302,7 @@ class Cost:
     @property
     def bytes_peak(self) -> int: ...
 
-class StageCosts:
+class MeasuredStage:
     """Of one stage; forward and backward of each partition."""
 
     @property
@@ -338,7 +338,7 @@ class Evaluation:
     @property
     def rows(self) -> list[StageRows]: ...
     @property
-    def costs(self) -> list[StageCosts]: ...
+    def costs(self) -> list[MeasuredStage]: ...
     @property
     def forces_seconds(self) -> float: ...
 

@@ -161,11 +161,11 @@ void bind_evaluation(py::module_& module) {
   py::class_<executor::StageRows>(module, "StageRows")
       .def_readonly("computed", &executor::StageRows::computed)
       .def_readonly("received", &executor::StageRows::received);
-  py::class_<executor::StageCosts>(module, "StageCosts")
-      .def_readonly("forward", &executor::StageCosts::forward)
-      .def_readonly("backward", &executor::StageCosts::backward)
-      .def_readonly("exchange", &executor::StageCosts::exchange)
-      .def_readonly("exchange_backward", &executor::StageCosts::exchange_backward);
+  py::class_<executor::MeasuredStage>(module, "MeasuredStage")
+      .def_readonly("forward", &executor::MeasuredStage::forward)
+      .def_readonly("backward", &executor::MeasuredStage::backward)
+      .def_readonly("exchange", &executor::MeasuredStage::exchange)
+      .def_readonly("exchange_backward", &executor::MeasuredStage::exchange_backward);
   py::class_<Evaluation>(module, "Evaluation")
       .def_readonly("results", &Evaluation::results)
       .def_readonly("system_results", &Evaluation::system_results)

@@ -11,7 +11,7 @@
 
 namespace distmlip::bindings {
 
-/// Adapts the Python protocol `Stage` (distmlip/models/interface.py) to the executor.
+/// Adapts the Python class `Stage` (distmlip/models/stages.py) to the executor.
 class PythonStages : public executor::StageRunner {
  public:
   /// `stages[p]` and `graphs[p]`: the stages and the local graph of partition p.

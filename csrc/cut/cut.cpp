@@ -17,6 +17,9 @@
 namespace distmlip::cut {
 namespace {
 
+constexpr std::array<std::pair<Method, const char*>, 3> methods{
+    {{Method::automatic, "auto"}, {Method::slab, "slab"}, {Method::bisection, "bisection"}}};
+
 /// With more slabs than this times the ratio of the two longest extents, bisection has smaller borders.
 constexpr double most_slabs_per_ratio = 4;
 /// Of slabs and other cuts that are nearly as good, slabs: they have two neighbours each.
@@ -102,43 +105,43 @@ struct System {
 };
 
 /// The bisection with the smallest halo, as far as a sample can tell.
-struct Plan {
+struct Bisection {
   int whole_axis = -1;  // of planes
   double halo_of_planes = std::numeric_limits<double>::infinity();
   std::optional<Relaxation> cells;
   double halo_of_cells = std::numeric_limits<double>::infinity();
 };
 
-void consider(const System& system, int whole_axis, Plan& plan) {
+void consider(const System& system, int whole_axis, Bisection& best) {
   const PlaneCuts planes =
       bisect(system.sample.view(system.input), system.axes, system.n_partitions, whole_axis);
-  if (planes.estimated_halo() < plan.halo_of_planes) {
-    plan.halo_of_planes = planes.estimated_halo();
-    plan.whole_axis = whole_axis;
+  if (planes.estimated_halo() < best.halo_of_planes) {
+    best.halo_of_planes = planes.estimated_halo();
+    best.whole_axis = whole_axis;
   }
   if (!can_be_round(system.input, system.n_partitions)) return;
   Relaxation cells(system.input, system.sample, planes.owner, system.n_partitions, whole_axis);
   const double halo = cells.estimated_halo();
-  if (halo < plan.halo_of_cells) {
-    plan.halo_of_cells = halo;
-    plan.cells.emplace(std::move(cells));
+  if (halo < best.halo_of_cells) {
+    best.halo_of_cells = halo;
+    best.cells.emplace(std::move(cells));
   }
 }
 
-Plan plan_bisection(const System& system) {
+Bisection best_bisection(const System& system) {
   const double size = std::cbrt(system.shortest * system.middle * system.longest / system.n_partitions);
-  Plan plan;
-  if (system.shortest <= columns_up_to * size) consider(system, system.by_length[0], plan);
-  if (system.shortest > columns_below * size) consider(system, -1, plan);
-  return plan;
+  Bisection best;
+  if (system.shortest <= columns_up_to * size) consider(system, system.by_length[0], best);
+  if (system.shortest > columns_below * size) consider(system, -1, best);
+  return best;
 }
 
-Cut bisection(const System& system, Plan plan) {
-  if (plan.cells && plan.halo_of_cells < cell_preference * plan.halo_of_planes) {
-    Relaxation::Owners owners = plan.cells->assign();
+Cut bisection(const System& system, Bisection best) {
+  if (best.cells && best.halo_of_cells < cell_preference * best.halo_of_planes) {
+    Relaxation::Owners owners = best.cells->assign();
     if (owners.imbalance <= accepted_imbalance) return {std::move(owners.owner), Method::bisection};
   }
-  return {bisect(system.input, system.axes, system.n_partitions, plan.whole_axis).owner, Method::bisection};
+  return {bisect(system.input, system.axes, system.n_partitions, best.whole_axis).owner, Method::bisection};
 }
 
 PlaneCuts slabs(const System& system, const Input& atoms) {
@@ -158,16 +161,19 @@ bool slabs_are_best(const System& system) {
 }  // namespace
 
 std::string name_of(Method method) {
-  return method == Method::automatic ? "auto" : method == Method::slab ? "slab" : "bisection";
+  return std::find_if(methods.begin(), methods.end(), [&](const auto& of) { return of.first == method; })
+      ->second;
 }
 
 std::vector<std::string> method_names() {
-  return {name_of(Method::automatic), name_of(Method::slab), name_of(Method::bisection)};
+  std::vector<std::string> names;
+  for (const auto& [method, name] : methods) names.emplace_back(name);
+  return names;
 }
 
 Method method_named(const std::string& name) {
-  for (const Method method : {Method::automatic, Method::slab, Method::bisection}) {
-    if (name == name_of(method)) return method;
+  for (const auto& [method, its_name] : methods) {
+    if (name == its_name) return method;
   }
   invalid("method is '", name, "'; it must be 'auto', 'slab' or 'bisection'");
 }
@@ -188,7 +194,7 @@ Cut make_cut(const Input& input, int32_t n_partitions, Method method) {
   if (method == Method::slab || (method == Method::automatic && slabs_are_best(system))) {
     return {slabs(system, atoms).owner, Method::slab};
   }
-  return bisection(system, plan_bisection(system));
+  return bisection(system, best_bisection(system));
 }
 
 }  // namespace distmlip::cut

@@ -1,4 +1,4 @@
-// The send lists of all partitions as tensors: who reads which rows of whom.
+// Who reads which rows of whom, as tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,7 +15,7 @@ struct Others;
 /// One tensor per partition, each on the device of its partition.
 using PerPartition = std::vector<at::Tensor>;
 
-/// Built with the graph, used by every exchange of rows of one kind.
+/// Of rows of one kind: those of atoms are made with the graph, those of cut bonds at every step.
 ///
 /// Every partition *packs* the rows that others read, each once. Partitions on one device share a *pool*: the
 /// packed rows of all of them, one after another, then what the pool receives from its *peers*: the other

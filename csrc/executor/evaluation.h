@@ -21,9 +21,9 @@ struct Evaluation {
   Tensors results;         ///< (n_owned, ...) float64 on the host, in the order of Graphs::owned()
   Tensors system_results;  ///< float64 on the host: sums over the partitions of this process
   Forces forces;
-  std::vector<StageRows> rows;    ///< of each stage
-  std::vector<StageCosts> costs;  ///< of each stage; empty unless measured
-  double forces_seconds = 0;      ///< from gradients of the edges to forces
+  std::vector<StageRows> rows;       ///< of each stage
+  std::vector<MeasuredStage> costs;  ///< of each stage; empty unless measured
+  double forces_seconds = 0;         ///< from gradients of the edges to forces
 };
 
 /// At the positions that graphs.at() was given last. `request`: but for its crossing.

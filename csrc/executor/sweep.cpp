@@ -55,7 +55,7 @@ class Sweep {
 
  private:
   /// Runs `job` for every partition that owns atoms, on its device's worker, one after another on each.
-  void for_each_partition(std::vector<Cost> StageCosts::* direction, size_t k,
+  void for_each_partition(std::vector<Cost> MeasuredStage::* direction, size_t k,
                           const std::function<void(size_t)>& job) {
     std::map<size_t, std::vector<size_t>> partitions_of;
     for (size_t p = 0; p < n_partitions_; ++p) {
@@ -77,10 +77,10 @@ class Sweep {
   }
 
   /// Null unless the sweep is measured.
-  Cost* cost_of(std::vector<Cost> StageCosts::* direction, size_t k, size_t p) {
+  Cost* cost_of(std::vector<Cost> MeasuredStage::* direction, size_t k, size_t p) {
     return request_.measured ? &(result_.costs[k].*direction)[p] : nullptr;
   }
-  Cost* cost_of(Cost StageCosts::* direction, size_t k) {
+  Cost* cost_of(Cost MeasuredStage::* direction, size_t k) {
     return request_.measured ? &(result_.costs[k].*direction) : nullptr;
   }
 
@@ -94,11 +94,11 @@ class Sweep {
         }
       }
     }
-    measured(cost_of(&StageCosts::exchange, k), request_.crossing.atoms.sources,
+    measured(cost_of(&MeasuredStage::exchange, k), request_.crossing.atoms.sources,
              [&] { exchange_forward(k, inputs); });
     std::vector<Tensors> outputs(n_partitions_);
     const bool last = k + 1 == request_.stages.size();
-    for_each_partition(&StageCosts::forward, k, [&](size_t p) {
+    for_each_partition(&MeasuredStage::forward, k, [&](size_t p) {
       // The last stage goes back at once, so only one partition's is ever in memory.
       const bool keep = request_.backward && (request_.recompute == Recompute::never || last);
       StageOutput output = runner_.run(k, p, inputs[p], keep);
@@ -117,7 +117,7 @@ class Sweep {
     });
     for (size_t p = 0; p < n_partitions_; ++p) {
       if (has_atoms(p)) {
-        measured(cost_of(&StageCosts::forward, k, p), {}, [&] { store(k, p, outputs[p]); });
+        measured(cost_of(&MeasuredStage::forward, k, p), {}, [&] { store(k, p, outputs[p]); });
       }
     }
   }
@@ -196,7 +196,7 @@ class Sweep {
   void backward(size_t k) {
     const StageSpec& stage = request_.stages[k];
     if (k + 1 < request_.stages.size()) {
-      for_each_partition(&StageCosts::backward, k, [&](size_t p) {
+      for_each_partition(&MeasuredStage::backward, k, [&](size_t p) {
         Tensors output_gradients;
         for (const auto& name : stage.writes) {
           if (auto found = gradients_[p].extract(name)) {
@@ -209,7 +209,7 @@ class Sweep {
         }
       });
     }
-    measured(cost_of(&StageCosts::exchange_backward, k), request_.crossing.atoms.sources,
+    measured(cost_of(&MeasuredStage::exchange_backward, k), request_.crossing.atoms.sources,
              [&] { exchange_backward(stage.before); });
     for (size_t p = 0; p < n_partitions_; ++p) {
       for (auto& [name, gradient] : input_gradients_[p]) {

@@ -21,7 +21,7 @@ namespace distmlip::executor {
 
 using Tensors = std::map<std::string, at::Tensor>;
 
-/// What the sweep knows of a stage (distmlip/models/interface.py, Stage).
+/// What the sweep knows of a stage (distmlip/models/stages.py, Stage).
 struct StageSpec {
   std::string name;
   exchange::Exchanges before;
@@ -70,7 +70,7 @@ struct StageCounts {
 };
 
 /// What a stage took.
-struct StageCosts {
+struct MeasuredStage {
   std::vector<Cost> forward, backward;  ///< of each partition
   Cost exchange, exchange_backward;     ///< before the stage, of all partitions
 };
@@ -80,7 +80,7 @@ struct SweepResult {
   Tensors system_results;
   exchange::PerPartition edge_gradients;  ///< dE/dvector; undefined where zero
   std::vector<StageCounts> counts;
-  std::vector<StageCosts> costs;  ///< of each stage; empty unless they were asked for
+  std::vector<MeasuredStage> costs;  ///< of each stage; empty unless they were asked for
 };
 
 SweepResult sweep(const SweepRequest& request, StageRunner& runner);

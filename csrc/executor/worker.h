@@ -1,4 +1,4 @@
-// One thread per device, shared by every executor of the process.
+// One thread per device, shared by every calculator of the process.
 #pragma once
 
 #include <condition_variable>

@@ -1,6 +1,6 @@
 // A system cut into partitions: everything that stays the same until the neighbour list is rebuilt.
 //
-// decompose() is called when still_valid() says no; find_edges() at every step, for every partition.
+// decompose() is called when still_valid() says no; write_edges() at every step, for every partition.
 #pragma once
 
 #include <cstdint>

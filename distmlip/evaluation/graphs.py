@@ -77,7 +77,7 @@ class Graphs:
 
     @property
     def native(self) -> core.Graphs:
-        """The core's graphs, sizes and exchange plans, as the last call left them."""
+        """The core's graphs, sizes and routes, as the last call left them."""
         assert self._native is not None
         return self._native
 

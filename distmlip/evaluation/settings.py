@@ -27,7 +27,7 @@ ATOMS_PER_CPU_PARTITION = 128
 
 @dataclass(frozen=True)
 class Settings:
-    """How to distribute: the options of :class:`distmlip.DistCalculator`, checked."""
+    """How to distribute: the options of a calculator or of a model to be trained, checked."""
 
     devices: Devices
     partitions: int | None

@@ -28,6 +28,8 @@ class Family:
     newest: str
     extra: str
     """Of ``pip install distmlip[extra]``."""
+    packages: tuple[str, ...]
+    """That only the folder may import."""
 
     def adapter_module(self) -> ModuleType:
         """Where the family's ``adapt`` is; imports the family's package."""
@@ -35,11 +37,11 @@ class Family:
 
 
 FAMILIES = {
-    "chgnet": Family("chgnet", "chgnet", "0.4.0", "0.4.2", "chgnet"),
-    "fairchem": Family("fairchem", "fairchem-core", "2.24.0", "2.24.0", "esen"),
-    "mace": Family("mace", "mace-torch", "0.3.16", "0.3.16", "mace"),
-    "matgl": Family("matgl", "matgl", "4.1.1", "4.1.2", "matgl"),
-    "sevenn": Family("sevennet", "sevenn", "0.12.0", "0.13.0", "sevennet"),
+    "chgnet": Family("chgnet", "chgnet", "0.4.0", "0.4.2", "chgnet", ("chgnet", "pymatgen")),
+    "fairchem": Family("fairchem", "fairchem-core", "2.24.0", "2.24.0", "esen", ("fairchem",)),
+    "mace": Family("mace", "mace-torch", "0.3.16", "0.3.16", "mace", ("mace", "e3nn")),
+    "matgl": Family("matgl", "matgl", "4.1.1", "4.1.2", "matgl", ("matgl", "torch_geometric")),
+    "sevenn": Family("sevennet", "sevenn", "0.12.0", "0.13.0", "sevennet", ("sevenn",)),
 }
 """By the top-level package that a model's class (or one of its bases) comes from."""
 

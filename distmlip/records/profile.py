@@ -145,7 +145,7 @@ class MeasuredStage:
     exchange_backward: core.Cost
 
     @classmethod
-    def of(cls, costs: core.StageCosts) -> MeasuredStage:
+    def of(cls, costs: core.MeasuredStage) -> MeasuredStage:
         """What the core measured, as other ranks can be told of it."""
         return cls(costs.forward, costs.backward, costs.exchange, costs.exchange_backward)
 

@@ -33,9 +33,9 @@ from distmlip.ranks.agreement import digest_of
 from distmlip.ranks.driver import Driver, Task, agreed_atoms
 from distmlip.ranks.group import OneAtATime, Ranks, ranks_of_this_run
 from distmlip.torch_modes import usual_modes
-from distmlip.training.ranks import RankExchange
+from distmlip.training.ranks import RankCrossing
 from distmlip.training.replica import TrainableReplica
-from distmlip.training.stages import LocalExchange, assemble_forces, run_stages, strain_gradient
+from distmlip.training.stages import LocalCrossing, assemble_forces, run_stages, strain_gradient
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -190,11 +190,11 @@ class DistModel(nn.Module):
         exchange.end()
         return Prediction(energy, forces, stress)
 
-    def _exchange(self, graphs: list[LocalGraph]) -> LocalExchange:
+    def _exchange(self, graphs: list[LocalGraph]) -> LocalCrossing:
         crossing, dtype = core.Crossing(self._graphs.native.step), self._adapter.dtype
         if self._ranks is None:
-            return LocalExchange(crossing, graphs, dtype)
-        return RankExchange(self._ranks, crossing, graphs, dtype)
+            return LocalCrossing(crossing, graphs, dtype)
+        return RankCrossing(self._ranks, crossing, graphs, dtype)
 
     def _together(self) -> AbstractContextManager[None]:
         return nullcontext() if self._ranks is None else self._ranks.together("a prediction")

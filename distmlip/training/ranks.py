@@ -17,10 +17,10 @@ from torch import Tensor
 from distmlip._native import core
 from distmlip.models.interface import LocalGraph
 from distmlip.ranks.group import Ranks
-from distmlip.training.stages import Context, LocalExchange, applied
+from distmlip.training.stages import Context, LocalCrossing, applied
 
 
-class RankExchange(LocalExchange):
+class RankCrossing(LocalCrossing):
     """What crosses the partitions of all ranks."""
 
     def __init__(

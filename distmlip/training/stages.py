@@ -20,10 +20,10 @@ Context = Any
 """Of a torch.autograd.Function."""
 
 
-class LocalExchange:
+class LocalCrossing:
     """What crosses the partitions of this process, differentiably.
 
-    Those of several processes: :class:`distmlip.training.ranks.RankExchange`.
+    Those of several processes: :class:`distmlip.training.ranks.RankCrossing`.
     """
 
     def __init__(self, crossing: core.Crossing, graphs: Sequence[LocalGraph], dtype: torch.dtype) -> None:
@@ -92,7 +92,7 @@ class _Crossing(torch.autograd.Function):
     @staticmethod
     def forward(
         context: Context,
-        exchange: LocalExchange,
+        exchange: LocalCrossing,
         before: Sequence[Exchange],
         adjoint: bool,
         token: Tensor | None,
@@ -123,7 +123,7 @@ def run_stages(
     stages: Sequence[Sequence[CheckedStage]],
     graphs: Sequence[LocalGraph],
     vectors: Sequence[Tensor],
-    exchange: LocalExchange,
+    exchange: LocalCrossing,
 ) -> dict[str, Tensor]:
     """Sums in float64: of the stages' results over all atoms, of their system results over partitions.
 
@@ -163,7 +163,7 @@ def _run(stage: CheckedStage, graph: LocalGraph, vectors: Tensor, inputs: Tensor
 
 
 def assemble_forces(
-    graphs: Sequence[LocalGraph], gradients: Sequence[Tensor], exchange: LocalExchange, n_atoms: int
+    graphs: Sequence[LocalGraph], gradients: Sequence[Tensor], exchange: LocalCrossing, n_atoms: int
 ) -> Tensor:
     """(n_atoms, 3) float64, in the order of the user's atoms, from dE/dvector of every partition's edges."""
     rows = []
@@ -178,7 +178,7 @@ def assemble_forces(
 
 
 def strain_gradient(
-    graphs: Sequence[LocalGraph], gradients: Sequence[Tensor], exchange: LocalExchange
+    graphs: Sequence[LocalGraph], gradients: Sequence[Tensor], exchange: LocalCrossing
 ) -> Tensor:
     """(3, 3) float64, symmetric: dE/dstrain."""
     outer = exchange.total(

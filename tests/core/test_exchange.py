@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from distmlip._native import core
 from distmlip.models.interface import Add, AllSum, Exchange, Halo, Swap
-from distmlip.training.stages import LocalExchange
+from distmlip.training.stages import LocalCrossing
 
 EXCHANGES: dict[str, tuple[Exchange, bool]] = {
     "halo": (Halo("x", ()), False),
@@ -102,7 +102,7 @@ class Case:
     def call(self, name: str, *x: torch.Tensor) -> list[torch.Tensor]:
         """As in training."""
         exchange, adjoint = EXCHANGES[name]
-        return LocalExchange(self.crossing(), [], torch.float64).crossed([exchange], [x], adjoint)[0]
+        return LocalCrossing(self.crossing(), [], torch.float64).crossed([exchange], [x], adjoint)[0]
 
     def inputs(self, name: str) -> list[torch.Tensor]:
         if name == "swap":

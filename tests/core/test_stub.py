@@ -18,8 +18,8 @@ from distmlip._native import core
 STUB = Path(distmlip.__file__).with_name("_core.pyi")
 OF_PYBIND11 = r"""
 distmlip._core.(Cost|Crossing|Decomposition|Evaluation|FlushedTeam|GraphPart|Graphs|LocalTensors|RankGroup|Routes)
-distmlip._core.(StageCosts|StageRows|StageSpecs|Step)
-distmlip._core.(Cost|Evaluation|GraphPart|LocalTensors|StageCosts|StageRows).__init__
+distmlip._core.(MeasuredStage|StageRows|StageSpecs|Step)
+distmlip._core.(Cost|Evaluation|GraphPart|LocalTensors|MeasuredStage|StageRows).__init__
 distmlip._core.Recompute.__pybind11_native_enum__
 """
 """Metaclasses, constructors that cannot be called, and a mark: what a stub does not have."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from distmlip.models import FAMILIES
+
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "csrc"
 PACKAGE = ROOT / "distmlip"
@@ -35,16 +37,7 @@ PYTHON_ORDER = [
     {"__main__"},
 ]
 # Third-party package -> the folder of its family in distmlip/models, which alone imports it.
-MODEL_PACKAGES = {
-    "chgnet": "chgnet",
-    "pymatgen": "chgnet",
-    "mace": "mace",
-    "e3nn": "mace",
-    "fairchem": "fairchem",
-    "matgl": "matgl",
-    "torch_geometric": "matgl",
-    "sevenn": "sevennet",
-}
+MODEL_PACKAGES = {package: family.folder for family in FAMILIES.values() for package in family.packages}
 
 MAX_HEADER_LINES = 150
 MAX_SOURCE_LINES = 300

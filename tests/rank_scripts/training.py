@@ -16,7 +16,7 @@ from support.launching import PASSED
 from support.originals import largest_difference, loss_of, training_difference
 
 from distmlip import DistModel
-from distmlip.training.ranks import RankExchange
+from distmlip.training.ranks import RankCrossing
 
 PARITY = 1e-9
 
@@ -127,7 +127,7 @@ def main() -> None:
         check_several_structures(n_ranks)
         check_training(rank, n_ranks)
         gc.collect()
-        assert not any(isinstance(one, RankExchange) for one in gc.get_objects()), "graphs are never freed"
+        assert not any(isinstance(one, RankCrossing) for one in gc.get_objects()), "graphs are never freed"
     else:
         found = training_difference(
             FAMILIES[family](), structures.oxide().atoms, partitions=n_ranks + 1, devices="cpu"

@@ -1,4 +1,4 @@
-"""When a rank is lost, late or has ended, by a clock that the test turns; processes: test_ranks.py."""
+"""When a rank is lost, late or has ended, by a clock that the test turns; processes: test_group.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// Rows that cross partitions: gathered where they are, added where they go.
+// Rows gathered and added: gathered where they are, added where they go.
 #pragma once
 
 #include <cstring>

@@ -57,7 +57,7 @@ struct alignas(16) Point {
   int32_t ordinal;
 };
 
-/// Atoms sorted into bins, as in graph/bins.h.
+/// Atoms sorted into bins, as in neighbors/bins.h.
 struct SortedAtoms {
   Grid grid;
   int64_t n_atoms = 0, n_slots = 0;

@@ -1,4 +1,4 @@
-// Bins in space, as algorithms for devices see them: the layout of graph/bins.h in plain numbers.
+// Bins in space, as algorithms for devices see them: the layout of neighbors/bins.h in plain numbers.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Sorts atoms into bins and copies those near periodic faces: what graph/bins.cpp does, on a device.
+// Sorts atoms into bins and copies those near periodic faces: what neighbors/bins.cpp does, on a device.
 #pragma once
 
 #include "core/error.h"
@@ -70,7 +70,7 @@ void fill_slots(const Backend& backend, const Array<int32_t>& first_ordinals, co
         const double* position = positions + 3 * static_cast<int64_t>(order[ordinal]);
         float place[3];
         for (int x = 0; x < 3; ++x) {
-          // A copy is rounded twice, as graph/bins.cpp does it: the rounding margin allows for that.
+          // A copy is rounded twice, as neighbors/bins.cpp does it: the rounding margin allows for that.
           const auto shift = static_cast<float>(shift_component(grid.cell, source.shift, x));
           place[x] = static_cast<float>(position[x] - grid.middle[x]) + shift;
         }

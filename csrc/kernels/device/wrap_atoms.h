@@ -1,4 +1,4 @@
-// Moves atoms by whole cells, and finds how far they extend: what graph/wrapping.h does, on a device.
+// Moves atoms by whole cells, and finds how far they extend: what neighbors/wrapping.h does, on a device.
 #pragma once
 
 #include "kernels/device/extremes.h"
