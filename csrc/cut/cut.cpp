@@ -167,6 +167,7 @@ std::string name_of(Method method) {
 
 std::vector<std::string> method_names() {
   std::vector<std::string> names;
+  names.reserve(methods.size());
   for (const auto& [method, name] : methods) names.emplace_back(name);
   return names;
 }
