@@ -34,9 +34,8 @@ inline Cell cell_from(const Doubles& vectors, const std::array<bool, 3>& periodi
     invalid("cell must have the shape (3, 3)");
   Cell cell;
   cell.periodic = periodic;
-  for (int axis = 0; axis < 3; ++axis) {  // vectors of open axes mean nothing, whatever they are
+  for (int axis = 0; axis < 3; ++axis)  // vectors of open axes mean nothing, whatever they are
     if (periodic[axis]) std::copy_n(vectors.data() + 3 * axis, 3, cell.vectors.begin() + 3 * axis);
-  }
   return cell;
 }
 

@@ -35,9 +35,7 @@ Routes routes_of(PerPartition packed, PerPartition sources, std::vector<int64_t>
   Routes routes{std::move(packed), std::move(sources), std::move(pools), {}};
   for (size_t d = 0; d < sent.size(); ++d) {
     std::vector<int64_t> receive_counts;
-    for (const auto& counts : send_counts) {
-      receive_counts.push_back(counts.at(d));
-    }
+    for (const auto& counts : send_counts) receive_counts.push_back(counts.at(d));
     routes.peers.push_back({sent[d], send_counts.at(d), std::move(receive_counts)});
   }
   check(routes);
@@ -88,9 +86,8 @@ std::shared_ptr<const exchange::Exchange> exchange_of(const py::handle& exchange
       {"all_sum", &make<exchange::AllSum>}};
   const auto kind = exchange.attr("kind").cast<std::string>();
   const auto found = kinds.find(kind);
-  if (found == kinds.end()) {
+  if (found == kinds.end())
     throw std::invalid_argument("exchange of kind '" + kind + "'; it must be halo, add, swap or all_sum");
-  }
   return found->second(exchange.attr("name").cast<std::string>(),
                        exchange.attr("width").cast<std::vector<int64_t>>());
 }

@@ -35,9 +35,7 @@ StageSpec spec_of(const py::handle& stage) {
                  names("results"),
                  names("system_results"),
                  names("computes")};
-  for (const auto& exchange : stage.attr("before")) {
-    spec.before.push_back(exchange_of(exchange));
-  }
+  for (const auto& exchange : stage.attr("before")) spec.before.push_back(exchange_of(exchange));
   return spec;
 }
 
@@ -68,9 +66,8 @@ std::vector<executor::GraphPart> graphs_at(executor::Graphs& graphs, const Doubl
                                            const Integers& numbers, const py::object& agree) {
   const double* data = checked_positions(positions);
   const executor::Structure structure{positions.shape(0), data, numbers.data(), cell_from(cell, periodic)};
-  if (numbers.ndim() != 1 || numbers.shape(0) != structure.n_atoms) {
+  if (numbers.ndim() != 1 || numbers.shape(0) != structure.n_atoms)
     invalid("numbers must have the shape (n_atoms,)");
-  }
   executor::Agree agreed;
   if (!agree.is_none()) {
     agreed = [&agree](const std::function<int64_t()>& work) {
@@ -249,9 +246,7 @@ void bind_executor(py::module_& module) {
              bool with_virials) {
             const py::gil_scoped_release no_gil;
             exchange::PerPartition gradients;
-            for (const auto& gradient : edge_gradients) {
-              gradients.push_back(gradient.value_or(at::Tensor()));
-            }
+            for (const auto& gradient : edge_gradients) gradients.push_back(gradient.value_or(at::Tensor()));
             const auto forces = step.forces(gradients, with_virials);
             return std::make_tuple(forces.forces, forces.virial, forces.virials);
           },

@@ -16,12 +16,10 @@ namespace {
 
 /// Throws unless `rows` are rows of `tensor`, which is contiguous and has as many numbers in each as `other`.
 void check_rows(const at::Tensor& tensor, const at::Tensor& rows, const at::Tensor& other) {
-  if (rows.dim() != 1 || rows.scalar_type() != at::kLong || rows.device() != tensor.device()) {
+  if (rows.dim() != 1 || rows.scalar_type() != at::kLong || rows.device() != tensor.device())
     invalid("rows must be a 1-D int64 tensor on ", tensor.device().str());
-  }
-  if (tensor.dim() != 2 || !tensor.is_contiguous() || !rows.is_contiguous() || !other.is_contiguous()) {
+  if (tensor.dim() != 2 || !tensor.is_contiguous() || !rows.is_contiguous() || !other.is_contiguous())
     invalid("rows are of contiguous tensors with the shape (n, width)");
-  }
   if (rows.numel() > 0 && (rows.min().item<int64_t>() < 0 || rows.max().item<int64_t>() >= tensor.size(0))) {
     invalid("rows reach from ", rows.min().item<int64_t>(), " to ", rows.max().item<int64_t>(),
             ", but there are ", tensor.size(0));

@@ -26,9 +26,8 @@ DeviceInput checked_input(const at::Tensor& positions, const at::Tensor& cell,
             "; they must be float32 or float64");
   }
   if (cell.dim() != 2 || cell.size(0) != 3 || cell.size(1) != 3) invalid("cell must have the shape (3, 3)");
-  if (!(cutoff >= 0 && std::isfinite(cutoff))) {
+  if (!(cutoff >= 0 && std::isfinite(cutoff)))
     invalid("cutoff is ", cutoff, " Ang; it must be finite and not negative");
-  }
   DeviceInput input{positions.detach().to(at::kDouble).contiguous(), positions.scalar_type(), {}};
   const auto rows = cell.detach().to(at::kCPU, at::kDouble).contiguous();
   std::copy_n(rows.const_data_ptr<double>(), 9, input.cell.vectors.begin());

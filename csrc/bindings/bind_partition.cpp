@@ -106,9 +106,8 @@ std::map<std::string, at::Tensor> device_candidates(const at::Tensor& positions,
                                                     int32_t partition) {
   const DeviceInput input = checked_input(positions, cell, periodic, radius);
   if (!(radius > 0)) invalid("radius is ", radius, " Ang; it must be above 0");
-  if (partition < 0 || partition >= n_partitions) {
+  if (partition < 0 || partition >= n_partitions)
     invalid("partition is ", partition, "; it must be between 0 and ", n_partitions - 1);
-  }
   if (owner.sizes() != at::IntArrayRef{input.positions.size(0)})
     invalid("owner must have the shape (n_atoms,)");
   const at::Tensor owners = owner.to(positions.device(), at::kInt).contiguous();

@@ -15,9 +15,7 @@ using executor::Tensors;
 
 py::dict to_dict(const Tensors& tensors) {
   py::dict dict;
-  for (const auto& [name, tensor] : tensors) {
-    dict[py::str(name)] = tensor;
-  }
+  for (const auto& [name, tensor] : tensors) dict[py::str(name)] = tensor;
   return dict;
 }
 
@@ -48,9 +46,7 @@ StageOutput PythonStages::run(size_t stage, size_t partition, const Tensors& inp
 
 void PythonStages::check_interrupt() {
   const py::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) {
-    throw py::error_already_set();
-  }
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
 void PythonStages::add_others(const py::error_already_set& raised) const {

@@ -18,9 +18,8 @@ void set_row(Cell& cell, int axis, const Vec3& vector) {
 /// A unit vector orthogonal to `a`.
 Vec3 any_orthogonal(const Vec3& a) {
   int smallest = 0;
-  for (int k = 1; k < 3; ++k) {
+  for (int k = 1; k < 3; ++k)
     if (std::abs(a[k]) < std::abs(a[smallest])) smallest = k;
-  }
   Vec3 axis{};
   axis[smallest] = 1;
   const Vec3 orthogonal = cross(a, axis);
@@ -68,9 +67,8 @@ double volume(const Cell& cell) { return std::abs(dot(cell.row(0), cross(cell.ro
 std::array<Vec3, 3> inverse(const Cell& cell) {
   const double determinant = dot(cell.row(0), cross(cell.row(1), cell.row(2)));
   std::array<Vec3, 3> rows;
-  for (int axis = 0; axis < 3; ++axis) {
+  for (int axis = 0; axis < 3; ++axis)
     rows[axis] = scaled(cross(cell.row((axis + 1) % 3), cell.row((axis + 2) % 3)), 1 / determinant);
-  }
   return rows;
 }
 

@@ -29,9 +29,8 @@ std::size_t default_limit() {
   std::size_t limit =
       pages > 0 && page > 0 ? static_cast<std::size_t>(pages) / 16 * static_cast<std::size_t>(page) : 0;
   rlimit address_space;
-  if (getrlimit(RLIMIT_AS, &address_space) == 0 && address_space.rlim_cur != RLIM_INFINITY) {
+  if (getrlimit(RLIMIT_AS, &address_space) == 0 && address_space.rlim_cur != RLIM_INFINITY)
     limit = std::min(limit, static_cast<std::size_t>(address_space.rlim_cur / 16));
-  }
   return limit;
 }
 
@@ -43,9 +42,8 @@ void* map_aligned(std::size_t size) {
   const auto start = reinterpret_cast<std::uintptr_t>(mapped);
   const std::uintptr_t aligned = (start + huge_page - 1) / huge_page * huge_page;
   if (aligned > start) munmap(mapped, aligned - start);
-  if (start + room > aligned + size) {
+  if (start + room > aligned + size)
     munmap(reinterpret_cast<void*>(aligned + size), start + room - (aligned + size));
-  }
 #ifdef MADV_HUGEPAGE
   madvise(reinterpret_cast<void*>(aligned), size, MADV_HUGEPAGE);
 #endif

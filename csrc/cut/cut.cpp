@@ -173,16 +173,14 @@ std::vector<std::string> method_names() {
 }
 
 Method method_named(const std::string& name) {
-  for (const auto& [method, its_name] : methods) {
+  for (const auto& [method, its_name] : methods)
     if (name == its_name) return method;
-  }
   invalid("method is '", name, "'; it must be 'auto', 'slab' or 'bisection'");
 }
 
 Cut make_cut(const Input& input, int32_t n_partitions, Method method) {
-  if (n_partitions == 1 || input.n_atoms == 0) {
+  if (n_partitions == 1 || input.n_atoms == 0)
     return {Buffer<int32_t>(input.n_atoms, 0), method == Method::bisection ? method : Method::slab};
-  }
   const float* weights = input.weights;
   Buffer<float> equal;
   if (std::all_of(weights, weights + input.n_atoms, [](float weight) { return weight == 0; })) {
@@ -192,9 +190,8 @@ Cut make_cut(const Input& input, int32_t n_partitions, Method method) {
   const Cell cell = reduced(input.cell);
   const Input atoms{cell, input.n_atoms, input.x, input.y, input.z, weights, input.cutoff, input.n_threads};
   const System system(atoms, n_partitions);
-  if (method == Method::slab || (method == Method::automatic && slabs_are_best(system))) {
+  if (method == Method::slab || (method == Method::automatic && slabs_are_best(system)))
     return {slabs(system, atoms).owner, Method::slab};
-  }
   return bisection(system, best_bisection(system));
 }
 

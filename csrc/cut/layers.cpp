@@ -31,14 +31,12 @@ void open_ring(const Input& atoms, CutAxis& axis) {
   range.high = range.low + 2 * axis.height;
   Layers layers;
   layers.reset_for(range, 2 * atoms.n_atoms, atoms.cutoff);
-  for (const float turn : {0.0f, axis.height}) {
+  for (const float turn : {0.0f, axis.height})
     for (const float place : places) layers.add(layers.layer_of(place + turn), 0, 0);
-  }
   layers.finish();
   int32_t best = layers.size() / 4;
-  for (int32_t edge = best; edge < layers.size() / 4 + layers.size() / 2; ++edge) {
+  for (int32_t edge = best; edge < layers.size() / 4 + layers.size() / 2; ++edge)
     if (layers.touched(edge) < layers.touched(best)) best = edge;
-  }
   int32_t end = best;
   while (end < layers.size() && layers.atoms_before(end + 1) == layers.atoms_before(best)) ++end;
   axis.is_a_ring = layers.touched(best) > 0;

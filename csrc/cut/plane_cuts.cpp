@@ -63,9 +63,8 @@ class Cutter {
     count_layers(all, axis, scratch.layers);
     double& touched = result_.touched[axis];
     result_.n_cuts[axis] = n_partitions_ - 1;
-    for (int32_t k = 1; k < n_partitions_; ++k) {
+    for (int32_t k = 1; k < n_partitions_; ++k)
       touched += add_cut(scratch, k * mean_, (most_imbalance - 1) / 2 * mean_);
-    }
     if (axes_[axis].is_a_ring) touched += scratch.layers.touched_at_ends();
     find_sides(all, axis, scratch);
     result_.owner.swap(side_);
@@ -91,9 +90,8 @@ class Cutter {
       }
       pieces.clear();
       for (const auto& both : halves) {
-        for (const Piece& half : both) {
+        for (const Piece& half : both)
           if (half.count > 1 && half.begin < half.end) pieces.push_back(half);
-        }
       }
     }
     return std::move(result_);
@@ -195,10 +193,9 @@ class Cutter {
     Piece left{piece.begin, middle, piece.first, n_left, piece.was_cut};
     left.was_cut[axis] = true;
     const Piece right{middle, piece.end, piece.first + n_left, piece.count - n_left, left.was_cut};
-    for (const Piece& half : {left, right}) {
+    for (const Piece& half : {left, right})
       for (int64_t index = half.begin; half.count == 1 && index < half.end; ++index)
         result_.owner[order_[index]] = half.first;
-    }
     return {left, right};
   }
 

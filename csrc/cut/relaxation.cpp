@@ -101,9 +101,8 @@ std::vector<Vec3> Relaxation::middles(int32_t n_cells) const {
     for (int k = 0; k < 3; ++k) sums[point.cell][k] += weight * point.from_centre[k];
     weights[point.cell] += weight;
   }
-  for (int32_t cell = 0; cell < n_cells; ++cell) {
+  for (int32_t cell = 0; cell < n_cells; ++cell)
     if (weights[cell] > 0) sums[cell] = scaled(sums[cell], 1 / weights[cell]);
-  }
   return sums;
 }
 
@@ -115,9 +114,8 @@ void Relaxation::move_centres() {
 }
 
 void Relaxation::shift_points(const std::vector<Vec3>& moves) {
-  for (Point& point : sample_) {
+  for (Point& point : sample_)
     for (int k = 0; k < 3; ++k) point.from_centre[k] -= static_cast<float>(moves[point.cell][k]);
-  }
 }
 
 void Relaxation::settle(std::vector<Point>& points) const {
@@ -187,9 +185,8 @@ void Relaxation::settle_run(int64_t begin, int64_t end, const std::vector<float>
     int n_outside = 0;
     for (int k = 0; k < n; ++k) {
       owner[atom[k]] = seen.cell;
-      if (beyond[k] > -width && beyond[k] <= PowerCells::tolerance) {
+      if (beyond[k] > -width && beyond[k] <= PowerCells::tolerance)
         near_border.push_back({{x[k], y[k], z[k]}, seen.cell, atom[k], input_.weights[atom[k]]});
-      }
       atom[n_outside] = atom[k];
       x[n_outside] = x[k];
       y[n_outside] = y[k];

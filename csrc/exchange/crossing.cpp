@@ -41,9 +41,8 @@ std::vector<PerPartition> Crossing::cross(const Exchanges& exchanges,
     parcels.push_back(exchanges[k]->begin(*this, tensors[k]));
   }
   send(parcels, ranks.get());
-  for (size_t k = 0; k < exchanges.size(); ++k) {
+  for (size_t k = 0; k < exchanges.size(); ++k)
     tensors[k] = exchanges[k]->finish(*this, std::move(tensors[k]), std::move(parcels[k]));
-  }
   return tensors;
 }
 

@@ -43,9 +43,7 @@ PerPartition Halo::finish(const Crossing& at, PerPartition x, std::vector<Parcel
   const auto pools = readable(parcels);
   for (size_t q = 0; q < x.size(); ++q) {
     const int64_t n_owned = x[q].size(0), n_halo = at.atoms.received(q);
-    if (n_halo == 0) {
-      continue;
-    }
+    if (n_halo == 0) continue;
     const at::Tensor local =
         at::empty(with_rows(n_owned + n_halo, x[q].sizes().slice(1).vec()), x[q].options());
     local.narrow(0, 0, n_owned).copy_(x[q]);
@@ -66,19 +64,15 @@ std::shared_ptr<const Exchange> Fold::adjoint() const { return std::make_shared<
 
 std::vector<Parcel> Fold::begin(const Crossing& at, const PerPartition& y) const {
   PerPartition halo;
-  for (size_t q = 0; q < y.size(); ++q) {
-    halo.push_back(y[q].narrow(0, at.n_owned[q], at.atoms.received(q)));
-  }
+  for (size_t q = 0; q < y.size(); ++q) halo.push_back(y[q].narrow(0, at.n_owned[q], at.atoms.received(q)));
   return collect(at.atoms, halo);
 }
 
 PerPartition Fold::finish(const Crossing& at, PerPartition y, std::vector<Parcel> parcels) const {
   const PerPartition collected = unpack(at.atoms, std::move(parcels));
-  for (size_t p = 0; p < y.size(); ++p) {
-    if (at.atoms.received(p) > 0 || collected[p].size(0) > 0) {
+  for (size_t p = 0; p < y.size(); ++p)
+    if (at.atoms.received(p) > 0 || collected[p].size(0) > 0)
       y[p] = y[p].narrow(0, 0, at.n_owned[p]).index_add(0, at.atoms.packed[p], collected[p]);
-    }
-  }
   return y;
 }
 
@@ -113,11 +107,8 @@ std::vector<Parcel> Swap::begin(const Crossing& at, const PerPartition& x) const
 
 PerPartition Swap::finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const {
   const auto pools = readable(parcels);
-  for (size_t q = 0; q < x.size(); ++q) {
-    if (at.bonds.received(q) > 0) {
-      x[q] = pools[at.bonds.pools[q]].index_select(0, at.bonds.sources[q]);
-    }
-  }
+  for (size_t q = 0; q < x.size(); ++q)
+    if (at.bonds.received(q) > 0) x[q] = pools[at.bonds.pools[q]].index_select(0, at.bonds.sources[q]);
   return x;
 }
 
@@ -143,11 +134,9 @@ std::vector<Parcel> AllSum::begin(const Crossing& at, const PerPartition& x) con
 PerPartition AllSum::finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const {
   const Parcel& parcel = parcels.front();
   const at::Tensor total = at.ranks != nullptr ? sum_of(parcel.received.unbind(0)) : parcel.stays.squeeze(0);
-  for (at::Tensor& tensor : x) {
-    if (x.size() > 1) {
+  for (at::Tensor& tensor : x)
+    if (x.size() > 1)
       tensor = total.to(tensor.device(), total.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
-    }
-  }
   return x;
 }
 

@@ -64,9 +64,7 @@ void RankGroup::broadcast(at::Tensor tensor) {
 void RankGroup::abandon(const std::string& reason) {
   {
     const std::lock_guard lock(mutex_);
-    if (!reason_.empty()) {
-      return;
-    }
+    if (!reason_.empty()) return;
     reason_ = reason;
   }
   // Never destroyed: its end would wait for what can no longer be finished, and the process with it.
@@ -85,9 +83,7 @@ bool RankGroup::abandoned() {
 
 void RankGroup::check() {
   const std::lock_guard lock(mutex_);
-  if (!reason_.empty()) {
-    throw RankError(reason_);
-  }
+  if (!reason_.empty()) throw RankError(reason_);
 }
 
 void RankGroup::finish(bool on_host, const std::function<c10::intrusive_ptr<c10d::Work>()>& start) {

@@ -32,9 +32,8 @@ at::Tensor message(const Exchanged& exchanges, size_t pool, size_t peer) {
 /// How many bytes the message of a peer has.
 int64_t size_from(const Exchanged& exchanges, size_t pool, size_t peer) {
   int64_t size = 0;
-  for (const auto& parcels : exchanges) {
+  for (const auto& parcels : exchanges)
     size += bytes_per_row(parcels[pool]) * parcels[pool].receive_counts[peer];
-  }
   return size;
 }
 
@@ -77,33 +76,24 @@ void send_to_ranks(Exchanged& exchanges, RankGroup& ranks) {
 void send_to_pools(Exchanged& exchanges) {
   const size_t n_pools = exchanges.front().size();
   std::vector<std::vector<at::Tensor>> messages(n_pools);  // [reader][pool]
-  for (size_t reader = 0; reader < n_pools; ++reader) {
-    for (size_t pool = 0; pool < n_pools; ++pool) {
+  for (size_t reader = 0; reader < n_pools; ++reader)
+    for (size_t pool = 0; pool < n_pools; ++pool)
       messages[reader].push_back(message(exchanges, pool, reader));
-    }
-  }
   for (size_t reader = 0; reader < n_pools; ++reader) {
     const at::Device device = exchanges.front()[reader].sent.device();
-    for (at::Tensor& from_pool : messages[reader]) {
-      from_pool = from_pool.to(device);
-    }
+    for (at::Tensor& from_pool : messages[reader]) from_pool = from_pool.to(device);
   }
-  for (size_t reader = 0; reader < n_pools; ++reader) {
-    open(exchanges, reader, messages[reader]);
-  }
+  for (size_t reader = 0; reader < n_pools; ++reader) open(exchanges, reader, messages[reader]);
 }
 
 }  // namespace
 
 void send(Exchanged& exchanges, RankGroup* ranks) {
-  if (exchanges.empty()) {
-    return;
-  }
-  if (ranks != nullptr) {
+  if (exchanges.empty()) return;
+  if (ranks != nullptr)
     send_to_ranks(exchanges, *ranks);
-  } else if (exchanges.front().size() > 1) {
+  else if (exchanges.front().size() > 1)
     send_to_pools(exchanges);
-  }
 }
 
 }  // namespace distmlip::exchange

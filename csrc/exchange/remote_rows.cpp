@@ -22,11 +22,8 @@ RemoteAtoms::RemoteAtoms(const partition::Decomposition& decomposition, const Ot
       others_(others),
       row_(decomposition.owner.size(), -1),
       receive_counts_(others.ranks->size(), 0) {
-  for (int32_t rank = 0; rank < others.ranks->size(); ++rank) {
-    if (rank != others.ranks->rank()) {
-      number(rank);
-    }
-  }
+  for (int32_t rank = 0; rank < others.ranks->size(); ++rank)
+    if (rank != others.ranks->rank()) number(rank);
   const at::Tensor asked =
       others_.ranks->all_to_all_unknown(index_tensor(wanted_, device), receive_counts_, send_counts_)
           .to(at::kCPU);
@@ -49,9 +46,7 @@ void RemoteAtoms::number(int32_t rank) {
 Routes::Peers RemoteAtoms::peers(at::Device device,
                                  const std::function<int64_t(int64_t atom)>& pool_row) const {
   std::vector<int64_t> rows;
-  for (const int64_t atom : asked_) {
-    rows.push_back(pool_row(atom));
-  }
+  for (const int64_t atom : asked_) rows.push_back(pool_row(atom));
   return {index_tensor(rows, device), send_counts_, receive_counts_};
 }
 
@@ -59,9 +54,8 @@ RemoteBonds::RemoteBonds(const std::vector<partition::StepGraph>& graphs, const 
   std::vector<std::vector<Border>> of_rank(others.ranks->size());
   for (size_t p = 0; p < graphs.size(); ++p) {
     graphs[p].cut_groups.for_each_group([&](int32_t partner, int32_t begin, int32_t end) {
-      if (others.has(partner)) {
+      if (others.has(partner))
         of_rank[others.rank_of(partner)].push_back({static_cast<int32_t>(p), partner, begin, end});
-      }
     });
   }
   for (auto& borders : of_rank) {
@@ -79,11 +73,8 @@ RemoteBonds::RemoteBonds(const std::vector<partition::StepGraph>& graphs, const 
 
 Routes::Peers RemoteBonds::peers(at::Device device, const FirstRow& first_row) const {
   std::vector<int64_t> rows;
-  for (const Border& border : sent_) {
-    for (int32_t row = border.begin; row < border.end; ++row) {
-      rows.push_back(first_row(border.here) + row);
-    }
-  }
+  for (const Border& border : sent_)
+    for (int32_t row = border.begin; row < border.end; ++row) rows.push_back(first_row(border.here) + row);
   return {index_tensor(rows, device), counts_, counts_};  // a bond has one copy on either side
 }
 

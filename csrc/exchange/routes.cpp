@@ -46,9 +46,7 @@ class Numbering {
 
   Routes run() && {
     std::vector<std::vector<int64_t>> sources;
-    for (const Reads& of_partition : reads_) {
-      sources.emplace_back(of_partition.rows.size());
-    }
+    for (const Reads& of_partition : reads_) sources.emplace_back(of_partition.rows.size());
     for (size_t pool = 0; pool < n_pools(); ++pool) {
       std::vector<int64_t> sent;
       for (size_t reader = 0; reader < n_pools(); ++reader) {
@@ -61,9 +59,8 @@ class Numbering {
       const auto first = std::find(routes_.pools.begin(), routes_.pools.end(), static_cast<int64_t>(pool));
       routes_.peers[pool].sent = index_tensor(sent, routes_.packed[first - routes_.pools.begin()].device());
     }
-    for (size_t q = 0; q < sources.size(); ++q) {
+    for (size_t q = 0; q < sources.size(); ++q)
       routes_.sources.push_back(index_tensor(sources[q], routes_.packed[q].device()));
-    }
     return std::move(routes_);
   }
 
@@ -76,13 +73,9 @@ class Numbering {
               std::vector<int64_t>& sent) {
     std::vector<int64_t> place(pool == reader ? 0 : n_packed_[pool], -1);
     for (size_t q = 0; q < sources.size(); ++q) {
-      if (routes_.pools[q] != static_cast<int64_t>(reader)) {
-        continue;
-      }
+      if (routes_.pools[q] != static_cast<int64_t>(reader)) continue;
       reads_[q].groups.for_each([&](int32_t owner, int32_t k) {
-        if (routes_.pools[owner] != static_cast<int64_t>(pool)) {
-          return;
-        }
+        if (routes_.pools[owner] != static_cast<int64_t>(pool)) return;
         const bool is_remote = others_ != nullptr && others_->has(owner);
         const int64_t row = (is_remote ? n_packed_[pool] : first_row_[owner]) + reads_[q].rows[k];
         if (pool != reader && place[row] < 0) {
@@ -105,9 +98,7 @@ class Numbering {
 Routes routes_of(PerPartition packed, const std::vector<Reads>& reads, const Others* others,
                  const std::function<Routes::Peers(const FirstRow&)>& ranks) {
   Numbering numbering(std::move(packed), reads, others);
-  if (others == nullptr) {
-    return std::move(numbering).run();
-  }
+  if (others == nullptr) return std::move(numbering).run();
   Routes::Peers peers = ranks([&](int32_t p) { return numbering.first_row(p); });
   Routes routes = std::move(numbering).run();
   routes.peers = {std::move(peers)};
@@ -118,9 +109,7 @@ Routes routes_of(PerPartition packed, const std::vector<Reads>& reads, const Oth
 
 int64_t Routes::received() const {
   int64_t total = 0;
-  for (size_t q = 0; q < n_partitions(); ++q) {
-    total += received(q);
-  }
+  for (size_t q = 0; q < n_partitions(); ++q) total += received(q);
   return total;
 }
 
@@ -165,18 +154,11 @@ Routes atom_routes(const partition::Decomposition& decomposition, const std::vec
                    const Others* others) {
   const auto& parts = decomposition.parts;
   std::optional<RemoteAtoms> remote;
-  if (others != nullptr) {
-    remote.emplace(decomposition, *others, devices.front());
-  }
+  if (others != nullptr) remote.emplace(decomposition, *others, devices.front());
   std::vector<int64_t> packed_row(decomposition.n_atoms, -1);  // of each atom; 0 until it is numbered
-  for (const auto& part : parts) {
-    for (const int32_t atom : part.halo) {
-      packed_row[atom] = 0;
-    }
-  }
-  for (const int64_t atom : remote ? remote->asked() : std::vector<int64_t>{}) {
-    packed_row[atom] = 0;
-  }
+  for (const auto& part : parts)
+    for (const int32_t atom : part.halo) packed_row[atom] = 0;
+  for (const int64_t atom : remote ? remote->asked() : std::vector<int64_t>{}) packed_row[atom] = 0;
   PerPartition packed;
   for (size_t p = 0; p < parts.size(); ++p) {
     std::vector<int64_t> rows;
@@ -207,9 +189,7 @@ Routes atom_routes(const partition::Decomposition& decomposition, const std::vec
 
 Routes bond_routes(const std::vector<partition::StepGraph>& graphs, PerPartition cut, const Others* others) {
   std::optional<RemoteBonds> remote;
-  if (others != nullptr) {
-    remote.emplace(graphs, *others);
-  }
+  if (others != nullptr) remote.emplace(graphs, *others);
   std::vector<Reads> reads;
   for (size_t q = 0; q < graphs.size(); ++q) {
     const auto reader = static_cast<int32_t>(q);
@@ -218,9 +198,7 @@ Routes bond_routes(const std::vector<partition::StepGraph>& graphs, PerPartition
       const auto& there = graphs[partner].cut_groups;
       int64_t row =
           remote && others->has(partner) ? remote->first(partner, reader) : there.begin[there.find(reader)];
-      for (int32_t k = begin; k < end; ++k) {
-        rows.push_back(row++);
-      }
+      for (int32_t k = begin; k < end; ++k) rows.push_back(row++);
     });
     reads.push_back({graphs[q].cut_groups, std::move(rows)});
   }

@@ -14,9 +14,7 @@ int64_t sum(const std::vector<int64_t>& counts) {
 /// Packed rows of the partitions of each pool.
 std::vector<int64_t> n_packed(const Routes& routes) {
   std::vector<int64_t> counts(routes.peers.size(), 0);
-  for (size_t p = 0; p < routes.n_partitions(); ++p) {
-    counts[routes.pools[p]] += routes.packed[p].size(0);
-  }
+  for (size_t p = 0; p < routes.n_partitions(); ++p) counts[routes.pools[p]] += routes.packed[p].size(0);
   return counts;
 }
 
@@ -52,13 +50,10 @@ std::vector<Parcel> pack(const Routes& routes, const PerPartition& x) {
 
 std::vector<Parcel> pack_all(const Routes& routes, const PerPartition& x) {
   std::vector<std::vector<at::Tensor>> of_pool(routes.peers.size());
-  for (size_t p = 0; p < x.size(); ++p) {
-    of_pool[routes.pools[p]].push_back(x[p]);
-  }
+  for (size_t p = 0; p < x.size(); ++p) of_pool[routes.pools[p]].push_back(x[p]);
   std::vector<at::Tensor> rows;
-  for (const auto& tensors : of_pool) {
+  for (const auto& tensors : of_pool)
     rows.push_back(tensors.size() == 1 ? tensors.front() : at::cat(tensors, 0));
-  }
   return parcels_of(routes, rows);
 }
 
@@ -95,9 +90,8 @@ std::vector<Parcel> collect(const Routes& routes, const PerPartition& read) {
 }
 
 PerPartition unpack(const Routes& routes, std::vector<Parcel> parcels) {
-  for (size_t pool = 0; pool < parcels.size(); ++pool) {
+  for (size_t pool = 0; pool < parcels.size(); ++pool)
     parcels[pool].stays.index_add_(0, routes.peers[pool].sent, parcels[pool].received);
-  }
   std::vector<int64_t> begin(parcels.size(), 0);
   PerPartition unpacked;
   for (size_t p = 0; p < routes.n_partitions(); ++p) {

@@ -24,12 +24,9 @@ std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
     void* data = tensor.mutable_data_ptr();
     return std::shared_ptr<void>(data, Holder{std::move(tensor)});
   };
-  if (device.is_cpu()) {
-    return kernels::host_kernels(target);
-  }
-  if (!device.is_cuda()) {
+  if (device.is_cpu()) return kernels::host_kernels(target);
+  if (!device.is_cuda())
     invalid("the device is ", device.str(), "; graphs are made on the CPU and on CUDA devices");
-  }
   const c10::Stream stream = c10::impl::VirtualGuardImpl(device.type()).getStream(device);
   target.index = stream.device_index();
   target.stream = stream.native_handle();
@@ -37,16 +34,12 @@ std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
 }
 
 c10::Stream default_stream(at::Device device) {
-  if (device.is_cpu()) {
-    return c10::Stream(c10::Stream::DEFAULT, device);
-  }
+  if (device.is_cpu()) return c10::Stream(c10::Stream::DEFAULT, device);
   return c10::impl::VirtualGuardImpl(device.type()).getDefaultStream(device);
 }
 
 at::Tensor to_host(const at::Tensor& tensor) {
-  if (tensor.is_cpu()) {
-    return tensor;
-  }
+  if (tensor.is_cpu()) return tensor;
   const auto options = tensor.options().device(at::kCPU).pinned_memory(true);
   return at::empty(tensor.sizes(), options).copy_(tensor, /*non_blocking=*/true);
 }

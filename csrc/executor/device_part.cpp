@@ -80,11 +80,10 @@ LocalTensors DevicePart::update(const DeviceSystem& system, partition::StepGraph
   request.bond_limit = decomposition_.has_bonds() ? kernels::squared_limit(decomposition_.bond_cutoff) : 0.0;
   edges_ = kernels->filter_edges(request);
   LocalTensors tensors;
-  if (dtype_ == at::kFloat) {
+  if (dtype_ == at::kFloat)
     write_edges<float>(*kernels, request, tensors);
-  } else {
+  else
     write_edges<double>(*kernels, request, tensors);
-  }
   graph.n_edges = edges_.n_edges;
   if (decomposition_.has_bonds()) {
     write_bonds(*kernels, tensors, graph);
@@ -155,14 +154,11 @@ PartForces DevicePart::forces(const LocalTensors& tensors, const at::Tensor& edg
   const auto kernels = kernels_on(device_);
   const auto numbers = at::TensorOptions().device(device_).dtype(at::kDouble);
   PartForces out{at::zeros({candidates_.n_local(), 4}, numbers), at::zeros({3, 4}, numbers), {}};
-  if (with_virials) {
-    out.virials = at::zeros({candidates_.n_local(), 3, 4}, numbers);
-  }
-  if (dtype_ == at::kFloat) {
+  if (with_virials) out.virials = at::zeros({candidates_.n_local(), 3, 4}, numbers);
+  if (dtype_ == at::kFloat)
     sum<float>(*kernels, tensors, edge_gradients, out);
-  } else {
+  else
     sum<double>(*kernels, tensors, edge_gradients, out);
-  }
   return {out.forces.cpu(), out.virial.cpu(), with_virials ? out.virials.cpu() : at::Tensor()};
 }
 

@@ -18,9 +18,7 @@ std::vector<StageRows> rows_of(const Step& step, const SweepRequest& request,
     StageRows of_stage{{}, std::move(counts[k].received)};
     for (const auto& kind : request.stages[k].computes) {
       auto& total = of_stage.computed[kind];
-      for (const size_t p : counts[k].partitions) {
-        total += sizes.at(kind)[p];
-      }
+      for (const size_t p : counts[k].partitions) total += sizes.at(kind)[p];
     }
     rows.push_back(std::move(of_stage));
   }
@@ -37,9 +35,7 @@ Evaluation evaluate(const Graphs& graphs, SweepRequest request, StageRunner& run
   const auto start = std::chrono::steady_clock::now();
   found.forces = step->forces(swept.edge_gradients, with_virials);
   found.forces_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  for (const auto& [name, rows] : swept.results) {
-    found.results[name] = graphs.in_order(rows);
-  }
+  for (const auto& [name, rows] : swept.results) found.results[name] = graphs.in_order(rows);
   found.system_results = std::move(swept.system_results);
   found.rows = rows_of(*step, request, std::move(swept.counts));
   found.costs = std::move(swept.costs);

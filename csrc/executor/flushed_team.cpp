@@ -29,9 +29,7 @@ void on_every_thread(const std::function<void(size_t)>& work) {
 FlushedTeam::FlushedTeam() : before_(static_cast<size_t>(at::get_num_threads()), subnormal_bits()) {
   // The calling thread is one of them and not the first: who it starts for the team begins with its bits.
   on_every_thread([this](size_t thread) {
-    if (thread < before_.size()) {
-      before_[thread] = subnormal_bits();
-    }
+    if (thread < before_.size()) before_[thread] = subnormal_bits();
     set_subnormal_bits(flush_subnormals);
   });
 }

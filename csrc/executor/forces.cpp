@@ -45,39 +45,29 @@ void fold(const std::vector<LocalCandidates>& parts, size_t p, int64_t width, Ro
     const double* from = rows(q) + width * (reader.n_owned() + reader.halo_groups.begin[there]);
     for (int32_t k = begin; k < end; ++k) {
       double* to = own + width * part.send[k];
-      for (int64_t x = 0; x < width; ++x) {
-        to[x] += *from++;
-      }
+      for (int64_t x = 0; x < width; ++x) to[x] += *from++;
     }
   });
-  for (size_t row = 0; row < part.owned.size(); ++row) {
+  for (size_t row = 0; row < part.owned.size(); ++row)
     write(own + width * static_cast<int64_t>(row), part.owned[row]);
-  }
 }
 
 void add_vector(const double* vector, double* total) {
-  for (int k = 0; k < 3; ++k) {
-    total[k] += vector[k];
-  }
+  for (int k = 0; k < 3; ++k) total[k] += vector[k];
 }
 
 /// visit(local row, atom) for the halo rows of atoms that other processes own.
 template <class Visit>
 void for_each_remote(const LocalCandidates& part, const exchange::Others& others, Visit visit) {
   part.halo_groups.for_each([&](int32_t owner, int32_t k) {
-    if (others.has(owner)) {
-      visit(part.n_owned() + k, part.halo[k]);
-    }
+    if (others.has(owner)) visit(part.n_owned() + k, part.halo[k]);
   });
 }
 
 /// Adds the symmetric part of a virial to a matrix (3, 3).
 void add_symmetric(const double* virial, double* matrix) {
-  for (int k = 0; k < 3; ++k) {
-    for (int l = 0; l < 3; ++l) {
-      matrix[3 * k + l] += 0.5 * (virial[4 * k + l] + virial[4 * l + k]);
-    }
-  }
+  for (int k = 0; k < 3; ++k)
+    for (int l = 0; l < 3; ++l) matrix[3 * k + l] += 0.5 * (virial[4 * k + l] + virial[4 * l + k]);
 }
 
 }  // namespace
@@ -88,16 +78,12 @@ void Step::accumulate(size_t p, const at::Tensor& gradients, bool with_virials) 
   local.forces.assign(static_cast<size_t>(force_width * part.n_local()), 0.0);
   local.virials.assign(static_cast<size_t>(with_virials ? virial_width * part.n_local() : 0), 0.0);
   local.virial = {};
-  if (!gradients.defined()) {
-    return;
-  }
+  if (!gradients.defined()) return;
   if (device_parts_[p]) {
     const PartForces found = device_parts_[p]->forces(parts_[p], gradients, with_virials);
     copy(found.forces, local.forces.data());
     copy(found.virial, local.virial.data());
-    if (with_virials) {
-      copy(found.virials, local.virials.data());
-    }
+    if (with_virials) copy(found.virials, local.virials.data());
   } else {
     const auto add = dtype_ == at::kFloat ? add_edges<float> : add_edges<double>;
     add(graphs_[p], part.n_owned(), parts_[p], gradients,
@@ -115,9 +101,7 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_viri
 
   const int64_t n_atoms = decomposition_->n_atoms;
   Forces total{at::zeros({n_atoms, 3}, at::kDouble), at::zeros({3, 3}, at::kDouble), {}};
-  if (with_virials) {
-    total.virials = at::zeros({n_atoms, 3, 3}, at::kDouble);
-  }
+  if (with_virials) total.virials = at::zeros({n_atoms, 3, 3}, at::kDouble);
   auto* forces = total.forces.mutable_data_ptr<double>();
   auto* virials = with_virials ? total.virials.mutable_data_ptr<double>() : nullptr;
   parallel_for(n_parts, n_threads, [&](int64_t item, int) {
@@ -134,17 +118,13 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_viri
   for (size_t p = 0; others_ && p < parts.size(); ++p) {
     for_each_remote(parts[p], *others_, [&](int64_t row, int64_t atom) {
       add_vector(local_forces_[p].forces.data() + force_width * row, forces + 3 * atom);
-      if (with_virials) {
+      if (with_virials)
         add_symmetric(local_forces_[p].virials.data() + virial_width * row, virials + 9 * atom);
-      }
     });
   }
   std::array<double, virial_width> virial{};
-  for (const auto& of_partition : local_forces_) {
-    for (size_t k = 0; k < virial.size(); ++k) {
-      virial[k] += of_partition.virial[k];
-    }
-  }
+  for (const auto& of_partition : local_forces_)
+    for (size_t k = 0; k < virial.size(); ++k) virial[k] += of_partition.virial[k];
   add_symmetric(virial.data(), total.virial.mutable_data_ptr<double>());
   return total;
 }

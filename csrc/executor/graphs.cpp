@@ -52,9 +52,7 @@ std::vector<GraphPart> Graphs::at(const Structure& structure, const Agree& agree
 }
 
 const Graphs::Graph& Graphs::graph() const {
-  if (!graph_) {
-    throw std::logic_error("there is no graph; call at() first");
-  }
+  if (!graph_) throw std::logic_error("there is no graph; call at() first");
   return *graph_;
 }
 
@@ -95,9 +93,8 @@ void Graphs::set_numbers(const Structure& structure) {
   for (size_t p = 0; p < parts.size(); ++p) {
     auto of_rows = at::empty({parts[p].n_local()}, at::kLong);
     auto* number = of_rows.mutable_data_ptr<int64_t>();
-    for (int64_t row = 0; row < parts[p].n_local(); ++row) {
+    for (int64_t row = 0; row < parts[p].n_local(); ++row)
       number[row] = structure.numbers[parts[p].global(row)];
-    }
     local_numbers.push_back(of_rows.to(request_.devices[p]));
   }
   graph_->numbers.assign(structure.numbers, structure.numbers + structure.n_atoms);
@@ -108,9 +105,7 @@ at::Tensor Graphs::in_order(const exchange::PerPartition& rows) const {
   const auto& parts = graph().decomposition->parts;
   at::Tensor all;
   for (size_t p = 0; p < rows.size(); ++p) {
-    if (!rows[p].defined()) {
-      continue;
-    }
+    if (!rows[p].defined()) continue;
     const at::Tensor of_part = rows[p].to(at::kCPU, at::kDouble).contiguous();
     if (!all.defined()) {
       auto shape = of_part.sizes().vec();

@@ -53,11 +53,8 @@ void measured(Cost* cost, const exchange::PerPartition& on, const std::function<
     const c10::DebugInfoGuard reporting(c10::DebugInfoKind::PROFILER_STATE, meter);
     job();
   }
-  for (const auto& tensor : on) {
-    if (!tensor.device().is_cpu()) {
-      default_stream(tensor.device()).synchronize();
-    }
-  }
+  for (const auto& tensor : on)
+    if (!tensor.device().is_cpu()) default_stream(tensor.device()).synchronize();
   cost->seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   meter->add_to(*cost);
 }

@@ -16,9 +16,8 @@ namespace {
 /// Memory for n rows: `kept`, unless it is too small or somebody else still looks at it. `columns`: 0 for one
 /// dimension.
 at::Tensor& room_for(at::Tensor& kept, int64_t n, int64_t columns, at::ScalarType dtype) {
-  if (!kept.defined() || kept.size(0) < n || kept.storage().use_count() > 1) {
+  if (!kept.defined() || kept.size(0) < n || kept.storage().use_count() > 1)
     kept = columns == 0 ? at::empty({n}, dtype) : at::empty({n, columns}, dtype);
-  }
   return kept;
 }
 
@@ -49,27 +48,21 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
       parts_(decomposition_->parts.size()),
       local_forces_(decomposition_->parts.size()),
       device_parts_(decomposition_->parts.size()) {
-  if (devices_.size() != parts_.size()) {
+  if (devices_.size() != parts_.size())
     invalid("got ", devices_.size(), " devices for ", parts_.size(), " partitions; give one each");
-  }
-  if (dtype_ != at::kFloat && dtype_ != at::kDouble) {
+  if (dtype_ != at::kFloat && dtype_ != at::kDouble)
     invalid("the dtype is ", dtype_, "; it must be float32 or float64");
-  }
-  if (others_ && std::count(devices_.begin(), devices_.end(), devices_.front()) != std::ssize(devices_)) {
+  if (others_ && std::count(devices_.begin(), devices_.end(), devices_.front()) != std::ssize(devices_))
     invalid("a rank has one device; start one process for each");
-  }
   atoms_ = exchange::atom_routes(*decomposition_, devices_, others_.get());
   for (size_t p = 0; p < parts_.size(); ++p) {
     local_atoms_.push_back(atoms_of(decomposition_->parts[p]).to(devices_[p]));
     const at::Device device = devices_[p];
-    if ((device.is_cpu() && !as_devices) || !decomposition_->here.has(static_cast<int32_t>(p))) {
-      continue;
-    }
+    if ((device.is_cpu() && !as_devices) || !decomposition_->here.has(static_cast<int32_t>(p))) continue;
     device_parts_[p] = std::make_unique<DevicePart>(*decomposition_, static_cast<int32_t>(p), device, dtype_);
     const auto has_it = [&](const DeviceSystem& system) { return system.device() == device; };
-    if (std::none_of(systems_.begin(), systems_.end(), has_it)) {
+    if (std::none_of(systems_.begin(), systems_.end(), has_it))
       systems_.emplace_back(*decomposition_, device);
-    }
   }
 }
 
@@ -87,17 +80,14 @@ void Step::update(const double* positions, const Cell& cell) {
     if (!device_parts_[i]) {
       parts_[i] = {};
       parts_[i] = write(i, snapshot, n_threads / at_once);
-      if (!devices_[i].is_cpu()) {  // of another rank: nothing, but where this rank's are
+      if (!devices_[i].is_cpu())  // of another rank: nothing, but where this rank's are
         parts_[i].for_each([&](at::Tensor& tensor) { tensor = tensor.to(devices_[i]); });
-      }
     }
   });
   update_devices(snapshot);
   if (decomposition_->has_bonds()) {
     exchange::PerPartition cut;
-    for (const auto& part : parts_) {
-      cut.push_back(part.cut);
-    }
+    for (const auto& part : parts_) cut.push_back(part.cut);
     bonds_ = exchange::bond_routes(graphs_, std::move(cut), others_.get());
   }
 }
@@ -137,9 +127,7 @@ LocalTensors Step::write_edges(size_t p, const partition::Snapshot& snapshot, in
 LocalTensors Step::write(size_t p, const partition::Snapshot& snapshot, int n_threads) {
   LocalTensors tensors = dtype_ == at::kFloat ? write_edges<float>(p, snapshot, n_threads)
                                               : write_edges<double>(p, snapshot, n_threads);
-  if (decomposition_->has_bonds()) {
-    write_bonds(p, tensors.senders.const_data_ptr<int64_t>(), tensors);
-  }
+  if (decomposition_->has_bonds()) write_bonds(p, tensors.senders.const_data_ptr<int64_t>(), tensors);
   return tensors;
 }
 
@@ -156,9 +144,7 @@ void Step::write_bonds(size_t p, const int64_t* senders, LocalTensors& tensors) 
       *decomposition_, static_cast<int32_t>(p), graph, senders,
       {edge_bond, tensors.bond_edge.mutable_data_ptr<int64_t>(), tensors.angles.mutable_data_ptr<int64_t>()});
   auto* cut = tensors.cut.mutable_data_ptr<int64_t>();
-  for (const int32_t edge : graph.cut_edge) {
-    *cut++ = edge_bond[edge];
-  }
+  for (const int32_t edge : graph.cut_edge) *cut++ = edge_bond[edge];
 }
 
 exchange::Crossing Step::crossing(at::ScalarType dtype) const {
@@ -170,9 +156,7 @@ exchange::Crossing Step::crossing(at::ScalarType dtype) const {
 template <class Size>
 std::vector<int64_t> Step::sizes(Size size) const {
   std::vector<int64_t> all(parts_.size());
-  for (size_t p = 0; p < all.size(); ++p) {
-    all[p] = size(p);
-  }
+  for (size_t p = 0; p < all.size(); ++p) all[p] = size(p);
   return all;
 }
 

@@ -25,9 +25,8 @@ struct LocalTensors {
 
   template <class Change>
   void for_each(Change change) {
-    for (at::Tensor* tensor : {&senders, &receivers, &vectors, &edge_bond, &bond_edge, &angles, &cut}) {
+    for (at::Tensor* tensor : {&senders, &receivers, &vectors, &edge_bond, &bond_edge, &angles, &cut})
       if (tensor->defined()) change(*tensor);
-    }
   }
 };
 

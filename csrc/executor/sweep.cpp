@@ -58,19 +58,15 @@ class Sweep {
   void for_each_partition(std::vector<Cost> MeasuredStage::* direction, size_t k,
                           const std::function<void(size_t)>& job) {
     std::map<size_t, std::vector<size_t>> partitions_of;
-    for (size_t p = 0; p < n_partitions_; ++p) {
-      if (has_atoms(p)) {
-        partitions_of[request_.slots[p]].push_back(p);
-      }
-    }
+    for (size_t p = 0; p < n_partitions_; ++p)
+      if (has_atoms(p)) partitions_of[request_.slots[p]].push_back(p);
     std::vector<size_t> slots;
     std::vector<std::function<void()>> jobs;
     for (const auto& [slot, partitions] : partitions_of) {
       slots.push_back(slot);
       jobs.push_back([this, direction, k, &job, &partitions] {
-        for (const size_t p : partitions) {
+        for (const size_t p : partitions)
           measured(cost_of(direction, k, p), {request_.crossing.atoms.sources[p]}, [&] { job(p); });
-        }
       });
     }
     run_on_workers(slots, jobs);
@@ -88,11 +84,8 @@ class Sweep {
     const StageSpec& stage = request_.stages[k];
     std::vector<Tensors> inputs(n_partitions_);
     for (size_t p = 0; p < n_partitions_; ++p) {
-      for (const auto& name : stage.reads) {
-        if (has_atoms(p)) {
-          inputs[p][name] = state_[p].at(name);
-        }
-      }
+      for (const auto& name : stage.reads)
+        if (has_atoms(p)) inputs[p][name] = state_[p].at(name);
     }
     measured(cost_of(&MeasuredStage::exchange, k), request_.crossing.atoms.sources,
              [&] { exchange_forward(k, inputs); });
@@ -102,37 +95,30 @@ class Sweep {
       // The last stage goes back at once, so only one partition's is ever in memory.
       const bool keep = request_.backward && (request_.recompute == Recompute::never || last);
       StageOutput output = runner_.run(k, p, inputs[p], keep);
-      if (!request_.backward) {
+      if (!request_.backward)
         output.pullback = nullptr;
-      } else if (request_.recompute == Recompute::host && !keep) {
+      else if (request_.recompute == Recompute::host && !keep)
         output.pullback = spilled(k, p, inputs[p]);
-      }
       inputs[p].clear();
-      if (request_.backward && last) {
+      if (request_.backward && last)
         pull_back(p, {{kEnergy, at::ones_like(output.tensors.at(kEnergy))}}, output.pullback);
-      } else {
+      else
         pullbacks_[k][p] = std::move(output.pullback);
-      }
       outputs[p] = std::move(output.tensors);
     });
-    for (size_t p = 0; p < n_partitions_; ++p) {
-      if (has_atoms(p)) {
+    for (size_t p = 0; p < n_partitions_; ++p)
+      if (has_atoms(p))
         measured(cost_of(&MeasuredStage::forward, k, p), {}, [&] { store(k, p, outputs[p]); });
-      }
-    }
   }
 
   /// What the stage was given waits in host memory until its backward, which computes the stage again.
   Pullback spilled(size_t k, size_t p, const Tensors& inputs) {
     Tensors waiting;
-    for (const auto& [name, tensor] : inputs) {
-      waiting[name] = to_host(tensor);
-    }
+    for (const auto& [name, tensor] : inputs) waiting[name] = to_host(tensor);
     return [this, k, p, waiting = std::move(waiting)](Tensors output_gradients) {
       Tensors given;
-      for (const auto& [name, tensor] : waiting) {
+      for (const auto& [name, tensor] : waiting)
         given[name] = to_device(tensor, request_.crossing.atoms.sources[p].device());
-      }
       return runner_.run(k, p, given, /*keep=*/true).pullback(std::move(output_gradients));
     };
   }
@@ -145,11 +131,8 @@ class Sweep {
       result_.counts[k].received[exchange->name()] += exchange->received(request_.crossing);
     }
     all = request_.crossing.cross(before, std::move(all));
-    for (size_t j = 0; j < all.size(); ++j) {
-      for (size_t p = 0; p < n_partitions_; ++p) {
-        inputs[p][before[j]->name()] = std::move(all[j][p]);
-      }
-    }
+    for (size_t j = 0; j < all.size(); ++j)
+      for (size_t p = 0; p < n_partitions_; ++p) inputs[p][before[j]->name()] = std::move(all[j][p]);
   }
 
   /// The tensor of every partition; undefined where there is none.
@@ -174,21 +157,15 @@ class Sweep {
       const at::Tensor share = outputs.at(name).to(at::kCPU, at::kDouble);
       total = total.defined() ? total + share : share;
     }
-    for (const auto& name : stage.writes) {
-      state_[p][name] = outputs.at(name);
-    }
+    for (const auto& name : stage.writes) state_[p][name] = outputs.at(name);
     std::erase_if(state_[p], [&](const auto& entry) { return !needed_after(k, entry.first); });
     result_.counts[k].partitions.push_back(p);
   }
 
   bool needed_after(size_t k, const std::string& name) const {
     for (size_t later = k + 1; later < request_.stages.size(); ++later) {
-      if (contains(request_.stages[later].reads, name)) {
-        return true;
-      }
-      if (contains(request_.stages[later].writes, name)) {
-        return false;
-      }
+      if (contains(request_.stages[later].reads, name)) return true;
+      if (contains(request_.stages[later].writes, name)) return false;
     }
     return false;
   }
@@ -198,15 +175,10 @@ class Sweep {
     if (k + 1 < request_.stages.size()) {
       for_each_partition(&MeasuredStage::backward, k, [&](size_t p) {
         Tensors output_gradients;
-        for (const auto& name : stage.writes) {
-          if (auto found = gradients_[p].extract(name)) {
-            output_gradients.insert(std::move(found));
-          }
-        }
+        for (const auto& name : stage.writes)
+          if (auto found = gradients_[p].extract(name)) output_gradients.insert(std::move(found));
         const Pullback pullback = std::exchange(pullbacks_[k][p], nullptr);
-        if (!output_gradients.empty()) {
-          pull_back(p, std::move(output_gradients), pullback);
-        }
+        if (!output_gradients.empty()) pull_back(p, std::move(output_gradients), pullback);
       });
     }
     measured(cost_of(&MeasuredStage::exchange_backward, k), request_.crossing.atoms.sources,
@@ -243,11 +215,8 @@ class Sweep {
     }
     all = request_.crossing.cross(adjoints, std::move(all));
     for (size_t j = 0; j < all.size(); ++j) {
-      for (size_t p = 0; p < n_partitions_; ++p) {
-        if (has_atoms(p)) {
-          input_gradients_[p][adjoints[j]->name()] = std::move(all[j][p]);
-        }
-      }
+      for (size_t p = 0; p < n_partitions_; ++p)
+        if (has_atoms(p)) input_gradients_[p][adjoints[j]->name()] = std::move(all[j][p]);
     }
   }
 

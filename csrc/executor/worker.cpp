@@ -46,9 +46,7 @@ Worker& worker(size_t slot) {
   static auto* workers = new std::map<std::pair<pid_t, size_t>, Worker*>;
   const std::lock_guard lock(*mutex);
   auto& found = (*workers)[{getpid(), slot}];  // threads do not survive a fork
-  if (found == nullptr) {
-    found = new Worker;
-  }
+  if (found == nullptr) found = new Worker;
   return *found;
 }
 
@@ -60,23 +58,16 @@ void run_on_workers(const std::vector<size_t>& slots, const std::vector<std::fun
   for (size_t k = 0; k < jobs.size(); ++k) {
     running.push_back(worker(slots[k]).submit([&job = jobs[k], &error = errors[k], n_threads] {
       try {
-        if (at::get_num_threads() != n_threads) {
-          at::set_num_threads(n_threads);
-        }
+        if (at::get_num_threads() != n_threads) at::set_num_threads(n_threads);
         job();
       } catch (...) {
         error = std::current_exception();
       }
     }));
   }
-  for (auto& job : running) {
-    job.wait();
-  }
-  for (auto& error : errors) {
-    if (error) {
-      std::rethrow_exception(std::exchange(error, nullptr));
-    }
-  }
+  for (auto& job : running) job.wait();
+  for (auto& error : errors)
+    if (error) std::rethrow_exception(std::exchange(error, nullptr));
 }
 
 }  // namespace distmlip::executor

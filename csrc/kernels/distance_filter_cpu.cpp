@@ -49,9 +49,8 @@ struct Generic {
   static Distances zeros() { return {}; }
 
   static Distances farthest(const Distances& distances, uint32_t chosen, Distances so_far) {
-    for (int32_t k = 0; k < lanes; ++k) {
+    for (int32_t k = 0; k < lanes; ++k)
       if (chosen >> k & 1) so_far.of[k] = std::max(so_far.of[k], distances.of[k]);
-    }
     return so_far;
   }
 

@@ -31,10 +31,9 @@ Candidates pack_with(const Slots& from, const Run* runs, int64_t n_runs, const P
     n += count;
   }
   to.shift_code[0] = from.shift_code[runs[0].begin];
-  for (int64_t run = 0, at = 0; run < n_runs && !one_image; ++run) {
+  for (int64_t run = 0, at = 0; run < n_runs && !one_image; ++run)
     for (int64_t slot = runs[run].begin; slot < runs[run].end; ++slot)
       to.shift_code[at++] = from.shift_code[slot];
-  }
   const int64_t n_padded = (n + filter_lanes - 1) / filter_lanes * filter_lanes;
   for (int64_t k = n; k < n_padded; ++k) to.x[k] = __builtin_inff();
   for (int64_t k = n; k < n_padded; ++k) to.y[k] = to.z[k] = 0;
@@ -59,9 +58,8 @@ HitCount around_with(const Candidates& candidates, int64_t centre, SquaredLimits
     if constexpr (!one_image) Simd::compress(chosen, slots.shift_code + first, hits.shift_code + n);
     n += __builtin_popcount(chosen);
   }
-  if constexpr (one_image) {
+  if constexpr (one_image)
     for (int64_t k = 0; k < n; ++k) hits.shift_code[k] = slots.shift_code[0];
-  }
   const bool all_inside = Simd::below(farthest, limits.inner) == (1u << lanes) - 1;
   return {n, !all_inside};
 }

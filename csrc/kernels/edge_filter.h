@@ -53,9 +53,8 @@ DISTMLIP_HOST_DEVICE inline void edge_vector(const ShiftTable& table, const Loca
           (shift[0] * table.cell[k] + shift[1] * table.cell[3 + k]) + shift[2] * table.cell[6 + k];
     }
   }
-  for (int k = 0; k < 3; ++k) {
+  for (int k = 0; k < 3; ++k)
     vector[k] = edge_component(sender.position[k], receiver.position[k], shift_vector[k]);
-  }
 }
 
 /// rows[k] = atom atoms[k]. positions: (n_atoms, 3); wrap: (n_atoms).

@@ -84,9 +84,8 @@ DISTMLIP_CLONES int64_t filter(const CandidateRows& given_rows, int64_t first, i
       const Lanes y = __builtin_shufflevector(y01, y23, 0, 1, 4, 5);
       const Lanes z = __builtin_shufflevector(xz01, xz23, 2, 3, 6, 7);
       const Lanes squared = (x * x + y * y) + z * z;
-      for (int64_t k = 0; k < count; ++k) {
+      for (int64_t k = 0; k < count; ++k)
         writer.write(candidate + k, rows.sender[candidate + k], v[k], squared[k]);
-      }
     };
     int64_t candidate = rows.row_begin[row];
     for (; candidate + 4 <= end; candidate += 4) write(candidate, 4);

@@ -49,9 +49,7 @@ class Sorter {
     for (int k = 0; k < 3; ++k) segments_[k] = segments_of(bins.axes[k]);
     n_bins_ = bins.plane_stride() * bins.axes[2].extent();
     n_real_ = static_cast<int64_t>(bins.axes[0].count) * bins.axes[1].count * bins.axes[2].count;
-    for (int k = 0; k < 3; ++k) {
-      middle_[k] = wrapped.cartesian[k].low + wrapped.cartesian[k].length() / 2;
-    }
+    for (int k = 0; k < 3; ++k) middle_[k] = wrapped.cartesian[k].low + wrapped.cartesian[k].length() / 2;
   }
 
   void sort(const BinLayout& layout) {
@@ -267,9 +265,8 @@ Reach reach_of(const Extent& extent, double radius) {
 std::vector<int32_t> numbered_shifts(const std::array<BinAxis, 3>& axes) {
   std::vector<int32_t> shifts;
   for (int32_t c = -axes[2].images; c <= axes[2].images; ++c) {
-    for (int32_t b = -axes[1].images; b <= axes[1].images; ++b) {
+    for (int32_t b = -axes[1].images; b <= axes[1].images; ++b)
       for (int32_t a = -axes[0].images; a <= axes[0].images; ++a) shifts.insert(shifts.end(), {a, b, c});
-    }
   }
   return shifts;
 }

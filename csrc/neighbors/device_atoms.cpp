@@ -16,9 +16,8 @@ static_assert(kernels::wrap_shares == n_shares);
 
 /// Rows of vectors that mean nothing are left out.
 void copy_cell(const Cell& cell, double* rows) {
-  for (int axis = 0; axis < 3; ++axis) {
+  for (int axis = 0; axis < 3; ++axis)
     for (int k = 0; k < 3; ++k) rows[3 * axis + k] = cell.periodic[axis] ? cell.vectors[3 * axis + k] : 0.0;
-  }
 }
 
 void copy_inverse(const Cell& cell, double* rows) {
@@ -65,9 +64,8 @@ class Sorter {
     }
     extent_ = extent_of(found);
     std::array<Occupied, 3> occupied;
-    for (int axis = 0; axis < 3; ++axis) {
+    for (int axis = 0; axis < 3; ++axis)
       std::copy_n(found.occupied.data() + axis * n_shares, n_shares, occupied[axis].data());
-    }
     const auto first = first_shares(cell_, occupied, radius, extent_);
     if (first[0] > 0 || first[1] > 0 || first[2] > 0) {
       kernels_.lift_atoms(request, positions_, {{first[0], first[1], first[2]}}, atoms_.wrapped);
@@ -75,9 +73,8 @@ class Sorter {
       extent_ = extent_of(found);
       extent_.meets_images = meets_images;
     }
-    for (int axis = 0; axis < 3; ++axis) {
+    for (int axis = 0; axis < 3; ++axis)
       if (extent_.meets_images[axis]) extent_.fractional[axis] = {0, 1};
-    }
     atoms_.farthest = extent_.farthest;
   }
 

@@ -38,11 +38,9 @@ NeighborRows joined(std::vector<NeighborRows>& parts, int n_threads) {
     std::copy_n(part.sender.begin(), n_edges, all.sender.begin() + first[k + 1]);
     std::copy_n(part.shift_code.begin(), n_edges, all.shift_code.begin() + first[k + 1]);
   });
-  for (size_t k = 1; k < parts.size(); ++k) {
-    for (int64_t row = 1; row <= parts[k].n_rows(); ++row) {
+  for (size_t k = 1; k < parts.size(); ++k)
+    for (int64_t row = 1; row <= parts[k].n_rows(); ++row)
       all.row_begin.push_back(first[k] + parts[k].row_begin[row]);
-    }
-  }
   return all;
 }
 
@@ -115,9 +113,8 @@ NeighborRows make_rows(const Bins& bins, const EdgeRule& rule, const int32_t* or
   const int64_t n_samples = std::min(most_samples, (n_ordinals + atoms_per_sample - 1) / atoms_per_sample);
   NeighborSearch search(bins, rule);
   NeighborRows sample;
-  for (int64_t k = 0; k < n_samples; ++k) {
+  for (int64_t k = 0; k < n_samples; ++k)
     append_rows(search, ordinals + n_ordinals * (2 * k + 1) / (2 * n_samples), 1, sample);
-  }
   const auto n_found = static_cast<double>(sample.row_begin.back());
   const double mean = n_found / static_cast<double>(std::max<int64_t>(n_samples, 1));
   NeighborRows rows;

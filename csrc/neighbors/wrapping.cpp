@@ -47,9 +47,8 @@ class Wrapper {
       in_parallel([&](int64_t atom, Seen& seen) { lift(atom, start, seen); });
     }
     summarise();
-    for (int axis = 0; axis < 3; ++axis) {
+    for (int axis = 0; axis < 3; ++axis)
       if (out_.meets_images[axis]) out_.fractional[axis] = {0, 1};
-    }
     return std::move(out_);
   }
 
@@ -77,9 +76,8 @@ class Wrapper {
       fractional[k] = dot(rows_[k], position);
       const double turns = cell_.periodic[k] ? fractional[k] : 0;
       const double distance = std::abs(position[k]);
-      if (!(distance <= farthest_allowed && std::abs(turns) <= farthest_allowed)) {
+      if (!(distance <= farthest_allowed && std::abs(turns) <= farthest_allowed))
         refuse_position(cell_, atom, position);
-      }
       seen.farthest = std::max(seen.farthest, distance);
       const auto truncated = static_cast<int32_t>(turns);
       counts[k] = truncated - static_cast<int32_t>(turns < truncated);
@@ -89,9 +87,8 @@ class Wrapper {
       settle(atom, position, fractional, seen);
     else
       fractional = wrap(atom, position, seen);
-    for (int k = 0; k < 3; ++k) {
+    for (int k = 0; k < 3; ++k)
       if (cell_.periodic[k]) seen.occupied[k][share_of(fractional[k])] = 1;
-    }
   }
 
   /// Moves an atom that lies before the start of the cell to its end.
@@ -125,9 +122,8 @@ class Wrapper {
   std::array<Occupied, 3> occupied() const {
     std::array<Occupied, 3> all{};
     for (const Seen& seen : seen_) {
-      for (int axis = 0; axis < 3; ++axis) {
+      for (int axis = 0; axis < 3; ++axis)
         for (int32_t k = 0; k < n_shares; ++k) all[axis][k] |= seen.occupied[axis][k];
-      }
     }
     return all;
   }
@@ -142,12 +138,10 @@ class Wrapper {
     for (const Seen& seen : seen_) {
       out_.farthest = std::max(out_.farthest, seen.farthest);
       for (int k = 0; k < 3; ++k) {
-        for (const double value : {seen.cartesian[k].low, seen.cartesian[k].high}) {
+        for (const double value : {seen.cartesian[k].low, seen.cartesian[k].high})
           include(out_.cartesian[k], value);
-        }
-        for (const double value : {seen.fractional[k].low, seen.fractional[k].high}) {
+        for (const double value : {seen.fractional[k].low, seen.fractional[k].high})
           include(out_.fractional[k], value);
-        }
       }
     }
   }

@@ -25,34 +25,27 @@ constexpr double largest_cutoff = 1e6;  // Å
 constexpr int64_t atoms_per_thread = 500;
 
 void check_partitions(const Request& request) {
-  if (request.n_partitions < 1 || request.n_partitions > most_partitions) {
+  if (request.n_partitions < 1 || request.n_partitions > most_partitions)
     invalid("n_partitions is ", request.n_partitions, "; it must be between 1 and ", most_partitions);
-  }
   const auto [begin, end] = request.here;
-  if (begin < 0 || end > request.n_partitions || (begin >= end && end != 0)) {
+  if (begin < 0 || end > request.n_partitions || (begin >= end && end != 0))
     invalid("partitions [", begin, ", ", end, ") are not some of ", request.n_partitions);
-  }
 }
 
 void check(const Request& request) {
-  if (request.n_atoms < 0 || request.n_atoms > most_atoms) {
+  if (request.n_atoms < 0 || request.n_atoms > most_atoms)
     invalid("n_atoms is ", request.n_atoms, "; it must be between 0 and ", most_atoms);
-  }
-  if (!(request.cutoff > 0 && request.cutoff <= largest_cutoff)) {
+  if (!(request.cutoff > 0 && request.cutoff <= largest_cutoff))
     invalid("cutoff is ", request.cutoff, " Ang; it must be above 0 and at most ", largest_cutoff, " Ang");
-  }
   if (!(request.bond_cutoff >= 0 && request.bond_cutoff <= request.cutoff)) {
     invalid("bond_cutoff is ", request.bond_cutoff,
             " Ang; it must be between 0 (no bonds) and the cutoff of ", request.cutoff, " Ang");
   }
-  if (!(request.skin >= 0 && request.skin <= largest_cutoff)) {
+  if (!(request.skin >= 0 && request.skin <= largest_cutoff))
     invalid("skin is ", request.skin, " Ang; it must be between 0 and ", largest_cutoff, " Ang");
-  }
-  for (int64_t atom = 0; request.weights && atom < request.n_atoms; ++atom) {
-    if (!(request.weights[atom] >= 0 && std::isfinite(request.weights[atom]))) {
+  for (int64_t atom = 0; request.weights && atom < request.n_atoms; ++atom)
+    if (!(request.weights[atom] >= 0 && std::isfinite(request.weights[atom])))
       invalid("weights[", atom, "] is ", request.weights[atom], "; weights must be finite and not negative");
-    }
-  }
 }
 
 int threads_for(const Request& request) {
@@ -123,9 +116,8 @@ Buffer<float> estimated_weights(const neighbors::Bins& bins, const neighbors::Ed
 Buffer<float> given_weights(const neighbors::Bins& bins, const double* weights) {
   Buffer<float> by_ordinal(bins.n_atoms());
   const double largest = *std::max_element(weights, weights + bins.n_atoms());
-  for (int64_t ordinal = 0; ordinal < bins.n_atoms(); ++ordinal) {
+  for (int64_t ordinal = 0; ordinal < bins.n_atoms(); ++ordinal)
     by_ordinal[ordinal] = largest > 0 ? static_cast<float>(weights[bins.order[ordinal]] / largest) : 0.0f;
-  }
   return by_ordinal;
 }
 
@@ -164,9 +156,8 @@ OwnedOrdinals sort_by_owner(const Buffer<int32_t>& owner, int32_t n_partitions) 
   for (const int32_t p : owner) ++owned.begin[p + 1];
   std::partial_sum(owned.begin.begin(), owned.begin.end(), owned.begin.begin());
   std::vector<int64_t> next(owned.begin.begin(), owned.begin.end() - 1);
-  for (size_t ordinal = 0; ordinal < owner.size(); ++ordinal) {
+  for (size_t ordinal = 0; ordinal < owner.size(); ++ordinal)
     owned.ordinals[next[owner[ordinal]]++] = static_cast<int32_t>(ordinal);
-  }
   return owned;
 }
 

@@ -17,11 +17,9 @@ class Deformation {
     const auto dual = inverse(completed(before));
     for (int axis = 0; axis < 3; ++axis) {
       if (!before.periodic[axis]) continue;
-      for (int row = 0; row < 3; ++row) {
-        for (int k = 0; k < 3; ++k) {
+      for (int row = 0; row < 3; ++row)
+        for (int k = 0; k < 3; ++k)
           change_[row][k] += dual[axis][row] * (now.vectors[3 * axis + k] - before.vectors[3 * axis + k]);
-        }
-      }
     }
   }
 
@@ -77,9 +75,8 @@ bool all_near(const Decomposition& decomposition, const double* positions, doubl
 
 /// Vectors of directions that are not periodic mean nothing.
 bool same_for_neighbours(const Cell& a, const Cell& b) {
-  for (int axis = 0; axis < 3; ++axis) {
+  for (int axis = 0; axis < 3; ++axis)
     if (a.periodic[axis] && a.row(axis) != b.row(axis)) return false;
-  }
   return true;
 }
 

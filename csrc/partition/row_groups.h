@@ -25,9 +25,8 @@ struct RowGroups {
   /// visit(partner, begin, end): the rows of each group.
   template <class Visit>
   void for_each_group(Visit visit) const {
-    for (size_t group = 0; group < partner.size(); ++group) {
+    for (size_t group = 0; group < partner.size(); ++group)
       visit(partner[group], begin[group], begin[group + 1]);
-    }
   }
 
   /// visit(partner, row)

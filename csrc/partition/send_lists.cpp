@@ -50,11 +50,10 @@ std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, con
       if (kernels::squared_length(vector[0], vector[1], vector[2]) > reach * reach) continue;
       const int32_t sender = graph.halo[sender_row - n_owned], partner = decomposition.owner[sender];
       const LocalCandidates::CutCandidate candidate{row, static_cast<int32_t>(edge)};
-      if (partition < partner) {
+      if (partition < partner)
         bonds.push_back({partner, receiver, sender, code, candidate});
-      } else {
+      else
         bonds.push_back({partner, sender, receiver, last_code - code, candidate});
-      }
     }
   }
   return bonds;
@@ -64,9 +63,8 @@ std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, con
 
 void fill_send_lists(int64_t n_atoms, PartitionRange here, std::vector<LocalCandidates>& parts) {
   std::vector<int32_t> owned_row(n_atoms);
-  for (const LocalCandidates& part : parts) {
+  for (const LocalCandidates& part : parts)
     for (int64_t row = 0; row < part.n_owned(); ++row) owned_row[part.owned[row]] = static_cast<int32_t>(row);
-  }
   for (size_t reader = 0; reader < parts.size(); ++reader) {
     const LocalCandidates& part = parts[reader];
     part.halo_groups.for_each([&](int32_t owner, int32_t k) {

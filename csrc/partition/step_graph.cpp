@@ -66,9 +66,8 @@ class Filter {
     in_shares(n_owned, n_threads,
               [&](int64_t share, int64_t first, int64_t last) { filter(share, first, last); });
     const int64_t n_shares = share_count(n_owned, n_threads);
-    for (int64_t share = 1; share < n_shares; ++share) {
+    for (int64_t share = 1; share < n_shares; ++share)
       close_gap(share, n_owned * share / n_shares, n_owned * (share + 1) / n_shares);
-    }
   }
 
  private:
@@ -111,9 +110,8 @@ class Filter {
     if (!snapshot_.decomposition().has_bonds()) return;
     const int64_t short_to = graph_.short_begin[first], n_short = graph_.short_begin[last];
     int32_t* short_edge = graph_.short_edge.data();
-    for (int64_t k = 0; k < n_short; ++k) {
+    for (int64_t k = 0; k < n_short; ++k)
       short_edge[short_to + k] = short_edge[from + k] + static_cast<int32_t>(to);
-    }
     for (int64_t row = first + 1; row <= last; ++row) graph_.short_begin[row] += short_to;
   }
 
@@ -135,9 +133,8 @@ void count_angles(StepGraph& graph) {
 
 /// The short edge of `row` that was this candidate; -1 if it is too long now.
 int32_t short_edge_of(const StepGraph& graph, int32_t row, int32_t candidate) {
-  for (int64_t k = graph.short_begin[row]; k < graph.short_begin[row + 1]; ++k) {
+  for (int64_t k = graph.short_begin[row]; k < graph.short_begin[row + 1]; ++k)
     if (graph.candidate[graph.short_edge[k]] == candidate) return graph.short_edge[k];
-  }
   return -1;
 }
 

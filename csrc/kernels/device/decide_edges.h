@@ -38,9 +38,8 @@ void decide_open_blocks(const Backend& backend, const SearchView& view, int64_t 
   backend.for_each_group(n_tasks, [=] DISTMLIP_DEVICE(const Group& group, int64_t task) {
     group.each_lane([&](int lane) {
       const int64_t end = view.block_begin[task + 1];
-      for (int64_t block = view.block_begin[task] + lane; block < end; block += group_lanes) {
+      for (int64_t block = view.block_begin[task] + lane; block < end; block += group_lanes)
         if (view.open[block]) decide(view, task, block);
-      }
     });
   });
 }

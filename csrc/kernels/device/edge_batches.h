@@ -49,9 +49,8 @@ void for_each_batch(const Backend& backend, const EdgeMasks& found, Write write)
       });
       const int n_hits = group.exclusive_sum(place);
       group.each_lane([&](int lane) {
-        for (uint32_t rest = mask[lane]; rest != 0; rest &= rest - 1) {
+        for (uint32_t rest = mask[lane]; rest != 0; rest &= rest - 1)
           bits[place[lane]++] = static_cast<uint16_t>(lane * group_lanes + lowest_bit(rest));
-        }
       });
       group.wait();
       for (int hit = 0; hit < n_hits; hit += group_lanes) {

@@ -40,9 +40,7 @@ void for_each_with_extremes(const Backend& backend, int64_t n, uint64_t* all, F 
     typename Backend::template PerLane<Extremes<n_extremes>> mine;
     group.each_lane([&](int lane) {
       for (int k = 0; k < n_extremes; ++k) mine[lane].of[k] = -HUGE_VAL;
-      for (int64_t i = which * group_lanes + lane; i < n; i += n_groups * group_lanes) {
-        f(i, mine[lane].of);
-      }
+      for (int64_t i = which * group_lanes + lane; i < n; i += n_groups * group_lanes) f(i, mine[lane].of);
     });
     for (int k = 0; k < n_extremes; ++k) {
       typename Backend::template PerLane<double> values;

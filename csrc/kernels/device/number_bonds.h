@@ -11,9 +11,8 @@ namespace distmlip::kernels {
 DISTMLIP_DEVICE inline int64_t reverse_of(const BondRows& rows, int64_t row, int64_t edge) {
   const int64_t sender = rows.senders[edge], end = rows.row_begin[sender + 1];
   const int64_t opposite = rows.n_codes - 1 - rows.shift_code[rows.candidate[edge]];
-  for (int64_t other = rows.row_begin[sender]; other < end; ++other) {
+  for (int64_t other = rows.row_begin[sender]; other < end; ++other)
     if (rows.senders[other] == row && rows.shift_code[rows.candidate[other]] == opposite) return other;
-  }
   return edge;  // there is none only if memory is broken: then a bond of its own, and no endless search
 }
 
@@ -97,9 +96,8 @@ void expand_angles(const Backend& backend, int64_t n_rows, const int64_t* short_
 /// The edge in `row` that was this candidate, if it is short; else -1.
 DISTMLIP_DEVICE inline int32_t short_edge_of(const int64_t* short_begin, const int32_t* short_edge,
                                              const int32_t* candidates, int32_t row, int32_t candidate) {
-  for (int64_t k = short_begin[row]; k < short_begin[row + 1]; ++k) {
+  for (int64_t k = short_begin[row]; k < short_begin[row + 1]; ++k)
     if (candidates[short_edge[k]] == candidate) return short_edge[k];
-  }
   return -1;
 }
 

@@ -60,9 +60,8 @@ class Host {
     template <class F>
     void each(uint32_t mask, F f) const {
       int nth = 0;
-      for (int lane = 0; lane < group_lanes; ++lane) {
+      for (int lane = 0; lane < group_lanes; ++lane)
         if (mask >> lane & 1) f(lane, nth++);
-      }
     }
 
     /// result[lane] = values[from(lane)], 0 <= from(lane) < group_lanes.
@@ -85,9 +84,8 @@ class Host {
     T reduce(PerLane<T> values, F combine) const {
       for (int offset = group_lanes / 2; offset > 0; offset /= 2) {
         const PerLane<T> before = values;
-        for (int lane = 0; lane < group_lanes; ++lane) {
+        for (int lane = 0; lane < group_lanes; ++lane)
           values[lane] = combine(before[lane], before[lane ^ offset]);
-        }
       }
       return values[0];
     }

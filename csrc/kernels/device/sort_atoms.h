@@ -11,11 +11,10 @@ DISTMLIP_DEVICE inline int64_t count_below(const uint32_t* keys, int64_t n, uint
   int64_t low = 0, high = n;
   while (low < high) {
     const int64_t middle = (low + high) / 2;
-    if (keys[middle] < key) {
+    if (keys[middle] < key)
       low = middle + 1;
-    } else {
+    else
       high = middle;
-    }
   }
   return low;
 }

@@ -31,9 +31,8 @@ template <class Real>
 DISTMLIP_DEVICE inline void add_virial(const EdgeGradients<Real>& edges, int64_t edge, double* virial) {
   for (int m = 0; m < 3; ++m) {
     const double length = edges.vectors[3 * edge + m];
-    for (int k = 0; k < 3; ++k) {
+    for (int k = 0; k < 3; ++k)
       virial[3 * m + k] -= length * static_cast<double>(edges.gradients[3 * edge + k]);
-    }
   }
 }
 

@@ -61,9 +61,8 @@ class Warp {
   template <class T, class F>
   __device__ T reduce(WarpLane<T> values, F combine) const {
     T value = values[lane_];
-    for (int offset = group_lanes / 2; offset > 0; offset /= 2) {
+    for (int offset = group_lanes / 2; offset > 0; offset /= 2)
       value = combine(value, __shfl_xor_sync(all, value, offset));
-    }
     return value;
   }
 

@@ -24,9 +24,8 @@ DISTMLIP_DEVICE inline void settle(const WrapRequest& request, const int32_t* co
     const double* row = request.to_fractional + 3 * k;
     fractional[k] = (row[0] * position[0] + row[1] * position[1]) + row[2] * position[2];
     const double found[4] = {position[k], -position[k], fractional[k], -fractional[k]};
-    for (int m = 0; m < 4; ++m) {
+    for (int m = 0; m < 4; ++m)
       if (found[m] > extremes[3 * m + k]) extremes[3 * m + k] = found[m];
-    }
   }
 }
 

@@ -29,11 +29,8 @@ exchange::Routes ring() {
   const at::Tensor first = at::zeros({1}, at::kLong);
   for (int64_t p = 0; p < kPartitions; ++p) {
     std::vector<int64_t> first_rows;
-    for (int64_t q = 0; q < kPartitions; ++q) {
-      if (q != p) {
-        first_rows.push_back(q);
-      }
-    }
+    for (int64_t q = 0; q < kPartitions; ++q)
+      if (q != p) first_rows.push_back(q);
     routes.packed.push_back(first);
     routes.sources.push_back(at::tensor(first_rows, at::kLong));
     routes.pools.push_back(0);
@@ -48,9 +45,7 @@ class Model : public executor::StageRunner {
 
   StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool) override {
     ++running_;
-    if (fails_ && stage == 1 && partition == 4) {
-      throw std::runtime_error("partition 4 went wrong");
-    }
+    if (fails_ && stage == 1 && partition == 4) throw std::runtime_error("partition 4 went wrong");
     if (stage == 0) {
       const auto x = at::full({kOwned, 1}, static_cast<double>(partition + 1), at::kDouble);
       return {{{"x", x}},
@@ -92,16 +87,12 @@ executor::SweepRequest request(size_t n_workers) {
 }
 
 void require(bool holds, const std::string& what) {
-  if (!holds) {
-    throw std::logic_error(what);
-  }
+  if (!holds) throw std::logic_error(what);
 }
 
 double total(int64_t p) {  // of a partition's local rows: its own three, and one of each other partition
   double sum = 0;
-  for (int64_t q = 0; q < kPartitions; ++q) {
-    sum += static_cast<double>(q + 1) * (p == q ? kOwned : 1);
-  }
+  for (int64_t q = 0; q < kPartitions; ++q) sum += static_cast<double>(q + 1) * (p == q ? kOwned : 1);
   return sum;
 }
 
@@ -111,11 +102,8 @@ void check(const executor::SweepResult& result) {
     const auto& energy = result.results.at("energy")[i];
     require(at::allclose(energy, at::full_like(energy, total(p) * total(p))), "energy of a partition");
     auto expected = at::full({kOwned, 1}, 2.0 * kOwned * total(p), at::kDouble);
-    for (int64_t q = 0; q < kPartitions; ++q) {
-      if (q != p) {
-        expected[0] += 2.0 * kOwned * total(q);  // the halo copies of row 0
-      }
-    }
+    for (int64_t q = 0; q < kPartitions; ++q)
+      if (q != p) expected[0] += 2.0 * kOwned * total(q);  // the halo copies of row 0
     require(at::allclose(result.edge_gradients[i], expected), "gradient of a partition");
   }
 }
@@ -133,9 +121,7 @@ void many_sweeps_at_once() {
       }
     });
   }
-  for (auto& thread : threads) {
-    thread.join();
-  }
+  for (auto& thread : threads) thread.join();
   require(passed == 80, "all sweeps ended");
 }
 

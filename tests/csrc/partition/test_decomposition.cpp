@@ -190,9 +190,8 @@ void check_plans(const Decomposition& cut, const std::vector<Graph>& graphs) {
   for (int32_t p = 0; p < cut.n_partitions; ++p) {
     for (int32_t q = 0; q < cut.n_partitions; ++q) {
       std::vector<int32_t> sent;
-      for (const int32_t row : group(cut.parts[p].send, cut.parts[p].send_groups, q)) {
+      for (const int32_t row : group(cut.parts[p].send, cut.parts[p].send_groups, q))
         sent.push_back(cut.parts[p].owned[row]);
-      }
       require(sent == group(cut.parts[q].halo, cut.parts[q].halo_groups, p), "what is sent is what is read");
       std::vector<Edge> reverse;
       for (const Edge& edge : group(graphs[p].cut, graphs[p].cut_groups, q))
@@ -227,9 +226,8 @@ std::pair<int64_t, size_t> totals(const std::vector<Graph>& graphs) {
 /// Positions that are `distance` from those of the system.
 std::vector<double> moved(const System& system, double distance) {
   std::vector<double> positions = system.positions;
-  for (int64_t atom = 0; atom < system.n_atoms(); ++atom) {
+  for (int64_t atom = 0; atom < system.n_atoms(); ++atom)
     positions[3 * atom + atom % 3] += atom % 2 ? distance : -distance;
-  }
   return positions;
 }
 
