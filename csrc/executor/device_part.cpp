@@ -50,7 +50,7 @@ kernels::ShiftTable DeviceSystem::shifts() const {
 DevicePart::DevicePart(const partition::Decomposition& decomposition, int32_t partition, at::Device device,
                        at::ScalarType dtype)
     : decomposition_(decomposition), partition_(partition), device_(device), dtype_(dtype) {
-  const partition::LocalCandidates& local = decomposition.parts[static_cast<size_t>(partition)];
+  const partition::LocalCandidates& local = decomposition.parts[partition];
   const c10::StreamGuard guard(default_stream(device));
   const auto kernels = kernels_on(device);
   candidates_.owned = copied(*kernels, local.owned);
@@ -141,7 +141,7 @@ void DevicePart::find_cut(kernels::DeviceKernels& kernels, LocalTensors& tensors
   graph.cut_edge.assign(edges.begin(), edges.end());
   const auto found_before = kernels.copy_of(begin);
   graph.cut_groups = {};
-  const auto& groups = decomposition_.parts[static_cast<size_t>(partition_)].cut_groups;
+  const auto& groups = decomposition_.parts[partition_].cut_groups;
   groups.for_each_group([&](int32_t partner, int32_t first, int32_t end) {
     const auto count = static_cast<int32_t>(found_before[end] - found_before[first]);
     if (count > 0) graph.cut_groups.append(partner, count);

@@ -18,9 +18,7 @@ namespace {
 void on_every_thread(const std::function<void(size_t)>& work) {
   auto one_each = at::empty({at::get_num_threads()}, at::kChar);
   auto iterator = at::TensorIterator::nullary_op(one_each);
-  const auto loop = [&](char**, const int64_t*, int64_t, int64_t) {
-    work(static_cast<size_t>(at::get_thread_num()));
-  };
+  const auto loop = [&](char**, const int64_t*, int64_t, int64_t) { work(at::get_thread_num()); };
   iterator.for_each(loop, /*grain_size=*/1);
 }
 

@@ -95,17 +95,14 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_viri
   const auto& parts = decomposition_->parts;
   const auto n_parts = static_cast<int64_t>(parts.size());
   const int n_threads = at::get_num_threads();
-  parallel_for(n_parts, n_threads, [&](int64_t p, int) {
-    accumulate(static_cast<size_t>(p), edge_gradients[static_cast<size_t>(p)], with_virials);
-  });
+  parallel_for(n_parts, n_threads, [&](int64_t p, int) { accumulate(p, edge_gradients[p], with_virials); });
 
   const int64_t n_atoms = decomposition_->n_atoms;
   Forces total{at::zeros({n_atoms, 3}, at::kDouble), at::zeros({3, 3}, at::kDouble), {}};
   if (with_virials) total.virials = at::zeros({n_atoms, 3, 3}, at::kDouble);
   auto* forces = total.forces.mutable_data_ptr<double>();
   auto* virials = with_virials ? total.virials.mutable_data_ptr<double>() : nullptr;
-  parallel_for(n_parts, n_threads, [&](int64_t item, int) {
-    const auto p = static_cast<size_t>(item);
+  parallel_for(n_parts, n_threads, [&](int64_t p, int) {
     fold(
         parts, p, force_width, [&](size_t q) { return local_forces_[q].forces.data(); },
         [&](const double* row, int64_t atom) { add_vector(row, forces + 3 * atom); });

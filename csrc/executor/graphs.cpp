@@ -80,7 +80,7 @@ std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure, const A
   graph->place.resize(static_cast<size_t>(structure.n_atoms));
   for (int64_t atom = 0; atom < structure.n_atoms; ++atom) {
     if (decomposition.here.has(decomposition.owner[atom])) {
-      graph->place[static_cast<size_t>(atom)] = std::ssize(graph->owned);
+      graph->place[atom] = std::ssize(graph->owned);
       graph->owned.push_back(atom);
     }
   }
@@ -118,7 +118,7 @@ at::Tensor Graphs::in_order(const exchange::PerPartition& rows) const {
     const int64_t width = of_part.numel() / std::max<int64_t>(1, of_part.size(0));
     const double* from = of_part.const_data_ptr<double>();
     for (const int32_t atom : parts[p].owned) {
-      const int64_t row = graph_->place[static_cast<size_t>(atom)];
+      const int64_t row = graph_->place[atom];
       std::copy_n(from, width, all.mutable_data_ptr<double>() + width * row);
       from += width;
     }

@@ -75,8 +75,7 @@ void Step::update(const double* positions, const Cell& cell) {
   const auto n_parts = static_cast<int64_t>(parts_.size());
   // Partitions in parallel, or, if there are fewer of them than threads, each in parallel.
   const int at_once = n_parts < n_threads ? 1 : n_threads;
-  parallel_for(n_parts, at_once, [&](int64_t p, int) {
-    const auto i = static_cast<size_t>(p);
+  parallel_for(n_parts, at_once, [&](int64_t i, int) {
     if (!device_parts_[i]) {
       parts_[i] = {};
       parts_[i] = write(i, snapshot, n_threads / at_once);
@@ -95,7 +94,7 @@ void Step::update(const double* positions, const Cell& cell) {
 void Step::update_devices(const partition::Snapshot& snapshot) {
   const auto n_devices = static_cast<int64_t>(systems_.size());
   parallel_for(n_devices, static_cast<int>(n_devices), [&](int64_t d, int) {
-    DeviceSystem& system = systems_[static_cast<size_t>(d)];
+    DeviceSystem& system = systems_[d];
     system.update(snapshot);
     for (size_t p = 0; p < parts_.size(); ++p) {
       if (device_parts_[p] && devices_[p] == system.device()) {

@@ -126,8 +126,8 @@ class Host {
     for (int64_t k = 0; k < keys.size; ++k) pairs[k] = {keys.data()[k], values.data()[k]};
     std::stable_sort(pairs.begin(), pairs.end(), [](auto& a, auto& b) { return a.first < b.first; });
     for (int64_t k = 0; k < keys.size; ++k) {
-      keys.data()[k] = pairs[static_cast<size_t>(k)].first;
-      values.data()[k] = pairs[static_cast<size_t>(k)].second;
+      keys.data()[k] = pairs[k].first;
+      values.data()[k] = pairs[k].second;
     }
   }
 
