@@ -55,7 +55,7 @@ def test_demo_writes_words_for_what_the_terminal_cannot_show(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for shown in ("|dE|/atom", "max|dF|", "max|dsigma|", f"eV/{length}^3", "structure ...", "demo.png"):
-        assert shown in done.stdout
+        assert shown in done.stdout.replace("\n", "")  # a long path goes on in the next line
     assert "?" not in done.stdout
 
 
