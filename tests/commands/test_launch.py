@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,11 @@ def command(n_ranks: int, *arguments: str) -> list[str]:
 
 def environment(**more: str) -> Mapping[str, str]:
     return {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", **more}
+
+
+def numbers_in(printed: str) -> np.ndarray:
+    """Of several processes, whose lines may run into each other."""
+    return np.array(re.findall(r"-?\d+\.\d+", printed), float)
 
 
 def started(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
@@ -119,7 +125,7 @@ def test_ranks_that_torchrun_starts_again_find_each_other(tmp_path: Path) -> Non
         "print(energy)\n"
     )
     torchrun = [*PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    printed = np.array(output_of([*torchrun, "--max-restarts", "1", "again.py"], tmp_path).split(), float)
+    printed = numbers_in(output_of([*torchrun, "--max-restarts", "1", "again.py"], tmp_path))
     expected = undivided(ToyModel(), bulk("Cu", cubic=True))["energy"]
     np.testing.assert_allclose(printed, [expected] * 2, rtol=0, atol=1e-9)
 
@@ -183,7 +189,7 @@ def test_worker_processes_of_a_script_calculate_by_themselves(
     run = command(2, "pool.py")
     if launcher == "torchrun":
         run = [*PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "pool.py"]
-    printed = np.array(output_of(run, tmp_path).split(), dtype=float)
+    printed = numbers_in(output_of(run, tmp_path))
     copper, nickel = (undivided(ToyModel(), bulk(name, cubic=True))["energy"] for name in ("Cu", "Ni"))
     expected = [copper, nickel, copper] * 2
     if launcher == "torchrun":  # each of the two ranks has its pools

@@ -9,9 +9,10 @@ from ase.build import bulk
 from matplotlib.image import imread
 from rich.console import Console
 
+from distmlip._native import core
 from distmlip.commands.report import Agreement, Cut, agreement_table, draw, plan_table, save
 from distmlip.md import History
-from distmlip.records.plan import Plan
+from distmlip.records.plan import Plan, Received
 
 
 def history(n: int) -> History:
@@ -52,9 +53,8 @@ def test_time_axes_are_in_femtoseconds() -> None:
 
 
 def test_tables_show_sums_and_units() -> None:
-    plan = Plan(
-        2, "slab", False, [5, 4], [2, 3], [70, 60], [30, 31], [9, 8], {"a": [1000, 2000], "b": [500, 0]}
-    )
+    exchanges = [Received("layer", "halo", "a", [1000, 2000]), Received("layer", "add", "b", [500, 0])]
+    plan = Plan(2, "slab", core.Recompute.never, [5, 4], [2, 3], [70, 60], [30, 31], [9, 8], exchanges)
     agreement = Agreement(-7.25, 1.5, 1e-7, 2e-5, 3e-9, 1e-6, 2e-6, seconds=0.5, original_seconds=1.5)
     console = Console(width=80, record=True, file=None, quiet=False)
     with console.capture() as capture:

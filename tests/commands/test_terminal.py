@@ -15,7 +15,7 @@ import distmlip
 from distmlip.commands import report
 from distmlip.commands.terminal import printable_output
 
-COMMANDS_ONLY = {"cli.py", "report.py", "terminal.py"}
+COMMANDS_ONLY = {"commands/cli.py", "commands/report.py", "commands/terminal.py"}
 
 
 def said_by(path: Path) -> Iterator[str]:

@@ -168,12 +168,12 @@ def test_the_limits_of_the_process_count_without_what_it_has(
     status = tmp_path / "proc/self/status"
     status.parent.mkdir(parents=True)
     status.write_text("Name:\tpython\nVmSize:\t    3000 kB\nVmData:\t    1000 kB\n")
-    limits = {resource.RLIMIT_AS: 5_000 * 1024, resource.RLIMIT_DATA: resource.RLIM_INFINITY}
-    monkeypatch.setattr(resource, "getrlimit", lambda limit: (limits[limit], resource.RLIM_INFINITY))
+    given = {resource.RLIMIT_AS: 5_000 * 1024, resource.RLIMIT_DATA: resource.RLIM_INFINITY}
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (given[limit], resource.RLIM_INFINITY))
     assert limits.process_bytes(tmp_path) == 2000 * 1024
-    limits[resource.RLIMIT_DATA] = 1500 * 1024
+    given[resource.RLIMIT_DATA] = 1500 * 1024
     assert limits.process_bytes(tmp_path) == 500 * 1024
-    limits[resource.RLIMIT_DATA] = 500 * 1024
+    given[resource.RLIMIT_DATA] = 500 * 1024
     assert limits.process_bytes(tmp_path) == 0
 
 

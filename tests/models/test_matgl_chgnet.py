@@ -88,7 +88,7 @@ def test_weights_that_matgl_rounds_are_float32_only(partitions: int) -> None:
         calculator.results["forces"], theirs.results["forces"], rtol=0, atol=1e-4 * largest
     )
     assert abs(calculator.results["energy"] - theirs.results["energy"]) / len(atoms) < 1e-4
-    with pytest.raises(InvalidInputError, match=r"float64: this CHGNet .* in torch.float32$"):
+    with pytest.raises(InvalidInputError, match=r"float64; this CHGNet .* in torch.float32$"):
         DistCalculator(model, dtype="float64")
 
 
