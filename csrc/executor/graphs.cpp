@@ -117,9 +117,9 @@ at::Tensor Graphs::in_order(const exchange::PerPartition& rows) const {
                 " in all");
     const int64_t width = of_part.numel() / std::max<int64_t>(1, of_part.size(0));
     const double* from = of_part.const_data_ptr<double>();
+    double* to = all.mutable_data_ptr<double>();  // not in the loop, as torch checks the tensor each time
     for (const int32_t atom : parts[p].owned) {
-      const int64_t row = graph_->place[atom];
-      std::copy_n(from, width, all.mutable_data_ptr<double>() + width * row);
+      std::copy_n(from, width, to + width * graph_->place[atom]);
       from += width;
     }
   }
