@@ -97,6 +97,7 @@ class Decomposition:
         weights: ArrayLike | None = None,
         n_threads: int = 0,
         here: tuple[int, int] = (0, 0),
+        device: torch.device | None = None,
     ) -> None: ...
     @property
     def n_atoms(self) -> int: ...
@@ -193,6 +194,8 @@ class LocalTensors:
     @property
     def bond_edge(self) -> Tensor: ...
     @property
+    def short_bonds(self) -> Tensor: ...
+    @property
     def angles(self) -> Tensor: ...
     @property
     def cut(self) -> Tensor: ...
@@ -215,7 +218,6 @@ class Step:
         decomposition: Decomposition,
         devices: Sequence[torch.device],
         dtype: torch.dtype,
-        as_devices: bool = False,
         ranks: RankGroup | None = None,
         first_partitions: Sequence[int] = (),
     ) -> None: ...

@@ -208,6 +208,7 @@ void bind_executor(py::module_& module) {
       .def_readonly("vectors", &executor::LocalTensors::vectors)
       .def_readonly("edge_bond", &executor::LocalTensors::edge_bond)
       .def_readonly("bond_edge", &executor::LocalTensors::bond_edge)
+      .def_readonly("short_bonds", &executor::LocalTensors::short_bonds)
       .def_readonly("angles", &executor::LocalTensors::angles)
       .def_readonly("cut", &executor::LocalTensors::cut);
   py::class_<Cost>(module, "Cost")
@@ -221,15 +222,15 @@ void bind_executor(py::module_& module) {
           }));
   py::class_<executor::Step, std::shared_ptr<executor::Step>>(module, "Step")
       .def(py::init([](std::shared_ptr<partition::Decomposition> decomposition,
-                       const std::vector<at::Device>& devices, at::ScalarType dtype, bool as_devices,
+                       const std::vector<at::Device>& devices, at::ScalarType dtype,
                        std::shared_ptr<exchange::RankGroup> ranks, std::vector<int32_t> first_partitions) {
              auto others = others_of(std::move(ranks), std::move(first_partitions));
              const py::gil_scoped_release no_gil;
-             return std::make_shared<executor::Step>(std::move(decomposition), devices, dtype, as_devices,
+             return std::make_shared<executor::Step>(std::move(decomposition), devices, dtype,
                                                      std::move(others));
            }),
-           py::arg("decomposition"), py::arg("devices"), py::arg("dtype"), py::arg("as_devices") = false,
-           py::arg("ranks") = nullptr, py::arg("first_partitions") = std::vector<int32_t>{},
+           py::arg("decomposition"), py::arg("devices"), py::arg("dtype"), py::arg("ranks") = nullptr,
+           py::arg("first_partitions") = std::vector<int32_t>{},
            "ranks: the processes among which partitions are shared, rank r from first_partitions[r] on.")
       .def(
           "update",

@@ -26,7 +26,8 @@ std::shared_ptr<Decomposition> make_decomposition(const Doubles& positions, cons
                                                   int32_t n_partitions, double bond_cutoff, double skin,
                                                   const std::string& method,
                                                   const std::optional<Doubles>& weights, int n_threads,
-                                                  std::pair<int32_t, int32_t> here) {
+                                                  std::pair<int32_t, int32_t> here,
+                                                  const std::optional<at::Device>& device) {
   partition::Request request;
   request.positions = checked_positions(positions);
   request.n_atoms = positions.shape(0);
@@ -38,6 +39,11 @@ std::shared_ptr<Decomposition> make_decomposition(const Doubles& positions, cons
   request.method = cut::method_named(method);
   request.n_threads = n_threads;
   request.here = {here.first, here.second};
+  if (device) {
+    request.devices = {executor::share_of(*device)};
+    for (int32_t p = 0; p < n_partitions; ++p)
+      if (here.second == 0 || request.here.has(p)) request.devices[0].partitions.push_back(p);
+  }
   if (weights) {
     if (weights->ndim() != 1 || weights->shape(0) != positions.shape(0))
       invalid("weights must have the shape (n_atoms,)");
@@ -78,6 +84,7 @@ py::dict step(const Decomposition& decomposition, int partition, const Doubles& 
   const auto& local = part_of(decomposition, partition);
   const double* data = checked_positions(positions);
   if (positions.shape(0) != decomposition.n_atoms) invalid("the number of atoms has changed");
+  if (local.on_device) invalid("the candidates of partition ", partition, " are on a device; use Step");
   const Cell now = cell ? cell_from(*cell, decomposition.cell.periodic) : decomposition.cell;
   const partition::Snapshot snapshot(decomposition, data, now);
   partition::StepGraph graph;
@@ -113,16 +120,16 @@ std::map<std::string, at::Tensor> device_candidates(const at::Tensor& positions,
   const at::Tensor owners = owner.to(positions.device(), at::kInt).contiguous();
   const c10::DeviceGuard guard(positions.device());
   const auto kernels = executor::kernels_on(positions.device());
-  const auto graph = partition::build_on_device(
-      *kernels, input.cell, input.positions.const_data_ptr<double>(), input.positions.size(0), radius,
-      {owners.const_data_ptr<int32_t>(), n_partitions, partition});
-  return {{"owned", executor::tensor_of(graph.rows.owned)},
-          {"halo", executor::tensor_of(graph.rows.halo)},
-          {"row_begin", executor::tensor_of(graph.rows.row_begin)},
-          {"sender", executor::tensor_of(graph.rows.sender)},
-          {"shift_code", executor::tensor_of(graph.rows.shift_code)},
-          {"wrap", executor::tensor_of(graph.atoms.wrapped.counts).view({-1, 3})},
-          {"shifts", at::tensor(graph.atoms.shifts, at::kInt).view({-1, 3}).to(positions.device())}};
+  const partition::DeviceSearch search(*kernels, input.cell, input.positions.const_data_ptr<double>(),
+                                       input.positions.size(0), radius);
+  const auto rows = search.rows({owners.const_data_ptr<int32_t>(), n_partitions, partition});
+  return {{"owned", executor::tensor_of(rows.owned)},
+          {"halo", executor::tensor_of(rows.halo)},
+          {"row_begin", executor::tensor_of(rows.row_begin)},
+          {"sender", executor::tensor_of(rows.sender)},
+          {"shift_code", executor::tensor_of(rows.shift_code)},
+          {"wrap", executor::tensor_of(search.atoms().wrapped.counts).view({-1, 3})},
+          {"shifts", at::tensor(search.atoms().shifts, at::kInt).view({-1, 3}).to(positions.device())}};
 }
 
 }  // namespace
@@ -135,7 +142,8 @@ void bind_partition(py::module_& module) {
       .def(py::init(&make_decomposition), py::arg("positions"), py::arg("cell"), py::arg("periodic"),
            py::arg("cutoff"), py::arg("n_partitions"), py::arg("bond_cutoff") = 0.0, py::arg("skin") = 0.0,
            py::arg("method") = "auto", py::arg("weights") = py::none(), py::arg("n_threads") = 0,
-           py::arg("here") = std::pair(0, 0))
+           py::arg("here") = std::pair(0, 0), py::arg("device") = py::none(),
+           "device: where candidates are made and stay, by the kernels for devices; None: the host.")
       .def_readonly("n_atoms", &Decomposition::n_atoms)
       .def_readonly("n_partitions", &Decomposition::n_partitions)
       .def_readonly("cutoff", &Decomposition::cutoff)

@@ -11,9 +11,11 @@ int32_t Others::rank_of(int32_t partition) const {
 }
 
 at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device) {
-  const auto view =
-      at::from_blob(const_cast<int64_t*>(values.data()), static_cast<int64_t>(values.size()), at::kLong);
-  return view.to(device, at::kLong, /*non_blocking=*/false, /*copy=*/true);
+  // Page-locked, so that nothing waits for the copy to a GPU.
+  const auto options = at::TensorOptions().dtype(at::kLong).pinned_memory(!device.is_cpu());
+  const at::Tensor rows = at::empty({std::ssize(values)}, options);
+  std::copy(values.begin(), values.end(), rows.mutable_data_ptr<int64_t>());
+  return rows.to(device, /*non_blocking=*/true);
 }
 
 RemoteAtoms::RemoteAtoms(const partition::Decomposition& decomposition, const Others& others,

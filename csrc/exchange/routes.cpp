@@ -45,10 +45,10 @@ class Numbering {
   int64_t first_row(int32_t p) const { return first_row_[p]; }
 
   Routes run() && {
-    std::vector<std::vector<int64_t>> sources;
+    std::vector<std::vector<int64_t>> sources, of_pool(n_pools());
     for (const Reads& of_partition : reads_) sources.emplace_back(of_partition.rows.size());
     for (size_t pool = 0; pool < n_pools(); ++pool) {
-      std::vector<int64_t> sent;
+      std::vector<int64_t>& sent = of_pool[pool];
       for (size_t reader = 0; reader < n_pools(); ++reader) {
         const size_t before = sent.size();
         number(pool, reader, sources, sent);
@@ -56,16 +56,34 @@ class Numbering {
         routes_.peers[pool].send_counts.push_back(count);
         routes_.peers[reader].receive_counts.push_back(count);
       }
-      const auto first = std::find(routes_.pools.begin(), routes_.pools.end(), static_cast<int64_t>(pool));
-      routes_.peers[pool].sent = index_tensor(sent, routes_.packed[first - routes_.pools.begin()].device());
     }
-    for (size_t q = 0; q < sources.size(); ++q)
-      routes_.sources.push_back(index_tensor(sources[q], routes_.packed[q].device()));
+    upload(of_pool, sources);
     return std::move(routes_);
   }
 
  private:
   size_t n_pools() const { return n_packed_.size(); }
+
+  /// Makes tensors of what pools send and of what partitions read, in one copy for each pool.
+  void upload(const std::vector<std::vector<int64_t>>& sent,
+              const std::vector<std::vector<int64_t>>& sources) {
+    routes_.sources.resize(sources.size());
+    for (size_t pool = 0; pool < n_pools(); ++pool) {
+      std::vector<int64_t> all = sent[pool];
+      std::vector<int64_t> sizes{std::ssize(all)};
+      std::vector<at::Tensor*> tensors{&routes_.peers[pool].sent};
+      at::Device device(at::kCPU);
+      for (size_t q = 0; q < sources.size(); ++q) {
+        if (routes_.pools[q] != static_cast<int64_t>(pool)) continue;
+        all.insert(all.end(), sources[q].begin(), sources[q].end());
+        sizes.push_back(std::ssize(sources[q]));
+        tensors.push_back(&routes_.sources[q]);
+        device = routes_.packed[q].device();
+      }
+      const auto parts = index_tensor(all, device).split_with_sizes(sizes);
+      for (size_t k = 0; k < tensors.size(); ++k) *tensors[k] = parts[k];
+    }
+  }
 
   /// Fills in what partitions of the pool `reader` read of `pool`. Appends what has to be sent there: every
   /// row once.

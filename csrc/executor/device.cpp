@@ -41,9 +41,22 @@ std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
   return kernels::cuda_kernels(target);
 }
 
+void on_device(at::Device device, const std::function<void(kernels::DeviceKernels&)>& work) {
+  const c10::StreamGuard guard(default_stream(device));
+  work(*kernels_on(device));
+}
+
+partition::DeviceShare share_of(at::Device device) {
+  return {{}, [device](const auto& work) { on_device(device, work); }};
+}
+
 c10::Stream default_stream(at::Device device) {
   if (device.is_cpu()) return c10::Stream(c10::Stream::DEFAULT, device);
   return c10::impl::VirtualGuardImpl(device.type()).getDefaultStream(device);
+}
+
+at::Tensor host_memory(int64_t n, at::ScalarType dtype, at::Device device) {
+  return at::empty({n}, at::TensorOptions().dtype(dtype).pinned_memory(!device.is_cpu()));
 }
 
 at::Tensor to_host(const at::Tensor& tensor) {

@@ -4,9 +4,11 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/StreamGuard.h>
 
+#include <functional>
 #include <memory>
 
 #include "kernels/device_kernels.h"
+#include "partition/decomposition.h"
 
 namespace distmlip::executor {
 
@@ -18,9 +20,18 @@ bool has_kernels(at::Device device);
 /// Throws std::invalid_argument for anything but a CPU and devices that have kernels.
 std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device);
 
+/// Calls `work` with the algorithms on a device, while it and the stream of workers are the calling thread's.
+void on_device(at::Device device, const std::function<void(kernels::DeviceKernels& kernels)>& work);
+
+/// A share of a decomposition on this device, of no partition yet.
+partition::DeviceShare share_of(at::Device device);
+
 /// The stream that workers use. Graphs are made on it, too, whatever stream is current where that is asked
 /// for.
 c10::Stream default_stream(at::Device device);
+
+/// (n) uninitialised, in memory of the host that copies to and from the device need not wait for.
+at::Tensor host_memory(int64_t n, at::ScalarType dtype, at::Device device);
 
 /// A copy in host memory, page-locked, of a tensor on a GPU. It is made in the order of the current stream;
 /// nothing waits for it. Tensors that are in host memory already are returned as they are.

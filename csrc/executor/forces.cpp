@@ -7,7 +7,7 @@
 #include "core/buffer.h"
 #include "core/thread_pool.h"
 #include "exchange/remote_rows.h"
-#include "executor/device_part.h"
+#include "executor/device_parts.h"
 #include "kernels/edge_forces.h"
 
 namespace distmlip::executor {
@@ -26,10 +26,6 @@ void add_edges(const partition::StepGraph& graph, int64_t n_owned, const LocalTe
       {n_owned, graph.row_begin.data(), tensors.senders.const_data_ptr<int64_t>(),
        tensors.vectors.const_data_ptr<Real>(), on_host.const_data_ptr<Real>()},
       out);
-}
-
-void copy(const at::Tensor& from, double* to) {
-  std::copy_n(from.const_data_ptr<double>(), from.numel(), to);
 }
 
 /// The last fold: owned rows of partition p with what halo rows of other partitions collected for them,
@@ -64,13 +60,12 @@ void for_each_remote(const LocalCandidates& part, const exchange::Others& others
   });
 }
 
-/// Adds the symmetric part of a virial to a matrix (3, 3).
+}  // namespace
+
 void add_symmetric(const double* virial, double* matrix) {
   for (int k = 0; k < 3; ++k)
     for (int l = 0; l < 3; ++l) matrix[3 * k + l] += 0.5 * (virial[4 * k + l] + virial[4 * l + k]);
 }
-
-}  // namespace
 
 void Step::accumulate(size_t p, const at::Tensor& gradients, bool with_virials) {
   const LocalCandidates& part = decomposition_->parts[p];
@@ -78,28 +73,31 @@ void Step::accumulate(size_t p, const at::Tensor& gradients, bool with_virials) 
   local.forces.assign(static_cast<size_t>(force_width * part.n_local()), 0.0);
   local.virials.assign(static_cast<size_t>(with_virials ? virial_width * part.n_local() : 0), 0.0);
   local.virial = {};
-  if (!gradients.defined()) return;
-  if (device_parts_[p]) {
-    const PartForces found = device_parts_[p]->forces(parts_[p], gradients, with_virials);
-    copy(found.forces, local.forces.data());
-    copy(found.virial, local.virial.data());
-    if (with_virials) copy(found.virials, local.virials.data());
-  } else {
-    const auto add = dtype_ == at::kFloat ? add_edges<float> : add_edges<double>;
-    add(graphs_[p], part.n_owned(), host_parts_[p], gradients,
-        {local.forces.data(), local.virial.data(), with_virials ? local.virials.data() : nullptr});
-  }
+  if (!gradients.defined() || !on_host(p)) return;
+  const auto add = dtype_ == at::kFloat ? add_edges<float> : add_edges<double>;
+  add(graphs_[p], part.n_owned(), host_parts_[p], gradients,
+      {local.forces.data(), local.virial.data(), with_virials ? local.virials.data() : nullptr});
 }
 
 Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_virials) {
-  const auto& parts = decomposition_->parts;
-  const auto n_parts = static_cast<int64_t>(parts.size());
-  const int n_threads = at::get_num_threads();
-  parallel_for(n_parts, n_threads, [&](int64_t p, int) { accumulate(p, edge_gradients[p], with_virials); });
-
   const int64_t n_atoms = decomposition_->n_atoms;
   Forces total{at::zeros({n_atoms, 3}, at::kDouble), at::zeros({3, 3}, at::kDouble), {}};
   if (with_virials) total.virials = at::zeros({n_atoms, 3, 3}, at::kDouble);
+  const auto& parts = decomposition_->parts;
+  for (const DeviceParts& device : devices_with_parts_) device.add_forces(parts_, edge_gradients, total);
+  bool any_on_host = false;
+  for (size_t p = 0; p < parts.size(); ++p) any_on_host |= on_host(p) && parts[p].n_owned() > 0;
+  if (any_on_host) add_host_forces(edge_gradients, total);
+  return total;
+}
+
+void Step::add_host_forces(const exchange::PerPartition& edge_gradients, Forces& total) {
+  const auto& parts = decomposition_->parts;
+  const auto n_parts = static_cast<int64_t>(parts.size());
+  const int n_threads = at::get_num_threads();
+  const bool with_virials = total.virials.defined();
+  parallel_for(n_parts, n_threads, [&](int64_t p, int) { accumulate(p, edge_gradients[p], with_virials); });
+
   auto* forces = total.forces.mutable_data_ptr<double>();
   auto* virials = with_virials ? total.virials.mutable_data_ptr<double>() : nullptr;
   parallel_for(n_parts, n_threads, [&](int64_t p, int) {
@@ -123,7 +121,6 @@ Forces Step::forces(const exchange::PerPartition& edge_gradients, bool with_viri
   for (const auto& of_partition : local_forces_)
     for (size_t k = 0; k < virial.size(); ++k) virial[k] += of_partition.virial[k];
   add_symmetric(virial.data(), total.virial.mutable_data_ptr<double>());
-  return total;
 }
 
 }  // namespace distmlip::executor

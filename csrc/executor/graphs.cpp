@@ -4,12 +4,14 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
 
 #include "core/error.h"
 #include "exchange/remote_rows.h"
+#include "executor/device.h"
 
 namespace distmlip::executor {
 namespace {
@@ -64,6 +66,7 @@ std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure, const A
     request.n_atoms = structure.n_atoms;
     request.cell = structure.cell;
     request.n_threads = at::get_num_threads();
+    request.devices = shares();
     if (!request_.weights.empty()) {
       if (std::ssize(request_.weights) != structure.n_atoms) {
         invalid("weights has ", request_.weights.size(), " entries for ", structure.n_atoms,
@@ -74,8 +77,8 @@ std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure, const A
     graph->decomposition = std::make_shared<const partition::Decomposition>(partition::decompose(request));
     return 0;
   });
-  graph->step = std::make_shared<Step>(graph->decomposition, request_.devices, request_.dtype,
-                                       /*as_devices=*/false, request_.others);
+  graph->step =
+      std::make_shared<Step>(graph->decomposition, request_.devices, request_.dtype, request_.others);
   const partition::Decomposition& decomposition = *graph->decomposition;
   graph->place.resize(static_cast<size_t>(structure.n_atoms));
   for (int64_t atom = 0; atom < structure.n_atoms; ++atom) {
@@ -85,6 +88,19 @@ std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure, const A
     }
   }
   return graph;
+}
+
+std::vector<partition::DeviceShare> Graphs::shares() const {
+  const partition::PartitionRange here = request_.cut.here;
+  std::map<at::DeviceIndex, partition::DeviceShare> shares;
+  for (int32_t p = 0; p < n_partitions(); ++p) {
+    const at::Device device = request_.devices[p];
+    if ((here.end == 0 || here.has(p)) && has_kernels(device))
+      shares.try_emplace(device.index(), share_of(device)).first->second.partitions.push_back(p);
+  }
+  std::vector<partition::DeviceShare> result;
+  for (auto& [index, share] : shares) result.push_back(std::move(share));
+  return result;
 }
 
 void Graphs::set_numbers(const Structure& structure) {

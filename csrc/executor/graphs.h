@@ -88,6 +88,8 @@ class Graphs {
   /// Throws std::logic_error if there is none.
   const Graph& graph() const;
   std::unique_ptr<Graph> built(const Structure& structure, const Agree& agree) const;
+  /// The partitions whose graphs are made on devices.
+  std::vector<partition::DeviceShare> shares() const;
   void set_numbers(const Structure& structure);
 
   GraphsRequest request_;

@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "core/thread_pool.h"
-#include "executor/device_part.h"
+#include "executor/device_parts.h"
 
 namespace distmlip::executor {
 namespace {
@@ -38,7 +38,7 @@ at::Tensor atoms_of(const partition::LocalCandidates& local) {
 }  // namespace
 
 Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
-           at::ScalarType dtype, bool as_devices, std::shared_ptr<const exchange::Others> others)
+           at::ScalarType dtype, std::shared_ptr<const exchange::Others> others)
     : decomposition_(std::move(decomposition)),
       others_(std::move(others)),
       devices_(std::move(devices)),
@@ -47,8 +47,7 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
       kept_(decomposition_->parts.size()),
       parts_(decomposition_->parts.size()),
       host_parts_(decomposition_->parts.size()),
-      local_forces_(decomposition_->parts.size()),
-      device_parts_(decomposition_->parts.size()) {
+      local_forces_(decomposition_->parts.size()) {
   if (devices_.size() != parts_.size())
     invalid("got ", devices_.size(), " devices for ", parts_.size(), " partitions; give one each");
   if (dtype_ != at::kFloat && dtype_ != at::kDouble)
@@ -56,14 +55,19 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
   if (others_ && std::count(devices_.begin(), devices_.end(), devices_.front()) != std::ssize(devices_))
     invalid("a rank has one device; start one process for each");
   atoms_ = exchange::atom_routes(*decomposition_, devices_, others_.get());
-  for (size_t p = 0; p < parts_.size(); ++p) {
+  for (size_t p = 0; p < parts_.size(); ++p)
     local_atoms_.push_back(atoms_of(decomposition_->parts[p]).to(devices_[p]));
-    const at::Device device = devices_[p];
-    if (!(as_devices || has_kernels(device)) || !decomposition_->here.has(static_cast<int32_t>(p))) continue;
-    device_parts_[p] = std::make_unique<DevicePart>(*decomposition_, static_cast<int32_t>(p), device, dtype_);
-    const auto has_it = [&](const DeviceSystem& system) { return system.device() == device; };
-    if (std::none_of(systems_.begin(), systems_.end(), has_it))
-      systems_.emplace_back(*decomposition_, device);
+  make_device_parts();
+}
+
+void Step::make_device_parts() {
+  for (auto begin = devices_.begin(); begin != devices_.end(); ++begin) {
+    if (std::find(devices_.begin(), begin, *begin) != begin) continue;
+    std::vector<int32_t> partitions;
+    for (size_t p = 0; p < parts_.size(); ++p)
+      if (devices_[p] == *begin && !on_host(p)) partitions.push_back(static_cast<int32_t>(p));
+    if (!partitions.empty())
+      devices_with_parts_.emplace_back(*decomposition_, *begin, std::move(partitions), dtype_);
   }
 }
 
@@ -77,33 +81,21 @@ void Step::update(const double* positions, const Cell& cell) {
   // Partitions in parallel, or, if there are fewer of them than threads, each in parallel.
   const int at_once = n_parts < n_threads ? 1 : n_threads;
   parallel_for(n_parts, at_once, [&](int64_t i, int) {
-    if (!device_parts_[i]) {
+    if (on_host(i)) {
       parts_[i] = host_parts_[i] = {};
       parts_[i] = host_parts_[i] = write(i, snapshot, n_threads / at_once);
       if (!devices_[i].is_cpu())
         parts_[i].for_each([&](at::Tensor& tensor) { tensor = tensor.to(devices_[i]); });
     }
   });
-  update_devices(snapshot);
+  const auto n_devices = std::ssize(devices_with_parts_);
+  parallel_for(n_devices, static_cast<int>(n_devices),
+               [&](int64_t d, int) { devices_with_parts_[d].update(snapshot, parts_, graphs_); });
   if (decomposition_->has_bonds()) {
     exchange::PerPartition cut;
     for (const auto& part : parts_) cut.push_back(part.cut);
     bonds_ = exchange::bond_routes(graphs_, std::move(cut), others_.get());
   }
-}
-
-void Step::update_devices(const partition::Snapshot& snapshot) {
-  const auto n_devices = static_cast<int64_t>(systems_.size());
-  parallel_for(n_devices, static_cast<int>(n_devices), [&](int64_t d, int) {
-    DeviceSystem& system = systems_[d];
-    system.update(snapshot);
-    for (size_t p = 0; p < parts_.size(); ++p) {
-      if (device_parts_[p] && devices_[p] == system.device()) {
-        parts_[p] = {};
-        parts_[p] = device_parts_[p]->update(system, graphs_[p]);
-      }
-    }
-  });
 }
 
 template <class Real>
@@ -134,15 +126,24 @@ LocalTensors Step::write(size_t p, const partition::Snapshot& snapshot, int n_th
 void Step::write_bonds(size_t p, const int64_t* senders, LocalTensors& tensors) {
   const auto& graph = graphs_[p];
   LocalTensors& kept = kept_[p];
-  const auto n_cut = static_cast<int64_t>(graph.cut_edge.size());
   tensors.edge_bond = rows_of(kept.edge_bond, graph.n_edges);
   tensors.bond_edge = rows_of(kept.bond_edge, graph.n_bonds);
   tensors.angles = rows_of(kept.angles, graph.n_angles, 2);
-  tensors.cut = rows_of(kept.cut, n_cut);
+  tensors.cut = rows_of(kept.cut, graph.n_cut());
   auto* edge_bond = tensors.edge_bond.mutable_data_ptr<int64_t>();
   partition::write_bonds(
       *decomposition_, static_cast<int32_t>(p), graph, senders,
       {edge_bond, tensors.bond_edge.mutable_data_ptr<int64_t>(), tensors.angles.mutable_data_ptr<int64_t>()});
+  const auto* bond_edge = tensors.bond_edge.const_data_ptr<int64_t>();
+  const int64_t n_short = graph.short_begin.back();
+  const at::Tensor short_bonds = rows_of(kept.short_bonds, n_short);
+  auto* begin = short_bonds.mutable_data_ptr<int64_t>();
+  auto* end = begin;
+  for (int64_t k = 0; k < n_short; ++k) {
+    const int32_t edge = graph.short_edge[k];
+    if (bond_edge[edge_bond[edge]] == edge) *end++ = edge_bond[edge];
+  }
+  tensors.short_bonds = short_bonds.narrow(0, 0, end - begin);
   auto* cut = tensors.cut.mutable_data_ptr<int64_t>();
   for (const int32_t edge : graph.cut_edge) *cut++ = edge_bond[edge];
 }
@@ -173,7 +174,7 @@ std::vector<int64_t> Step::n_angles() const {
   return sizes([&](size_t p) { return graphs_[p].n_angles; });
 }
 std::vector<int64_t> Step::n_cut() const {
-  return sizes([&](size_t p) { return static_cast<int64_t>(graphs_[p].cut_edge.size()); });
+  return sizes([&](size_t p) { return graphs_[p].n_cut(); });
 }
 
 }  // namespace distmlip::executor

@@ -14,18 +14,18 @@
 
 namespace distmlip::executor {
 
-class DevicePart;
-class DeviceSystem;
+class DeviceParts;
 
 /// One partition's graph on its device (distmlip/models/local_graph.py, LocalGraph and BondGraph).
 struct LocalTensors {
-  at::Tensor senders, receivers;                 ///< (n_edges,) int64
-  at::Tensor vectors;                            ///< (n_edges, 3) in the model's dtype
-  at::Tensor edge_bond, bond_edge, angles, cut;  ///< undefined without a bond cutoff
+  at::Tensor senders, receivers;                              ///< (n_edges,) int64
+  at::Tensor vectors;                                         ///< (n_edges, 3) in the model's dtype
+  at::Tensor edge_bond, bond_edge, short_bonds, angles, cut;  ///< undefined without a bond cutoff
 
   template <class Change>
   void for_each(Change change) {
-    for (at::Tensor* tensor : {&senders, &receivers, &vectors, &edge_bond, &bond_edge, &angles, &cut})
+    for (at::Tensor* tensor :
+         {&senders, &receivers, &vectors, &edge_bond, &bond_edge, &short_bonds, &angles, &cut})
       if (tensor->defined()) change(*tensor);
   }
 };
@@ -41,13 +41,11 @@ struct Forces {
 /// stay as they are, the memory of others is used again.
 class Step {
  public:
-  /// `devices`: one per partition. Graphs are made where their tensors are if there are kernels for that
-  /// device, on the CPU by those for CPUs, or for tests by those for devices (`as_devices`); else they are
-  /// made on the host and moved. `others`: null if all partitions are in this process; else all devices are
-  /// the same.
+  /// `devices`: one per partition. Where the candidates of a partition are on its device, its graphs are made
+  /// there; else on the host, and moved.
+  /// `others`: null if all partitions are in this process; else all devices are the same.
   Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
-       at::ScalarType dtype, bool as_devices = false,
-       std::shared_ptr<const exchange::Others> others = nullptr);
+       at::ScalarType dtype, std::shared_ptr<const exchange::Others> others = nullptr);
   ~Step();
 
   /// `positions`: n_atoms x 3, for which the decomposition is still valid in this cell. Uses torch's number
@@ -79,11 +77,13 @@ class Step {
     std::array<double, 12> virial{};
   };
 
-  void update_devices(const partition::Snapshot& snapshot);
+  bool on_host(size_t p) const { return !decomposition_->parts[p].on_device; }
+  void make_device_parts();
   LocalTensors write(size_t p, const partition::Snapshot& snapshot, int n_threads);
   template <class Real>
   LocalTensors write_edges(size_t p, const partition::Snapshot& snapshot, int n_threads);
   void write_bonds(size_t p, const int64_t* senders, LocalTensors& tensors);
+  void add_host_forces(const exchange::PerPartition& edge_gradients, Forces& total);
   void accumulate(size_t p, const at::Tensor& gradients, bool with_virials);
   template <class Size>
   std::vector<int64_t> sizes(Size size) const;
@@ -97,12 +97,13 @@ class Step {
   std::vector<LocalTensors> parts_;
   std::vector<LocalTensors>
       host_parts_;  // of partitions whose graphs are made on the host: before they are moved
-  std::vector<LocalForces> local_forces_;
+  std::vector<LocalForces> local_forces_;  // of partitions whose graphs are made on the host
   exchange::PerPartition local_atoms_;
   exchange::Routes atoms_, bonds_;
-  // Partitions whose graphs are made on their devices, null for others; and those devices.
-  std::vector<std::unique_ptr<DevicePart>> device_parts_;
-  std::vector<DeviceSystem> systems_;
+  std::vector<DeviceParts> devices_with_parts_;
 };
+
+/// Adds the symmetric part of a virial, in rows of four, to a matrix (3, 3).
+void add_symmetric(const double* virial, double* matrix);
 
 }  // namespace distmlip::executor

@@ -45,6 +45,9 @@ class DeviceKernels {
                                const LocalRequest& request) = 0;
   virtual SenderRows sort_by_sender(const LocalRows& rows) = 0;
 
+  /// Those that can become bonds across the border: at most bond_limit long; by row.
+  virtual Array<BorderCandidate> border_candidates(const FilterRequest& request) = 0;
+
   // Every step.
   virtual void gather_atoms(int64_t n_rows, const int32_t* atoms, const double* positions,
                             const int32_t* wrap, LocalAtom* rows) = 0;
@@ -53,17 +56,9 @@ class DeviceKernels {
                            const EdgeOutput<float>& out) = 0;
   virtual void write_edges(const FilterRequest& request, const StepEdges& edges,
                            const EdgeOutput<double>& out) = 0;
-  /// edge_bond: (n_edges); returns bond_edge.
-  virtual Array<int64_t> number_bonds(const BondRows& rows, int64_t* edge_bond) = 0;
-  /// Where the angles of each row begin, (n_rows + 1); returns how many there are.
-  virtual int64_t count_angles(int64_t n_rows, const int64_t* short_begin, int64_t* angle_begin) = 0;
+  virtual BondSizes number_bonds(const BondRequest& request, const BondOutput& out) = 0;
   virtual void expand_angles(int64_t n_rows, const int64_t* short_begin, const int32_t* short_edge,
                              const int64_t* angle_begin, int64_t* angles) = 0;
-  /// The short edges among cut candidates, in their order; begin: (n + 1) how many are found before each.
-  virtual Array<int64_t> find_cut_edges(const CutRequest& request, int64_t* begin) = 0;
-  /// edge_of: (n_candidates) the edge of each candidate, -1 for those that are none.
-  virtual void index_edges(int64_t n_candidates, const int32_t* candidate_of_edge, int64_t n_edges,
-                           int32_t* edge_of) = 0;
   /// Forces and virials are added to what is there, in an order that does not change from run to run.
   virtual void sum_forces(const EdgeGradients<float>& edges, const SentEdges& sent,
                           const EdgeForces& out) = 0;

@@ -15,9 +15,9 @@ int bits_below(uint32_t end) {
 
 }  // namespace
 
-int64_t Cuda::scan(const int32_t* counts, int64_t n, int64_t* begin) const {
+void Cuda::sum_before(const int32_t* counts, int64_t n, int64_t* begin) const {
   check_cuda(cudaMemsetAsync(begin, 0, sizeof(int64_t), stream_), "clear memory");
-  if (n == 0) return 0;
+  if (n == 0) return;
   size_t bytes = 0;
   const auto sum = [&](void* scratch) {
     return cub::DeviceScan::InclusiveScanInit(scratch, bytes, counts, begin + 1, ::cuda::std::plus<int64_t>(),
@@ -26,9 +26,6 @@ int64_t Cuda::scan(const int32_t* counts, int64_t n, int64_t* begin) const {
   check_cuda(sum(nullptr), "plan a scan");
   const auto scratch = array<char>(static_cast<int64_t>(bytes));
   check_cuda(sum(scratch.data()), "start a scan");
-  int64_t total = 0;
-  read(begin + n, 1, &total);
-  return total;
 }
 
 void Cuda::sort(Array<uint32_t>& keys, Array<int32_t>& values, uint32_t end) const {

@@ -35,6 +35,12 @@ struct CandidateRows {
   const uint16_t* shift_code;
 };
 
+/// A candidate whose sender is no row of the partition and that can become a short bond.
+struct BorderCandidate {
+  int32_t row, candidate;
+  int32_t sender, shift_code;  // of the candidate
+};
+
 /// vector (3): (x_sender − x_receiver) + shift · cell with the shift between the atoms where they are. It
 /// does not depend on how the atoms were wrapped: the product is the same whether it was tabulated or not.
 DISTMLIP_HOST_DEVICE inline void edge_vector(const ShiftTable& table, const LocalAtom& receiver,

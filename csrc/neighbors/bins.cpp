@@ -19,7 +19,7 @@ constexpr int64_t atoms_per_thread = 5000;
 /// Bins next to each other along one axis that are copies from the same periodic image.
 struct Segment {
   int32_t first, end;  // extended bins
-  int32_t real;        // the bin that `first` is a copy of; -1: outside an open boundary
+  int32_t real;        // the bin that `first` is a copy of; -1: outside, where the axis is not periodic
   int32_t shift;
 };
 

@@ -13,6 +13,7 @@
 #include "neighbors/bins.h"
 #include "neighbors/neighbor_search.h"
 #include "neighbors/wrapping.h"
+#include "partition/device_candidates.h"
 
 namespace distmlip::partition {
 namespace {
@@ -162,21 +163,38 @@ OwnedOrdinals sort_by_owner(const Buffer<int32_t>& owner, int32_t n_partitions) 
 }
 
 /// Partitions in parallel, or, if there are fewer of them than threads, each in parallel.
-void build_parts(const GraphInput& input, int n_threads, Decomposition& result) {
+void build_on_host(const GraphInput& input, const Snapshot& reference, int n_threads,
+                   const std::vector<char>& elsewhere, Decomposition& result) {
   const OwnedOrdinals owned = sort_by_owner(input.owner, result.n_partitions);
-  result.parts.resize(result.n_partitions);
   const int at_once = result.here.end - result.here.begin < n_threads ? 1 : n_threads;
   std::vector<Buffer<int32_t>> local_rows(at_once);
-  const Snapshot reference(result, result.reference.data(), result.cell);
   parallel_for(result.n_partitions, at_once, [&](int64_t p, int thread) {
+    if (elsewhere[p]) return;
     auto& local_row = local_rows[thread];
     if (local_row.empty()) local_row.assign(result.n_atoms, -1);
-    const int64_t n_owned =
-        result.here.has(static_cast<int32_t>(p)) ? owned.begin[p + 1] - owned.begin[p] : 0;
-    result.parts[p] = build_candidates(input, owned.ordinals.data() + owned.begin[p], n_owned, local_row,
-                                       n_threads / at_once);
-    if (result.has_bonds()) fill_cut_candidates(reference, static_cast<int32_t>(p), result.parts[p]);
+    const auto partition = static_cast<int32_t>(p);
+    const int64_t n_owned = result.here.has(partition) ? owned.begin[p + 1] - owned.begin[p] : 0;
+    LocalCandidates& part = result.parts[p];
+    part = build_candidates(input, owned.ordinals.data() + owned.begin[p], n_owned, local_row,
+                            n_threads / at_once);
+    if (result.has_bonds()) fill_cut_candidates(result, partition, border_candidates(reference, part), part);
   });
+}
+
+void build_parts(const Request& request, const GraphInput& input, int n_threads, Decomposition& result) {
+  result.parts.resize(result.n_partitions);
+  const Snapshot reference(result, result.reference.data(), result.cell);
+  std::vector<char> on_device(result.n_partitions, false);
+  for (const DeviceShare& share : request.devices)
+    for (const int32_t p : share.partitions) on_device[p] = true;
+  const auto n_devices = std::ssize(request.devices);
+  parallel_for(n_devices, static_cast<int>(n_devices), [&](int64_t d, int) {
+    const DeviceShare& share = request.devices[d];
+    share.run([&](kernels::DeviceKernels& kernels) {
+      build_on_device(kernels, reference, share.partitions, result.parts);
+    });
+  });
+  build_on_host(input, reference, n_threads, on_device, result);
 }
 
 }  // namespace
@@ -203,7 +221,7 @@ Decomposition decompose(const Request& request) {
   result.owner.resize(request.n_atoms);
   for (int64_t ordinal = 0; ordinal < request.n_atoms; ++ordinal)
     result.owner[bins.order[ordinal]] = owner[ordinal];
-  build_parts({bins, rule, owner}, n_threads, result);
+  build_parts(request, {bins, rule, owner}, n_threads, result);
   fill_send_lists(result.n_atoms, result.here, result.parts);
   return result;
 }

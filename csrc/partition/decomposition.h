@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "core/buffer.h"
 #include "core/cell.h"
 #include "cut/cut.h"
+#include "kernels/device_kernels.h"
 #include "partition/local_candidates.h"
 #include "partition/reuse.h"
 #include "partition/send_lists.h"
@@ -28,10 +30,18 @@ struct Terms {
   cut::Method method = cut::Method::automatic;  // of a decomposition the one that was used
 };
 
+/// Partitions whose candidates are made, and stay, on a device.
+struct DeviceShare {
+  std::vector<int32_t> partitions;  // some of `here`
+  /// Calls `work` with the device's kernels, when device and stream are the calling thread's.
+  std::function<void(const std::function<void(kernels::DeviceKernels&)>& work)> run;
+};
+
 struct Request : Terms {
   const double* positions = nullptr;  // (n_atoms, 3) Å, anywhere
   const double* weights = nullptr;    // (n_atoms) relative work per atom, >= 0; null: estimated
   int n_threads = 0;                  // 0: all that are available
+  std::vector<DeviceShare> devices;   // partitions of none of them are made on the host
 };
 
 struct Decomposition : Terms {

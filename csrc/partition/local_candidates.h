@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/buffer.h"
+#include "kernels/device/graph.h"
 #include "neighbors/neighbor_search.h"
 #include "partition/row_groups.h"
 
@@ -24,6 +26,8 @@ struct LocalCandidates {
   Buffer<int64_t> row_begin;    // (n_owned + 1) candidates of each receiver
   Buffer<int32_t> sender;       // (n_candidates) local row
   Buffer<uint16_t> shift_code;  // (n_candidates) row of Decomposition::shifts
+  /// Instead of these three, if the candidates are in the memory of a device.
+  std::optional<kernels::LocalRows> on_device;
 
   // With a bond cutoff:
   struct CutCandidate {
@@ -35,7 +39,6 @@ struct LocalCandidates {
   int64_t n_owned() const { return static_cast<int64_t>(owned.size()); }
   int64_t n_halo() const { return static_cast<int64_t>(halo.size()); }
   int64_t n_local() const { return n_owned() + n_halo(); }
-  int64_t n_candidates() const { return static_cast<int64_t>(sender.size()); }
   int32_t global(int64_t row) const { return row < n_owned() ? owned[row] : halo[row - n_owned()]; }
 };
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "kernels/edge_filter.h"
 #include "partition/decomposition.h"
 
 namespace distmlip::partition {
@@ -25,40 +24,6 @@ struct CutBond {
   }
 };
 
-std::vector<CutBond> cut_bonds(const Snapshot& reference, int32_t partition, const LocalCandidates& graph) {
-  const Decomposition& decomposition = reference.decomposition();
-  const kernels::ShiftTable shifts = reference.shifts();
-  Buffer<kernels::LocalAtom> atoms(graph.n_local());
-  const auto gather = [&](const std::vector<int32_t>& list, int64_t first_row) {
-    kernels::gather_atoms(static_cast<int64_t>(list.size()), list.data(), reference.positions(),
-                          decomposition.wrap_index.data(), atoms.data() + first_row);
-  };
-  gather(graph.owned, 0);
-  gather(graph.halo, graph.n_owned());
-  // A little more than necessary: what is too long is filtered at every step.
-  const double reach = (decomposition.bond_cutoff + decomposition.skin) * (1 + 1e-6);
-  const auto n_owned = static_cast<int32_t>(graph.n_owned());
-  const auto last_code = static_cast<int32_t>(decomposition.n_codes() - 1);
-  std::vector<CutBond> bonds;
-  for (int32_t row = 0; row < n_owned; ++row) {
-    const int32_t receiver = graph.owned[row];
-    for (int64_t edge = graph.row_begin[row]; edge < graph.row_begin[row + 1]; ++edge) {
-      const int32_t sender_row = graph.sender[edge], code = graph.shift_code[edge];
-      if (sender_row < n_owned) continue;
-      double vector[3];
-      kernels::edge_vector(shifts, atoms[row], atoms[sender_row], code, vector);
-      if (kernels::squared_length(vector[0], vector[1], vector[2]) > reach * reach) continue;
-      const int32_t sender = graph.halo[sender_row - n_owned], partner = decomposition.owner[sender];
-      const LocalCandidates::CutCandidate candidate{row, static_cast<int32_t>(edge)};
-      if (partition < partner)
-        bonds.push_back({partner, receiver, sender, code, candidate});
-      else
-        bonds.push_back({partner, sender, receiver, last_code - code, candidate});
-    }
-  }
-  return bonds;
-}
-
 }  // namespace
 
 void fill_send_lists(int64_t n_atoms, PartitionRange here, std::vector<LocalCandidates>& parts) {
@@ -75,8 +40,49 @@ void fill_send_lists(int64_t n_atoms, PartitionRange here, std::vector<LocalCand
   }
 }
 
-void fill_cut_candidates(const Snapshot& reference, int32_t partition, LocalCandidates& graph) {
-  std::vector<CutBond> bonds = cut_bonds(reference, partition, graph);
+double reach_of_bonds(const Decomposition& decomposition) {
+  return (decomposition.bond_cutoff + decomposition.skin) * (1 + 1e-6);
+}
+
+std::vector<kernels::BorderCandidate> border_candidates(const Snapshot& reference,
+                                                        const LocalCandidates& graph) {
+  const Decomposition& decomposition = reference.decomposition();
+  const kernels::ShiftTable shifts = reference.shifts();
+  Buffer<kernels::LocalAtom> atoms(graph.n_local());
+  const auto gather = [&](const std::vector<int32_t>& list, int64_t first_row) {
+    kernels::gather_atoms(static_cast<int64_t>(list.size()), list.data(), reference.positions(),
+                          decomposition.wrap_index.data(), atoms.data() + first_row);
+  };
+  gather(graph.owned, 0);
+  gather(graph.halo, graph.n_owned());
+  const double reach = reach_of_bonds(decomposition);
+  const auto n_owned = static_cast<int32_t>(graph.n_owned());
+  std::vector<kernels::BorderCandidate> found;
+  for (int32_t row = 0; row < n_owned; ++row) {
+    for (int64_t edge = graph.row_begin[row]; edge < graph.row_begin[row + 1]; ++edge) {
+      const int32_t sender = graph.sender[edge], code = graph.shift_code[edge];
+      if (sender < n_owned) continue;
+      double vector[3];
+      kernels::edge_vector(shifts, atoms[row], atoms[sender], code, vector);
+      if (kernels::squared_length(vector[0], vector[1], vector[2]) <= reach * reach)
+        found.push_back({row, static_cast<int32_t>(edge), sender, code});
+    }
+  }
+  return found;
+}
+
+void fill_cut_candidates(const Decomposition& decomposition, int32_t partition,
+                         const std::vector<kernels::BorderCandidate>& candidates, LocalCandidates& graph) {
+  const auto last_code = static_cast<int32_t>(decomposition.n_codes() - 1);
+  std::vector<CutBond> bonds;
+  for (const auto& [row, candidate, sender_row, code] : candidates) {
+    const int32_t receiver = graph.owned[row], sender = graph.global(sender_row);
+    const int32_t partner = decomposition.owner[sender];
+    if (partition < partner)
+      bonds.push_back({partner, receiver, sender, code, {row, candidate}});
+    else
+      bonds.push_back({partner, sender, receiver, last_code - code, {row, candidate}});
+  }
   std::sort(bonds.begin(), bonds.end());
   graph.cut_candidate.reserve(bonds.size());
   for (const CutBond& bond : bonds) {

@@ -174,7 +174,7 @@ kernels::ShiftTable Snapshot::shifts() const {
 }
 
 int64_t edge_room(const LocalCandidates& local, int n_threads) {
-  return local.n_candidates() + share_count(local.n_owned(), n_threads) * kernels::edge_slack;
+  return std::ssize(local.sender) + share_count(local.n_owned(), n_threads) * kernels::edge_slack;
 }
 
 template <class Real>

@@ -43,6 +43,8 @@ struct StepGraph {
   Buffer<int32_t> short_edge;     // (n_short or more) the edges shorter than the bond cutoff
   std::vector<int32_t> cut_edge;  // short edges with a copy in another partition, by partner:
   RowGroups cut_groups;           // the k-th of a group here is the reverse of the k-th there
+
+  int64_t n_cut() const { return cut_groups.begin.back(); }
 };
 
 /// Where the edges of a partition go; room for edge_room() edges each.

@@ -41,7 +41,6 @@ class Graphs:
             {name: tensor.to(device) for name, tensor in system.items()}
             for device in self._settings.devices.devices
         ]
-        n_angles_total = self.native.n_angles_total
         return [
             LocalGraph(
                 partition=p,
@@ -51,13 +50,21 @@ class Graphs:
                 senders=part.senders,
                 receivers=part.receivers,
                 vectors=part.vectors,
-                bonds=BondGraph(part.edge_bond, part.bond_edge, part.angles, part.cut, n_angles_total)
-                if self._adapter.bond_cutoff is not None
-                else None,
+                bonds=self._bonds(part) if self._adapter.bond_cutoff is not None else None,
                 system=on_device[device],
             )
             for p, (part, device) in enumerate(zip(parts, self.device_of_partition, strict=True))
         ]
+
+    def _bonds(self, part: core.GraphPart) -> BondGraph:
+        return BondGraph(
+            edge_bond=part.edge_bond,
+            bond_edge=part.bond_edge,
+            short_bonds=part.short_bonds,
+            angles=part.angles,
+            cut=part.cut,
+            n_angles_total=self.native.n_angles_total,
+        )
 
     def update(self, atoms: Atoms) -> list[core.GraphPart]:
         """Bring :attr:`native` to these atoms; the same with the core's own parts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class BondGraph:
     """(n_edges,) int64: the bond of each directed edge."""
     bond_edge: Tensor
     """(n_bonds,) int64: one directed edge of each bond."""
+    short_bonds: Tensor
+    """(n_short,) int64, ascending: the bonds below the model's bond cutoff; all that angles are made of."""
     angles: Tensor
     """(n_angles, 2) int64: ordered pairs of different short edges with the same receiver."""
     cut: Tensor
@@ -36,12 +39,20 @@ class BondGraph:
         """Of this partition; those that are cut count here, too."""
         return len(self.bond_edge)
 
+    @cached_property
+    def bonds_of_angles(self) -> Tensor:
+        """(2, n_angles) int64: the row in :attr:`short_bonds` of either bond of each angle."""
+        row = torch.zeros_like(self.bond_edge)
+        row[self.short_bonds] = torch.arange(len(self.short_bonds), device=row.device)
+        return row[self.edge_bond[self.angles.T]]
+
     def reverse_edges(self) -> Tensor:
         """(n_edges,) int64: the reverse of each directed edge; -1 where another partition owns it."""
         edges = torch.arange(len(self.edge_bond), device=self.edge_bond.device)
         both = torch.zeros_like(self.bond_edge).index_add(0, self.edge_bond, edges)
-        copies = torch.bincount(self.edge_bond, minlength=self.n_bonds)[self.edge_bond]
-        return torch.where(copies == 2, both[self.edge_bond] - edges, -1)
+        # Not bincount, for which the host would wait.
+        copies = torch.zeros_like(self.bond_edge).index_add(0, self.edge_bond, torch.ones_like(edges))
+        return torch.where(copies[self.edge_bond] == 2, both[self.edge_bond] - edges, -1)
 
 
 @dataclass(frozen=True)

@@ -230,19 +230,23 @@ def test_bad_partitions_are_refused(arguments: dict[str, Any], message: str) -> 
 # --- steps: edges, bonds, forces ----------------------------------------------------------------------------
 
 
-def steps_of(cut: core.Decomposition, device: str, dtype: torch.dtype) -> tuple[core.Step, core.Step]:
+def steps_of(atoms: Atoms, device: str, dtype: torch.dtype, **options: Any) -> tuple[core.Step, core.Step]:
     """By the kernels for the CPU, and by those for devices."""
-    on_cpu = core.Step(cut, [torch.device("cpu")] * cut.n_partitions, dtype)
-    on_device = core.Step(cut, [torch.device(device)] * cut.n_partitions, dtype, as_devices=True)
-    return on_cpu, on_device
+    system = (atoms.positions, atoms.cell.array, atoms.pbc)
+    steps = []
+    for where in (None, torch.device(device)):
+        cut = core.Decomposition(*system, **options, device=where)
+        steps.append(core.Step(cut, [where or torch.device("cpu")] * cut.n_partitions, dtype))
+    return steps[0], steps[1]
 
 
-NAMES = ("senders", "receivers", "vectors", "edge_bond", "bond_edge", "angles", "cut")
+NAMES = ("senders", "receivers", "vectors", "edge_bond", "bond_edge", "short_bonds", "angles", "cut")
 
 
 def assert_same_step(expected: core.Step, found: core.Step, device: str) -> None:
     assert expected.n_owned == found.n_owned
-    assert expected.n_bonds == found.n_bonds
+    for sizes in ("n_edges", "n_bonds", "n_angles", "n_cut"):
+        assert getattr(expected, sizes) == getattr(found, sizes)
     for host, part in zip(expected.parts, found.parts, strict=True):
         for name in NAMES:
             mine, theirs = getattr(part, name), getattr(host, name)
@@ -297,10 +301,9 @@ def test_same_steps_as_on_the_cpu(
     count: int,
     seed: int,
 ) -> None:
-    system = (atoms.positions, atoms.cell.array, atoms.pbc)
     bond_cutoff = 0.7 * cutoff if bonds else 0.0
-    cut = core.Decomposition(*system, cutoff=cutoff, bond_cutoff=bond_cutoff, skin=skin, n_partitions=count)
-    expected, found = steps_of(cut, device, dtype)
+    options = {"cutoff": cutoff, "bond_cutoff": bond_cutoff, "skin": skin, "n_partitions": count}
+    expected, found = steps_of(atoms, device, dtype, **options)
     moves = np.random.default_rng(seed).normal(size=(3, len(atoms), 3))
     moves *= 0.49 * skin / np.linalg.norm(moves, axis=-1, keepdims=True)
     for move in moves:
@@ -314,9 +317,8 @@ def test_same_steps_as_on_the_cpu(
 @pytest.mark.parametrize("name", MANY)
 def test_same_steps_of_larger_systems(device: str, name: str) -> None:
     atoms, cutoff, bond_cutoff = MANY[name]
-    system = (atoms.positions, atoms.cell.array, atoms.pbc)
-    cut = core.Decomposition(*system, cutoff=cutoff, bond_cutoff=bond_cutoff, skin=0.3, n_partitions=4)
-    expected, found = steps_of(cut, device, torch.float64)
+    options = {"cutoff": cutoff, "bond_cutoff": bond_cutoff, "skin": 0.3, "n_partitions": 4}
+    expected, found = steps_of(atoms, device, torch.float64, **options)
     for step in (expected, found):
         step.update(atoms.positions, atoms.cell.array)
     assert_same_step(expected, found, device)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/device/parallel.h"
+#include "kernels/device/read_numbers.h"
 #include "kernels/device/step.h"
 #include "kernels/device/write_triples.h"
 #include "kernels/edge_filter.h"
@@ -80,11 +81,17 @@ StepEdges filter_edges(const Backend& backend, const FilterRequest& request) {
   }
   mask_edges(backend, request, out, count_array.data(), short_array.data());
   out.row_begin = backend.template array<int64_t>(request.n_rows + 1);
-  out.n_edges = backend.scan(count_array.data(), request.n_rows, out.row_begin.data());
-  if (has_bonds) {
-    out.short_begin = backend.template array<int64_t>(request.n_rows + 1);
-    out.n_short = backend.scan(short_array.data(), request.n_rows, out.short_begin.data());
+  if (!has_bonds) {
+    out.n_edges = scan(backend, count_array.data(), request.n_rows, out.row_begin.data());
+    return out;
   }
+  backend.sum_before(count_array.data(), request.n_rows, out.row_begin.data());
+  out.short_begin = backend.template array<int64_t>(request.n_rows + 1);
+  backend.sum_before(short_array.data(), request.n_rows, out.short_begin.data());
+  const auto sizes = read_numbers(backend, NumberPlaces<2>{{out.row_begin.data() + request.n_rows,
+                                                            out.short_begin.data() + request.n_rows}});
+  out.n_edges = sizes[0];
+  out.n_short = sizes[1];
   return out;
 }
 
@@ -111,7 +118,8 @@ void write_edges(const Backend& backend, const FilterRequest& request, const Ste
         double vector[3];
         edge_vector(table, receiver, atoms[sender], rows.shift_code[candidate], vector);
         for (int k = 0; k < 3; ++k) vectors.of[3 * nth + k] = static_cast<Real>(vector[k]);
-        out.candidate[edge] = static_cast<int32_t>(candidate);
+        if (out.candidate) out.candidate[edge] = static_cast<int32_t>(candidate);
+        out.edge_of[candidate] = static_cast<int32_t>(edge);
         out.senders[edge] = sender;
         out.receivers[edge] = row;
         const int before = count_bits(short_mask & ((1u << lane) - 1));
@@ -121,6 +129,7 @@ void write_edges(const Backend& backend, const FilterRequest& request, const Ste
       const int count = count_bits(mask);
       group.each_lane([&](int lane) {
         for (int k = lane; k < 3 * count; k += group_lanes) out.vectors[3 * next + k] = vectors.of[k];
+        if (first + lane < end && !(mask >> lane & 1)) out.edge_of[first + lane] = -1;
       });
       group.wait();
       next += count;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernels/device/decide_edges.h"
+#include "kernels/device/read_numbers.h"
 
 namespace distmlip::kernels {
 
@@ -120,7 +121,7 @@ EdgeMasks find_neighbors(const Backend& backend, const SortedAtoms& sorted, cons
     lengths[view.first_row[task] + r] = length;
   });
   out.row_begin = backend.template array<int64_t>(n_rows + 1);
-  out.n_edges = backend.scan(lengths, n_rows, out.row_begin.data());
+  out.n_edges = scan(backend, lengths, n_rows, out.row_begin.data());
   return out;
 }
 

@@ -7,6 +7,7 @@
 
 #include "kernels/device/array.h"
 #include "kernels/device/grid.h"
+#include "kernels/edge_filter.h"
 
 namespace distmlip::kernels {
 
@@ -138,6 +139,7 @@ struct LocalRows {
   int64_t n_owned() const { return owned.size; }
   int64_t n_local() const { return owned.size + halo.size; }
   int64_t n_candidates() const { return sender.size; }
+  CandidateRows candidates() const { return {row_begin.data(), sender.data(), shift_code.data()}; }
 };
 
 }  // namespace distmlip::kernels

@@ -31,7 +31,7 @@ struct GridAxis {
 };
 
 struct GridBin {
-  int64_t real;      // the bin that a bin is a copy of; -1: outside an open boundary
+  int64_t real;      // the bin that a bin is a copy of; -1: outside, where the axis is not periodic
   int32_t shift[3];  // from which periodic image
 };
 

@@ -1,6 +1,7 @@
 // DeviceKernels on a back end of parallel.h.
 #pragma once
 
+#include "kernels/device/border_candidates.h"
 #include "kernels/device/copy_rows.h"
 #include "kernels/device/filter_edges.h"
 #include "kernels/device/local_rows.h"
@@ -61,6 +62,9 @@ class KernelsOn final : public DeviceKernels {
                     LocalAtom* rows) override {
     kernels::gather_atoms(backend_, n_rows, atoms, positions, wrap, rows);
   }
+  Array<BorderCandidate> border_candidates(const FilterRequest& request) override {
+    return kernels::border_candidates(backend_, request);
+  }
   StepEdges filter_edges(const FilterRequest& request) override {
     return kernels::filter_edges(backend_, request);
   }
@@ -72,22 +76,12 @@ class KernelsOn final : public DeviceKernels {
                    const EdgeOutput<double>& out) override {
     kernels::write_edges(backend_, request, edges, out);
   }
-  Array<int64_t> number_bonds(const BondRows& rows, int64_t* edge_bond) override {
-    return kernels::number_bonds(backend_, rows, edge_bond);
-  }
-  int64_t count_angles(int64_t n_rows, const int64_t* short_begin, int64_t* angle_begin) override {
-    return kernels::count_angles(backend_, n_rows, short_begin, angle_begin);
+  BondSizes number_bonds(const BondRequest& request, const BondOutput& out) override {
+    return kernels::number_bonds(backend_, request, out);
   }
   void expand_angles(int64_t n_rows, const int64_t* short_begin, const int32_t* short_edge,
                      const int64_t* angle_begin, int64_t* angles) override {
     kernels::expand_angles(backend_, n_rows, short_begin, short_edge, angle_begin, angles);
-  }
-  Array<int64_t> find_cut_edges(const CutRequest& request, int64_t* begin) override {
-    return kernels::find_cut_edges(backend_, request, begin);
-  }
-  void index_edges(int64_t n_candidates, const int32_t* candidate_of_edge, int64_t n_edges,
-                   int32_t* edge_of) override {
-    kernels::index_edges(backend_, n_candidates, candidate_of_edge, n_edges, edge_of);
   }
   void sum_forces(const EdgeGradients<float>& edges, const SentEdges& sent, const EdgeForces& out) override {
     kernels::sum_forces(backend_, edges, sent, out);

@@ -3,6 +3,7 @@
 
 #include "kernels/bond_numbering.h"
 #include "kernels/device/parallel.h"
+#include "kernels/device/read_numbers.h"
 #include "kernels/device/step.h"
 
 namespace distmlip::kernels {
@@ -22,14 +23,13 @@ DISTMLIP_DEVICE inline bool is_first(const BondRows& rows, int64_t row, int64_t 
   return sender > row || (sender == row && reverse_of(rows, row, edge) >= edge);
 }
 
-/// Numbers bonds by the first of their edges. edge_bond: (n_edges). Returns bond_edge, (n_bonds).
+/// How many bonds begin in each row, and how many angles it has: all ordered pairs of its short edges.
 template <class Backend>
-Array<int64_t> number_bonds(const Backend& backend, const BondRows& rows, int64_t* edge_bond) {
+void count_bonds_and_angles(const Backend& backend, const BondRequest& request, int32_t* n_bonds,
+                            int32_t* n_angles) {
   using Group = typename Backend::Group;
-  const auto count_array = backend.template array<int32_t>(rows.n_rows);
-  const auto begin_array = backend.template array<int64_t>(rows.n_rows + 1);
-  int32_t* count = count_array.data();
-  int64_t* begin = begin_array.data();
+  const BondRows rows = request.rows;
+  const int64_t* short_begin = request.short_begin;
   backend.for_each_group(rows.n_rows, [=] DISTMLIP_DEVICE(const Group& group, int64_t row) {
     const int64_t end = rows.row_begin[row + 1];
     int32_t n_first = 0;
@@ -37,13 +37,24 @@ Array<int64_t> number_bonds(const Backend& backend, const BondRows& rows, int64_
       n_first += count_bits(
           group.ballot([&](int lane) { return edge + lane < end && is_first(rows, row, edge + lane); }));
     }
-    group.once([&] { count[row] = n_first; });
+    group.once([&] {
+      const int64_t n_short = short_begin[row + 1] - short_begin[row];
+      n_bonds[row] = n_first;
+      n_angles[row] = static_cast<int32_t>(n_short * (n_short - 1));
+    });
   });
-  const auto result = backend.template array<int64_t>(backend.scan(count, rows.n_rows, begin));
-  int64_t* bond_edge = result.data();
+}
+
+/// Numbers bonds by the first of their edges; bond_begin: (n_rows + 1) those that begin in each row.
+template <class Backend>
+void write_bonds(const Backend& backend, const BondRows& edges, const int64_t* bond_begin,
+                 const BondOutput& output) {
+  using Group = typename Backend::Group;
+  const BondRows rows = edges;
+  int64_t *bond_edge = output.bond_edge, *edge_bond = output.edge_bond;
   backend.for_each_group(rows.n_rows, [=] DISTMLIP_DEVICE(const Group& group, int64_t row) {
     const int64_t end = rows.row_begin[row + 1];
-    int64_t next = begin[row];
+    int64_t next = bond_begin[row];
     for (int64_t edge = rows.row_begin[row]; edge < end; edge += group_lanes) {
       const uint32_t mask =
           group.ballot([&](int lane) { return edge + lane < end && is_first(rows, row, edge + lane); });
@@ -57,20 +68,61 @@ Array<int64_t> number_bonds(const Backend& backend, const BondRows& rows, int64_
       next += count_bits(mask);
     }
   });
-  return result;
 }
 
-/// Where the angles of each row begin: all ordered pairs of its short edges. Returns how many there are.
-template <class Backend>
-int64_t count_angles(const Backend& backend, int64_t n_rows, const int64_t* short_begin,
-                     int64_t* angle_begin) {
-  const auto count_array = backend.template array<int32_t>(n_rows);
+/// The bond of an edge below the bond limit; -1 if there is none, or if another one is the bond's first edge.
+DISTMLIP_DEVICE inline int64_t first_bond(const BondOutput& bonds, int32_t edge) {
+  const int64_t bond = bonds.edge_bond[edge];
+  return bonds.bond_edge[bond] == edge ? bond : -1;
+}
+
+/// The bond of candidate k for cut bonds; -1 if it is too long.
+DISTMLIP_DEVICE inline int64_t cut_bond(const BondRequest& request, const BondOutput& bonds, int64_t k) {
+  const int32_t row = request.row_candidate[2 * k], edge = request.edge_of[request.row_candidate[2 * k + 1]];
+  for (int64_t j = request.short_begin[row]; j < request.short_begin[row + 1]; ++j)
+    if (request.short_edge[j] == edge) return bonds.edge_bond[edge];
+  return -1;
+}
+
+/// to[…] = the bonds that bond(k) is for k in [0, n), where it is one; before: (n + 1) how many there are
+/// before each k.
+template <class Backend, class Bond>
+void choose_bonds(const Backend& backend, int64_t n, Bond bond, int64_t* before, int64_t* to) {
+  const auto count_array = backend.template array<int32_t>(n);
   int32_t* count = count_array.data();
-  backend.for_each(n_rows, [=] DISTMLIP_DEVICE(int64_t row) {
-    const int64_t n = short_begin[row + 1] - short_begin[row];
-    count[row] = static_cast<int32_t>(n * (n - 1));
+  backend.for_each(n, [=] DISTMLIP_DEVICE(int64_t k) { count[k] = bond(k) >= 0; });
+  backend.sum_before(count, n, before);
+  backend.for_each(n, [=] DISTMLIP_DEVICE(int64_t k) {
+    if (count[k]) to[before[k]] = bond(k);
   });
-  return backend.scan(count, n_rows, angle_begin);
+}
+
+/// Numbers all bonds, finds the short and the cut ones among them, and counts angles.
+template <class Backend>
+BondSizes number_bonds(const Backend& backend, const BondRequest& from, const BondOutput& to) {
+  const BondRequest request = from;
+  const BondOutput output = to;
+  const int64_t n_rows = request.rows.n_rows;
+  const auto bond_counts = backend.template array<int32_t>(n_rows);
+  const auto angle_counts = backend.template array<int32_t>(n_rows);
+  const auto bond_begin = backend.template array<int64_t>(n_rows + 1);
+  count_bonds_and_angles(backend, request, bond_counts.data(), angle_counts.data());
+  backend.sum_before(bond_counts.data(), n_rows, bond_begin.data());
+  backend.sum_before(angle_counts.data(), n_rows, output.angle_begin);
+  write_bonds(backend, request.rows, bond_begin.data(), output);
+  const auto short_before = backend.template array<int64_t>(request.n_short + 1);
+  const auto cut_before = backend.template array<int64_t>(request.n_cut + 1);
+  choose_bonds(
+      backend, request.n_short,
+      [=] DISTMLIP_DEVICE(int64_t k) { return first_bond(output, request.short_edge[k]); },
+      short_before.data(), output.short_bond);
+  choose_bonds(
+      backend, request.n_cut, [=] DISTMLIP_DEVICE(int64_t k) { return cut_bond(request, output, k); },
+      cut_before.data(), output.cut);
+  const NumberPlaces<3> totals{
+      {bond_begin.data() + n_rows, short_before.data() + request.n_short, output.angle_begin + n_rows}};
+  const auto sizes = read_numbers(backend, totals, request.n_bounds, cut_before.data(), request.bound);
+  return {sizes[0], sizes[1], sizes[2], {sizes.begin() + 3, sizes.end()}};
 }
 
 template <class Backend>
@@ -91,35 +143,6 @@ void expand_angles(const Backend& backend, int64_t n_rows, const int64_t* short_
       });
     }
   });
-}
-
-/// The edge in `row` that was this candidate, if it is short; else -1.
-DISTMLIP_DEVICE inline int32_t short_edge_of(const int64_t* short_begin, const int32_t* short_edge,
-                                             const int32_t* candidates, int32_t row, int32_t candidate) {
-  for (int64_t k = short_begin[row]; k < short_begin[row + 1]; ++k)
-    if (candidates[short_edge[k]] == candidate) return short_edge[k];
-  return -1;
-}
-
-/// The short edges among the cut candidates (row, candidate), in their order. begin: (n + 1), how many are
-/// found before each candidate.
-template <class Backend>
-Array<int64_t> find_cut_edges(const Backend& backend, const CutRequest& request, int64_t* begin) {
-  const CutRequest cut = request;
-  const auto found_array = backend.template array<int32_t>(cut.n);
-  const auto is_found_array = backend.template array<int32_t>(cut.n);
-  int32_t *found = found_array.data(), *is_found = is_found_array.data();
-  backend.for_each(cut.n, [=] DISTMLIP_DEVICE(int64_t k) {
-    found[k] = short_edge_of(cut.short_begin, cut.short_edge, cut.candidate_of_edge, cut.row_candidate[2 * k],
-                             cut.row_candidate[2 * k + 1]);
-    is_found[k] = found[k] >= 0;
-  });
-  const auto result = backend.template array<int64_t>(backend.scan(is_found, cut.n, begin));
-  int64_t* edges = result.data();
-  backend.for_each(cut.n, [=] DISTMLIP_DEVICE(int64_t k) {
-    if (is_found[k]) edges[begin[k]] = found[k];
-  });
-  return result;
 }
 
 }  // namespace distmlip::kernels

@@ -113,11 +113,10 @@ class Host {
     for (int64_t i = 0; i < n; ++i) f(Group(), i, scratch);
   }
 
-  /// begin[k] = counts[0] + … + counts[k − 1], for k in [0, n]; returns begin[n].
-  int64_t scan(const int32_t* counts, int64_t n, int64_t* begin) const {
+  /// begin[k] = counts[0] + … + counts[k − 1], for k in [0, n].
+  void sum_before(const int32_t* counts, int64_t n, int64_t* begin) const {
     begin[0] = 0;
     for (int64_t k = 0; k < n; ++k) begin[k + 1] = begin[k] + counts[k];
-    return begin[n];
   }
 
   /// Sorts pairs by their keys, which are below `end`; equal keys stay in their order.

@@ -33,7 +33,7 @@ class Cuda {
   template <class Scratch, class F>
   void for_each_group_with(int64_t n, F f) const;
 
-  int64_t scan(const int32_t* counts, int64_t n, int64_t* begin) const;
+  void sum_before(const int32_t* counts, int64_t n, int64_t* begin) const;
 
   void sort(Array<uint32_t>& keys, Array<int32_t>& values, uint32_t end) const;
 

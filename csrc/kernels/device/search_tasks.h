@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/device/graph.h"
+#include "kernels/device/read_numbers.h"
 
 namespace distmlip::kernels {
 
@@ -81,7 +82,7 @@ Array<int32_t> search_tasks(const Backend& backend, const SearchView& view, int6
   };
   backend.for_each(
       n_rows, [=] DISTMLIP_DEVICE(int64_t row) { is_first[row] = row == 0 || share(row) != share(row - 1); });
-  const int64_t n_tasks = backend.scan(is_first, n_rows, place);
+  const int64_t n_tasks = scan(backend, is_first, n_rows, place);
   const auto first_row_array = backend.template array<int32_t>(n_tasks + 1);
   int32_t* first_row = first_row_array.data();
   backend.for_each(n_rows + 1, [=] DISTMLIP_DEVICE(int64_t row) {
@@ -104,7 +105,7 @@ void make_blocks(const Backend& backend, const SearchView& view, EdgeMasks& out)
     count[task] = n_blocks;
   });
   out.block_begin = backend.template array<int64_t>(n_tasks + 1);
-  const int64_t n_blocks = backend.scan(count, n_tasks, out.block_begin.data());
+  const int64_t n_blocks = scan(backend, count, n_tasks, out.block_begin.data());
   out.block_slot = backend.template array<int32_t>(n_blocks);
   out.masks = backend.template array<uint32_t>(n_blocks * rows_per_task);
 }

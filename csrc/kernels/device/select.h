@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/device/parallel.h"
+#include "kernels/device/read_numbers.h"
 
 namespace distmlip::kernels {
 
@@ -13,7 +14,7 @@ Array<int32_t> select(const Backend& backend, int64_t n, Holds holds) {
   int32_t* chosen = chosen_array.data();
   int64_t* place = place_array.data();
   backend.for_each(n, [=] DISTMLIP_DEVICE(int64_t k) { chosen[k] = holds(k); });
-  const auto result_array = backend.template array<int32_t>(backend.scan(chosen, n, place));
+  const auto result_array = backend.template array<int32_t>(scan(backend, chosen, n, place));
   int32_t* result = result_array.data();
   backend.for_each(n, [=] DISTMLIP_DEVICE(int64_t k) {
     if (chosen[k]) result[place[k]] = static_cast<int32_t>(k);

@@ -29,14 +29,4 @@ SenderRows sort_by_sender(const Backend& backend, const int32_t* senders, int64_
   return out;
 }
 
-/// edge_of[candidate] = its edge, -1 if it is too long now.
-template <class Backend>
-void index_edges(const Backend& backend, int64_t n_candidates, const int32_t* candidate_of_edge,
-                 int64_t n_edges, int32_t* edge_of) {
-  backend.for_each(n_candidates, [=] DISTMLIP_DEVICE(int64_t k) { edge_of[k] = -1; });
-  backend.for_each(n_edges, [=] DISTMLIP_DEVICE(int64_t edge) {
-    edge_of[candidate_of_edge[edge]] = static_cast<int32_t>(edge);
-  });
-}
-
 }  // namespace distmlip::kernels

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "kernels/device/graph.h"
+#include "kernels/device/read_numbers.h"
 
 namespace distmlip::kernels {
 
@@ -38,7 +39,7 @@ Array<int32_t> number_slots(const Backend& backend, SortedAtoms& sorted) {
     const int64_t real = grid.source_of(bin).real;
     count[bin] = real < 0 ? 0 : first_ordinal[real + 1] - first_ordinal[real];
   });
-  sorted.n_slots = backend.scan(count, n_bins, sorted.begin.data());
+  sorted.n_slots = scan(backend, count, n_bins, sorted.begin.data());
   return first_array;
 }
 

@@ -76,12 +76,13 @@ void sum_rows(const Backend& backend, const EdgeGradients<Real>& edges, const Se
   using Group = typename Backend::Group;
   backend.for_each_group(sent.n_local, [=] DISTMLIP_DEVICE(const Group& group, int64_t row) {
     const bool with_virials = out.virials != nullptr;
+    const int64_t sum = sent.sum_of[row];
     typename Backend::template PerLane<RowSums> mine;
     group.each_lane([&](int lane) { mine[lane] = row_sums(edges, sent, row, lane, with_virials); });
     DISTMLIP_UNROLL
     for (int k = 0; k < 3; ++k) {
       const double force = sum_lanes<Backend>(group, [&](int lane) { return mine[lane].force[k]; });
-      group.once([&] { out.forces[4 * row + k] += force; });
+      group.once([&] { out.forces[4 * sum + k] += force; });
     }
     DISTMLIP_UNROLL
     for (int k = 0; k < n_virial; ++k) {
@@ -92,7 +93,7 @@ void sum_rows(const Backend& backend, const EdgeGradients<Real>& edges, const Se
       }
       if (!with_virials) continue;
       both += sum_lanes<Backend>(group, [&](int lane) { return mine[lane].sent[k]; });
-      group.once([&] { out.virials[12 * row + virial_place(k)] += 0.5 * both; });
+      group.once([&] { out.virials[12 * sum + virial_place(k)] += 0.5 * both; });
     }
   });
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/device/edge_batches.h"
+#include "kernels/device/read_numbers.h"
 #include "kernels/device/write_triples.h"
 
 namespace distmlip::kernels {
@@ -19,7 +20,7 @@ Array<int64_t> pairs_begin(const Backend& backend, const SortedAtoms& sorted, co
     count[order[ordinal]] =
         static_cast<int32_t>(row_begin[ordinal + 1] - row_begin[ordinal]) + self_interaction;
   });
-  *n_pairs = backend.scan(count, sorted.n_atoms, begin.data());
+  *n_pairs = scan(backend, count, sorted.n_atoms, begin.data());
   return begin;
 }
 

@@ -129,11 +129,11 @@ class Blocks:
         model = self.model
         if model.readout_norm is not None:
             atoms = model.readout_norm(atoms)
-        neighbours = torch.bincount(graph.receivers, minlength=graph.n_owned)
+        is_isolated = atoms.new_ones(graph.n_owned, dtype=torch.bool).index_fill(0, graph.receivers, False)
         return {
             "energy": model.mlp(atoms).view(-1),
             "crystal_fea": atoms.sum(dim=0),
-            "isolated_atoms": (neighbours == 0).sum(),
+            "isolated_atoms": is_isolated.sum(),
         }
 
 
@@ -182,13 +182,8 @@ def _update_angles(
 def _angle_parts(graph: LocalGraph, atoms: Tensor, bonds: Tensor, angles: Tensor) -> Iterator[Part]:
     """What an angle is computed of: receiving bond, other bond, itself and centre atom."""
     bond_graph = graph.require_bonds()
-    first, second = bond_graph.angles.T
-    # Few bonds are short enough to be part of an angle. Every pair occurs both ways, so `first` has them all.
-    in_angles = torch.zeros(bond_graph.n_bonds, dtype=torch.bool, device=bonds.device)
-    in_angles[bond_graph.edge_bond[first]] = True
-    row = in_angles.cumsum(0) - 1
-    short = bonds[in_angles]
-    yield short, row[bond_graph.edge_bond[first]]
-    yield short, row[bond_graph.edge_bond[second]]
+    short = bonds.index_select(0, bond_graph.short_bonds)  # few bonds are part of an angle
+    for rows in bond_graph.bonds_of_angles:
+        yield short, rows
     yield angles, None
-    yield atoms[: graph.n_owned], graph.receivers[first]
+    yield atoms[: graph.n_owned], graph.receivers[bond_graph.angles[:, 0]]

@@ -3,6 +3,7 @@
 // whether memory is used as it should be, and whether lanes of a warp part or read what is not there yet.
 #include <cstdio>
 #include <functional>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -15,8 +16,8 @@
 
 namespace distmlip::kernels {
 
-int64_t Cuda::scan(const int32_t* counts, int64_t n, int64_t* begin) const {
-  return Host(device_).scan(counts, n, begin);
+void Cuda::sum_before(const int32_t* counts, int64_t n, int64_t* begin) const {
+  Host(device_).sum_before(counts, n, begin);
 }
 void Cuda::sort(Array<uint32_t>& keys, Array<int32_t>& values, uint32_t end) const {
   Host(device_).sort(keys, values, end);
@@ -140,24 +141,45 @@ void take_step(const System& system, kernels::DeviceKernels& kernels, const kern
   std::vector<int32_t> candidate(edges.n_edges), short_edge(edges.n_short), edge_of(rows.n_candidates());
   kernels.write_edges(request, edges,
                       kernels::EdgeOutput<Real>{senders.data(), receivers.data(), edge_vectors.data(),
-                                                candidate.data(), short_edge.data()});
-  found.add(kernels.number_bonds({rows.n_owned(), edges.row_begin.data(), senders.data(), candidate.data(),
-                                  rows.shift_code.data(), n_codes},
-                                 edge_bond.data()));
-  std::vector<int64_t> angle_begin(rows.n_owned() + 1);
-  const int64_t n_angles = kernels.count_angles(rows.n_owned(), edges.short_begin.data(), angle_begin.data());
-  std::vector<int64_t> angles(2 * n_angles);
+                                                edge_of.data(), candidate.data(), short_edge.data()});
+  std::vector<int64_t> angle_begin(rows.n_owned() + 1), bond_edge(edges.n_edges), short_bond(edges.n_short);
+  const std::vector<kernels::BorderCandidate> border = kernels.copy_of(kernels.border_candidates(request));
+  std::vector<int32_t> cut_candidate;
+  for (const auto& bond : border) cut_candidate.insert(cut_candidate.end(), {bond.row, bond.candidate});
+  const auto n_cut = std::ssize(border);
+  const std::vector<int32_t> bounds{0, static_cast<int32_t>(n_cut / 2), static_cast<int32_t>(n_cut)};
+  std::vector<int64_t> cut(n_cut);
+  const kernels::BondSizes sizes = kernels.number_bonds(
+      {{rows.n_owned(), edges.row_begin.data(), senders.data(), candidate.data(), rows.shift_code.data(),
+        n_codes},
+       edges.n_edges,
+       edges.n_short,
+       edges.short_begin.data(),
+       short_edge.data(),
+       edge_of.data(),
+       n_cut,
+       cut_candidate.data(),
+       std::ssize(bounds),
+       bounds.data()},
+      {edge_bond.data(), bond_edge.data(), short_bond.data(), cut.data(), angle_begin.data()});
+  bond_edge.resize(sizes.n_bonds);
+  short_bond.resize(sizes.n_short_bonds);
+  cut.resize(sizes.cut_before.back());
+  std::vector<int64_t> angles(2 * sizes.n_angles);
   kernels.expand_angles(rows.n_owned(), edges.short_begin.data(), short_edge.data(), angle_begin.data(),
                         angles.data());
-  kernels.index_edges(rows.n_candidates(), candidate.data(), edges.n_edges, edge_of.data());
   const kernels::SenderRows sent = kernels.sort_by_sender(rows);
+  std::vector<int32_t> sum_of(rows.n_local());
+  std::iota(sum_of.rbegin(), sum_of.rend(), 0);
   std::vector<double> forces(4 * rows.n_local()), virials(12 * rows.n_local()), virial(12);
-  kernels.sum_forces(kernels::EdgeGradients<Real>{rows.n_owned(), edges.row_begin.data(), senders.data(),
-                                                  edge_vectors.data(), edge_vectors.data()},
-                     {rows.n_local(), sent.row_begin.data(), sent.candidate.data(), edge_of.data()},
-                     {forces.data(), virial.data(), virials.data()});
+  kernels.sum_forces(
+      kernels::EdgeGradients<Real>{rows.n_owned(), edges.row_begin.data(), senders.data(),
+                                   edge_vectors.data(), edge_vectors.data()},
+      {rows.n_local(), sent.row_begin.data(), sent.candidate.data(), edge_of.data(), sum_of.data()},
+      {forces.data(), virial.data(), virials.data()});
   const auto add = [&](const auto&... arrays) { (found.add(arrays.data(), arrays.size()), ...); };
-  add(senders, receivers, edge_vectors, candidate, short_edge, edge_bond, angles, forces, virials, virial);
+  add(senders, receivers, edge_vectors, candidate, short_edge, edge_of, edge_bond, bond_edge, short_bond, cut,
+      sizes.cut_before, angles, forces, virials, virial);
 }
 
 /// The graphs of three partitions, and a step of each. Edges and bonds are those of atoms in the cell.
@@ -168,18 +190,17 @@ void find_graphs(const System& given, kernels::DeviceKernels& kernels, Found& fo
   std::copy_n(atoms.wrapped.positions.data(), atoms.wrapped.positions.size, system.positions.data());
   std::vector<int32_t> owner;
   for (int64_t atom = 0; atom < system.n_atoms(); ++atom) owner.push_back(static_cast<int32_t>(atom % 7 % 3));
+  const partition::DeviceSearch search(kernels, system.cell, system.positions.data(), system.n_atoms(),
+                                       system.cutoff);
   for (int32_t partition = 0; partition < 3; ++partition) {
-    const auto graph =
-        partition::build_on_device(kernels, system.cell, system.positions.data(), system.n_atoms(),
-                                   system.cutoff, {owner.data(), 3, partition});
-    const kernels::LocalRows& rows = graph.rows;
+    const kernels::LocalRows rows = search.rows({owner.data(), 3, partition});
     found.add(rows.owned);
     found.add(rows.halo);
     found.add(rows.row_begin);
     found.add(rows.sender);
     found.add(rows.shift_code);
-    take_step<float>(system, kernels, rows, graph.atoms.shifts, found);
-    take_step<double>(system, kernels, rows, graph.atoms.shifts, found);
+    take_step<float>(system, kernels, rows, search.atoms().shifts, found);
+    take_step<double>(system, kernels, rows, search.atoms().shifts, found);
   }
 }
 
