@@ -6,10 +6,10 @@ import multiprocessing
 import os
 from dataclasses import dataclass
 
-import torch
 import torch.distributed as dist
 
 from distmlip.errors import InvalidInputError
+from distmlip.machine.devices import accelerators
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """That say who a process is, and how it reaches the others (torchrun's convention)."""
@@ -32,7 +32,7 @@ class Identity:
     rank: int
     size: int
     device: str
-    """The GPU with its local rank, or the CPU."""
+    """The accelerator with its local rank, or the CPU."""
     pid: int
     """Of the process that it is: a forked child of that process is another one."""
 
@@ -60,9 +60,9 @@ def identity_of_this_process() -> Identity | None:
 
 
 def local_device() -> str:
-    """The GPU of this rank, or the CPU."""
-    n_gpus = torch.cuda.device_count()
-    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % n_gpus}" if n_gpus else "cpu"
+    """The accelerator of this rank, or the CPU."""
+    usable = accelerators()
+    return str(usable[int(os.environ.get("LOCAL_RANK", "0")) % len(usable)]) if usable else "cpu"
 
 
 def _of_environment() -> tuple[int, int]:
