@@ -9,6 +9,7 @@ from torch import Tensor
 
 from distmlip._native import core
 from distmlip.evaluation.settings import Settings
+from distmlip.machine.devices import on_device
 from distmlip.machine.memory import limit_kept_pages
 from distmlip.models.interface import Adapter
 from distmlip.models.local_graph import BondGraph, LocalGraph
@@ -38,7 +39,7 @@ class Graphs:
         """
         parts = self.update(atoms)
         on_device = [
-            {name: tensor.to(device) for name, tensor in system.items()}
+            {name: on_device(tensor, device) for name, tensor in system.items()}
             for device in self._settings.devices.devices
         ]
         n_angles_total = self.native.n_angles_total
