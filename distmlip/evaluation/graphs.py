@@ -38,7 +38,7 @@ class Graphs:
             InvalidInputError: the atoms cannot be cut into partitions; on all ranks alike.
         """
         parts = self.update(atoms)
-        on_device = [
+        system_on = [
             {name: on_device(tensor, device) for name, tensor in system.items()}
             for device in self._settings.devices.devices
         ]
@@ -55,7 +55,7 @@ class Graphs:
                 bonds=BondGraph(part.edge_bond, part.bond_edge, part.angles, part.cut, n_angles_total)
                 if self._adapter.bond_cutoff is not None
                 else None,
-                system=on_device[device],
+                system=system_on[device],
             )
             for p, (part, device) in enumerate(zip(parts, self.device_of_partition, strict=True))
         ]
