@@ -69,6 +69,16 @@ def name_of(device: torch.device) -> str:
     return str(device) if get_name is None else str(get_name(device))
 
 
+def card_of(device: torch.device) -> str:
+    """What tells it from the other devices of the machine, whatever its number in this process; empty for the
+    CPU."""
+    if device.type == "cpu":
+        return ""
+    get_properties = getattr(torch.get_device_module(device), "get_device_properties", None)
+    properties = None if get_properties is None else get_properties(device)
+    return str(getattr(properties, "uuid", device))
+
+
 @cache
 def has_float64(device: torch.device) -> bool:
     """MPS and some XPU do not."""
