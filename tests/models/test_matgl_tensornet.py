@@ -21,7 +21,7 @@ from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 from matgl.models import MEGNet, SO3Net, TensorNet
 from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_outputs
-from support.launching import PASSED, python_path
+from support.launching import python_path
 from support.matgl_models import (
     ELEMENTS,
     PRETRAINED,
@@ -373,5 +373,5 @@ def test_workers_may_compile_kernels_at_the_same_time(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": python_path(), "WARP_CACHE_PATH": str(tmp_path)}
     command = [sys.executable, "-m", "support.cold_kernels"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert PASSED in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
     assert "(compiled)" in done.stdout + done.stderr

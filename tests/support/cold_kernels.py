@@ -1,9 +1,8 @@
-"""A script: two workers of one process that need warp's kernels at the same time, none of them compiled yet."""
+"""A script: two workers of a process need warp's kernels at the same time, none of them compiled yet."""
 
 from __future__ import annotations
 
 import numpy as np
-from support.launching import PASSED
 from support.matgl_models import tensornet
 from support.structures import oxide
 
@@ -14,4 +13,3 @@ found = DistCalculator(tensornet("warp"), devices=["cpu"] * 2, partitions=2, dty
 forces = found.get_forces(atoms)
 one = DistCalculator(tensornet("warp"), devices="cpu", partitions=1, dtype="float64")
 np.testing.assert_allclose(forces, one.get_forces(atoms), rtol=0, atol=1e-10)
-print(PASSED)
