@@ -1,5 +1,6 @@
 # make demo   the main job: pretrained CHGNet over 4 partitions on real input
 # make test   every test that is not marked slow;  make test-slow   the rest
+# make test-torch   what needs no model package, with every torch that is supported
 # make lint   formatters, linters, types, sizes, import directions;  make figures   what they add up to
 # make notebooks   run the notebooks and keep what they print and draw
 #
@@ -9,10 +10,12 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 VENV_E3NN ?= .venv-e3nn
+TORCH_VERSIONS ?= 2.11.0 2.13.0 2.14.1
 PYTEST_WORKERS ?= 2
 
 BIN := $(VENV)/bin
 comma := ,
+TORCH_TESTS := tests/core tests/machine tests/choice tests/graph tests/evaluation tests/ranks/test_joining.py
 E3NN_TESTS := $(wildcard tests/models/test_esen*.py tests/models/test_sevennet*.py)
 SOURCES := $(shell find csrc cmake distmlip build_backend -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE
 CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
@@ -25,7 +28,7 @@ install = CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(1)/bin/
 RUN := PYTHONSAFEPATH=1 $(BIN)
 pytest = OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) -rs
 
-.PHONY: demo test test-slow lint figures notebooks format bench bench-graph bench-ranks clean
+.PHONY: demo test test-slow test-torch test-one-torch lint figures notebooks format bench bench-graph bench-ranks clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -38,6 +41,16 @@ test: $(VENV)/.test $(VENV_E3NN)/.test
 test-slow: $(VENV)/.test $(VENV_E3NN)/.test
 	$(call pytest,$(VENV)) -m slow $(E3NN_TESTS:%=--ignore=%)
 	$(call pytest,$(VENV_E3NN)) -m slow $(E3NN_TESTS)
+
+# Each has an environment and a build of its own; that of another torch than 2.13.0 takes gigabytes.
+test-torch:
+	set -e; for version in $(TORCH_VERSIONS); do \
+	  $(MAKE) test-one-torch VENV=.venv-torch-$$version TORCH=torch==$$version; \
+	done
+
+test-one-torch: $(VENV)/.torch
+	$(call install,$(VENV),.[test])
+	$(call pytest,$(VENV)) -m "not slow" $(TORCH_TESTS)
 
 # clang-tidy leaves out the folders whose files include torch: each of these takes ten times as long.
 lint: $(VENV)/.test $(VENV)/.lint
@@ -76,7 +89,7 @@ bench-ranks: $(VENV)/.test
 	$(BIN)/python benchmarks/update_performance.py
 
 clean:
-	rm -rf $(VENV) $(VENV_E3NN) build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_E3NN) .venv-torch-* build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python $(VENV_E3NN)/bin/python:
 	$(PYTHON) -m venv $(@D)/..

@@ -22,7 +22,9 @@ def _needs_torch(hook: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(hook)
     def checked(*arguments: Any, **keywords: Any) -> Any:
         if not any(_finds_torch(flags) for flags in ([], ["-E"])):
-            sys.exit("distmlip needs torch before it can be built; run: pip install torch==2.13.0")
+            sys.exit(
+                "distmlip needs torch 2.11 or newer before it can be built; run: pip install torch==2.13.0"
+            )
         return hook(*arguments, **keywords)
 
     return checked

@@ -18,11 +18,15 @@ if(NOT DEFINED PythonTorch_ROOT)
   endforeach()
 endif()
 if(NOT DEFINED PythonTorch_ROOT)
-  message(FATAL_ERROR "distmlip needs torch before it can be built; run: pip install torch==2.13.0")
+  message(FATAL_ERROR "distmlip needs torch 2.11 or newer before it can be built; run: pip install torch==2.13.0")
 endif()
 
 file(STRINGS "${PythonTorch_ROOT}/version.py" _version REGEX "^__version__")
 string(REGEX MATCH "[0-9]+\\.[0-9]+\\.[0-9]+[^']*" PythonTorch_VERSION "${_version}")
+if(PythonTorch_VERSION VERSION_LESS 2.11)
+  message(FATAL_ERROR "torch ${PythonTorch_VERSION} in ${PythonTorch_ROOT} is too old, distmlip needs 2.11 or newer; "
+    "run: pip install torch==2.13.0")
+endif()
 message(STATUS "torch ${PythonTorch_VERSION}: ${PythonTorch_ROOT}")
 
 foreach(_library c10 torch_cpu torch_python)

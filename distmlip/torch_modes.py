@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 AUTOCAST = ("cpu", "cuda")
+"""Kinds of devices that autocast may be on for in any build of torch; the accelerator's besides."""
 
 
 @contextmanager
@@ -20,7 +21,8 @@ def usual_modes() -> Iterator[None]:
     with ExitStack() as modes:
         modes.enter_context(torch.inference_mode(False))  # makes gradients usual, too, but only if it was on
         modes.enter_context(torch.enable_grad())
-        for device in AUTOCAST:
+        accelerator = torch.accelerator.current_accelerator()
+        for device in (*AUTOCAST, *([] if accelerator is None else [accelerator.type])):
             if torch.is_autocast_enabled(device):
                 modes.enter_context(torch.autocast(device, enabled=False))
         if torch.get_default_device().type != "cpu":  # else every call to torch would cost more

@@ -13,10 +13,10 @@ from distmlip._native import core
 from distmlip.choice.chooser import Choice, Chooser, what_suits_all
 from distmlip.choice.costs import CostModel, Rows, rows_of
 from distmlip.choice.probe import cost_model
-from distmlip.errors import OutOfMemoryError
+from distmlip.errors import DeviceError, OutOfMemoryError
 from distmlip.evaluation.evaluator import Evaluator
 from distmlip.evaluation.settings import ATOMS_PER_CPU_PARTITION
-from distmlip.machine.memory import is_out_of_memory, release_unused
+from distmlip.machine.memory import available_bytes, is_out_of_memory, release_unused
 from distmlip.models.interface import Evaluation
 from distmlip.records.plan import Plan
 from distmlip.records.profile import Profile, profile_of
@@ -24,8 +24,9 @@ from distmlip.records.profile import Profile, profile_of
 if TYPE_CHECKING:
     from ase import Atoms
 
-MEASURED_ABOVE = {"cpu": ATOMS_PER_CPU_PARTITION, "cuda": 2000}
-"""Atoms per device: with fewer any model fits, and nothing has to be known of it."""
+MEASURED_ABOVE = 2000
+"""Atoms per accelerator: with fewer any model fits, and nothing has to be known of it. On a CPU it is one
+partition's atoms."""
 MEASURED_ABOVE_IF_GIVEN = 1000
 """The same where the number of partitions is given."""
 MOST_CHOICES = 4
@@ -159,9 +160,10 @@ class Automatic:
         if self._ranks is not None:
             self._ranks.require_same_devices(self.evaluator.settings.devices.devices[0])
         self._take(self._chooser.first(len(atoms)))
-        given = not self._chooser.partitions_are_open
         devices = self._chooser.given.devices
-        least = MEASURED_ABOVE_IF_GIVEN if given else MEASURED_ABOVE[devices.devices[0].type]
+        least = ATOMS_PER_CPU_PARTITION if devices.devices[0].type == "cpu" else MEASURED_ABOVE
+        if not self._chooser.partitions_are_open:
+            least = MEASURED_ABOVE_IF_GIVEN
         costs = self._cost_model(atoms, least * len(devices))
         if costs is not None:
             self._improve(costs, atoms)
@@ -182,7 +184,8 @@ class Automatic:
         self._choice = choice
 
     def _cost_model(self, atoms: Atoms, least: int) -> CostModel | None:
-        """None for no more than ``least`` atoms, unless it is known; and where it cannot be measured."""
+        """None for no more than ``least`` atoms, unless it is known; and where it cannot be measured, or a
+        device does not say what it has."""
         if self._is_measured or len(atoms) <= least:
             return self._costs
         self._is_measured = True
@@ -196,6 +199,12 @@ class Automatic:
 
     def _measured_costs(self, atoms: Atoms) -> CostModel | None:
         devices = self._chooser.given.devices
+        try:
+            for device in devices.devices:
+                available_bytes(device)
+        except DeviceError as error:
+            log.warning("%s", error)
+            return None
         try:
             return cost_model(self.evaluator.adapter, devices.devices[0], devices.slots[0], atoms)
         except Exception:  # whatever a model may raise on clusters that nobody asked for

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from operator import attrgetter
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from distmlip.choice.costs import CostModel, Rows, StageCost, fitted, rows_of
 from distmlip.errors import type_name
 from distmlip.evaluation.evaluator import Evaluator
 from distmlip.evaluation.settings import Settings
-from distmlip.machine.devices import Devices
+from distmlip.machine.devices import Devices, name_of
 from distmlip.models.interface import Adapter, Stage
 from distmlip.models.stages import Sizes
 from distmlip.records.profile import MeasuredStage
@@ -60,7 +59,7 @@ def fingerprint(adapter: Adapter, device: torch.device) -> cache.Key:
         "tensors": [f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in tensors],
         "cutoffs": [adapter.cutoff, adapter.bond_cutoff],
         "dtype": str(adapter.dtype),
-        "device": _processor() if on_cpu else torch.cuda.get_device_name(device),
+        "device": name_of(device),
         "threads": torch.get_num_threads() if on_cpu else 0,
         "versions": [sys.version, torch.__version__, _version("distmlip"), _version(package)],
     }
@@ -153,11 +152,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:  # a model of the user's own
         return str(getattr(sys.modules.get(package), "__version__", ""))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "cpu"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import re
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import torch
 
 from distmlip._native import core
+from distmlip.errors import DeviceError
+from distmlip.machine.devices import accelerators
 from distmlip.machine.limits import control_group_bytes, process_bytes
 
 USABLE = 0.8
@@ -17,30 +21,43 @@ USABLE = 0.8
 KEPT = 16
 """The core keeps at most one part in so many of what it frees, for the next array."""
 
-MESSAGES = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",
-    "CUDA out of memory",
-    "CUDA error: out of memory",
+SHORTAGE = re.compile(
+    r"DefaultCPUAllocator: (can't allocate|not enough) memory"
+    r"|\bout of memory\b"  # CUDA, HIP, XPU, MPS, NCCL and our own kernels, each in a sentence of its own
+    r"|_STATUS_ALLOC_FAILED\b"  # cuBLAS and its relatives
+    r"|_OUT_OF_(DEVICE|HOST)_MEMORY\b"  # SYCL
+    r"|Failed to allocate \d+ bytes"  # warp
 )
-"""Of errors that reach Python as a plain RuntimeError."""
+"""In errors that reach Python as a plain RuntimeError."""
 
 
 def available_bytes(device: torch.device, n_processes: int = 1) -> int:
     """What one of ``n_processes`` that share a device can still allocate on it.
 
     Torch's own unused blocks are included. Limits of a process are its own: they are not shared.
+
+    Raises:
+        DeviceError: the device does not say how much is free.
     """
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return (
-            free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        ) // n_processes
+    if device.type != "cpu":
+        return _of_accelerator(device) // n_processes
     shared = [
         n_bytes // n_processes for n_bytes in (_of_machine(), control_group_bytes()) if n_bytes is not None
     ]
     own = process_bytes()
     return min([*shared, 2**62 if own is None else own])
+
+
+def _of_accelerator(device: torch.device) -> int:
+    accelerator = torch.accelerator
+    try:
+        free, _ = accelerator.get_memory_info(device)
+        return free + accelerator.memory_reserved(device) - accelerator.memory_allocated(device)
+    except RuntimeError as error:  # not every kind of device has all of these
+        raise DeviceError(
+            f"{device} does not say how much of its memory is free ({str(error).splitlines()[0]}), so that "
+            "nothing can be chosen by it; give partitions=, and recompute=True where memory is short"
+        ) from error
 
 
 def _of_machine() -> int | None:
@@ -63,11 +80,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was asked for that there is not, on a GPU or a CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)
+    return isinstance(error, RuntimeError) and SHORTAGE.search(str(error)) is not None
 
 
 def release_unused() -> None:
     """Give back what nobody uses any more."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if accelerators():
+        with suppress(RuntimeError):  # of a kind of device whose allocator keeps nothing
+            torch.accelerator.empty_cache()

@@ -41,8 +41,18 @@ def replicate(
     }
     with quiet():  # TorchScript modules are copied with functions that are deprecated
         replica = copy.deepcopy(module, aliases)
-    # Module.to swaps each parameter's data, so an alias leaves the original's storage when it is converted.
-    return replica.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    originals = {
+        name: vars(parameter)["original"]
+        for name, parameter in replica.named_parameters(remove_duplicate=False)
+        if "original" in vars(parameter)
+    }
+    # Module.to swaps each parameter's data, so an alias leaves the original's storage when it is converted;
+    # for some kinds of devices it makes new parameters, which know of no original.
+    replica = replica.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    for name, parameter in replica.named_parameters(remove_duplicate=False):
+        if name in originals:
+            vars(parameter)["original"] = originals[name]
+    return replica
 
 
 def cast_inputs(module: nn.Module, dtype: torch.dtype) -> None:

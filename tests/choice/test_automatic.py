@@ -18,7 +18,7 @@ from distmlip._native import core
 from distmlip.choice import automatic, chooser
 from distmlip.choice.chooser import Chooser
 from distmlip.choice.costs import CostModel, PerKind, StageCost, rows_of
-from distmlip.errors import OutOfMemoryError
+from distmlip.errors import DeviceError, OutOfMemoryError
 from distmlip.evaluation.settings import Settings
 from distmlip.machine import memory
 from distmlip.machine.devices import Devices
@@ -284,4 +284,17 @@ def test_a_model_that_cannot_be_measured_is_evaluated_all_the_same(
     atoms = copper(4, 4, 4)
     np.testing.assert_allclose(forces(atoms), forces(atoms, partitions=1), rtol=0, atol=1e-10)
     assert "could not be measured" in caplog.text
+    assert calculator().plan(atoms).memory == {}
+
+
+def test_a_device_that_does_not_say_what_is_free_is_used_without_a_cost_model(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(device: torch.device) -> int:
+        raise DeviceError(f"{device} does not say how much of its memory is free")
+
+    monkeypatch.setattr(automatic, "available_bytes", refuse)
+    atoms = copper(4, 4, 4)
+    np.testing.assert_allclose(forces(atoms), forces(atoms, partitions=1), rtol=0, atol=1e-10)
+    assert "cpu does not say" in caplog.text
     assert calculator().plan(atoms).memory == {}

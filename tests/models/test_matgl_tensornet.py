@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import matgl
@@ -17,6 +21,7 @@ from matgl.apps.pes import Potential
 from matgl.ext.ase import PESCalculator
 from matgl.models import MEGNet, SO3Net, TensorNet
 from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_outputs
+from support.launching import python_path
 from support.matgl_models import (
     ELEMENTS,
     PRETRAINED,
@@ -360,3 +365,13 @@ def test_options_that_the_network_does_not_read() -> None:
         DistCalculator(tensornet("warp"), total_charge=1.0)
     with pytest.raises(InvalidInputError, match=r"head.*QET of matgl has total_charge, ext_pot"):
         DistCalculator(qet("warp"), head="default")
+
+
+@pytest.mark.slow
+def test_workers_may_compile_kernels_at_the_same_time(tmp_path: Path) -> None:
+    """Warp makes a kernel when it is first launched, by whichever thread that is."""
+    environment = {**os.environ, "PYTHONPATH": python_path(), "WARP_CACHE_PATH": str(tmp_path)}
+    command = [sys.executable, "-m", "support.cold_kernels"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "(compiled)" in done.stdout + done.stderr

@@ -33,10 +33,20 @@ def test_missing_torch_is_one_line_that_names_the_command(tmp_path: Path, hook: 
     done = call_hook(tmp_path / "bare" / "bin" / "python", tmp_path, hook)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "distmlip needs torch before it can be built; run: pip install torch==2.13.0"
+        "distmlip needs torch 2.11 or newer before it can be built; run: pip install torch==2.13.0"
     ]
 
 
 def test_build_goes_on_where_torch_is_installed(tmp_path: Path) -> None:
     done = call_hook(Path(sys.executable), tmp_path, "get_requires_for_build_wheel")
     assert done.stdout.strip() == "['went on']", done.stderr
+
+
+def test_a_torch_that_is_too_old_is_named(tmp_path: Path) -> None:
+    (tmp_path / "version.py").write_text("__version__ = '2.10.0+cpu'\n")
+    script = ROOT / "cmake" / "FindPythonTorch.cmake"
+    command = ["cmake", f"-DPythonTorch_ROOT={tmp_path}", "-P", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    said = " ".join(done.stderr.split())
+    assert f"torch 2.10.0+cpu in {tmp_path} is too old, distmlip needs 2.11 or newer; run: pip" in said
