@@ -34,10 +34,12 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test $(VENV_E3NN)/.test
 	$(call pytest,$(VENV)) -m "not slow" $(E3NN_TESTS:%=--ignore=%)
 	$(call pytest,$(VENV_E3NN)) -m "not slow" $(E3NN_TESTS)
+	$(call pytest,$(VENV)) -m "not slow" tests/ordered
 
 test-slow: $(VENV)/.test $(VENV_E3NN)/.test
 	$(call pytest,$(VENV)) -m slow $(E3NN_TESTS:%=--ignore=%)
 	$(call pytest,$(VENV_E3NN)) -m slow $(E3NN_TESTS)
+	$(call pytest,$(VENV)) -m slow tests/ordered
 
 # clang-tidy leaves out the folders whose files include torch: each of these takes ten times as long.
 lint: $(VENV)/.test $(VENV)/.lint
