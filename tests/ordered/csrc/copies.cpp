@@ -24,7 +24,7 @@ at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool non_blocking)
     const int there = source.device().index(), mine = self.device().index();
     const StreamKey sends = current_stream(there), receives = current_stream(mine);
     if (there != mine) order.wait(sends, order.clock_of(receives));
-    const Access work = work_of(there, there == mine ? "copy_" : "copy_ between devices");
+    const Access work = there == mine ? work_of(there, "copy_") : order.launch_copy(sends);
     touch(source, work, false);
     touch(self, work, true);
     to.copy_(from);

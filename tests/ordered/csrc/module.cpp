@@ -1,6 +1,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <tuple>
+
 #include "memory.h"
 #include "streams.h"
 
@@ -32,7 +35,9 @@ PYBIND11_MODULE(_ordered, module) {
   module.def("take_counts", [] {
     const std::lock_guard lock(Order::the().mutex);
     auto counts = std::exchange(Order::the().counts, {});
-    return std::pair(counts.launches, counts.syncs);
+    int64_t longest = 0;
+    for (const Order::Link& copy : counts.copies) longest = std::max(longest, copy.length);
+    return std::tuple(counts.launches, counts.syncs, longest);
   });
   module.def("set_raise", [](bool on) { Order::the().raise = on; });
   module.def("set_check_device", [](bool on) { Order::the().check_device = on; });

@@ -110,6 +110,16 @@ Access Order::launch(StreamKey stream, const std::string& op) {
   return {k, ++clock[k], 0, 0, false, interned(op)};
 }
 
+Access Order::launch_copy(StreamKey stream) {
+  const std::lock_guard lock(mutex);
+  const Access work = launch(stream, "copy_ between devices");
+  int64_t length = 1;
+  for (const Link& before : counts.copies)
+    if (is_known(clocks_[work.timeline], before.work)) length = std::max(length, before.length + 1);
+  counts.copies.push_back({work, length});
+  return work;
+}
+
 void Order::access(Block& block, Access access, size_t begin, size_t end, bool write) {
   const std::lock_guard lock(mutex);
   access.begin = begin;

@@ -76,6 +76,8 @@ class Order {
 
   // Work. Returned: the time of it on its timeline.
   Access launch(StreamKey stream, const std::string& op);
+  /// The same for a copy between devices.
+  Access launch_copy(StreamKey stream);
   void access(Block& block, Access access, size_t begin, size_t end, bool write);
   /// An access of the host, which waits for nothing.
   void host_access(Block& block, const std::string& op, bool write);
@@ -87,8 +89,14 @@ class Order {
   std::string name_of(StreamKey stream) const;
   std::string name_of(size_t timeline) const { return name_of(streams_.at(timeline)); }
 
+  /// Work that waits for other work of its kind, and how much of it one after another.
+  struct Link {
+    Access work;
+    int64_t length;
+  };
   struct Counts {
     std::map<std::string, int64_t> launches, syncs;  // by operator; by reason
+    std::vector<Link> copies;                        // between devices
   } counts;
 
   bool raise = false;  // at the first fault, where it is
