@@ -1,6 +1,7 @@
 #include "executor/device.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "core/error.h"
@@ -16,6 +17,12 @@ struct Holder {
 
 }  // namespace
 
+bool has_kernels(at::Device device) {
+  if (!device.is_cuda()) return false;
+  const c10::DeviceGuard guard(device);
+  return kernels::has_cuda_kernels(device.index());
+}
+
 std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
   kernels::Device target;
   target.allocate = [device](size_t bytes) {
@@ -25,8 +32,9 @@ std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
     return std::shared_ptr<void>(data, Holder{std::move(tensor)});
   };
   if (device.is_cpu()) return kernels::host_kernels(target);
-  if (!device.is_cuda())
-    invalid("the device is ", device.str(), "; graphs are made on the CPU and on CUDA devices");
+  if (!has_kernels(device))
+    invalid("the device is ", device.str(),
+            ", for which this build has no kernels; build it where nvcc is found, for this GPU");
   const c10::Stream stream = c10::impl::VirtualGuardImpl(device.type()).getStream(device);
   target.index = stream.device_index();
   target.stream = stream.native_handle();

@@ -10,9 +10,12 @@
 
 namespace distmlip::executor {
 
+/// Whether graphs can be made on this device: a CUDA device that the kernels of this build run on.
+bool has_kernels(at::Device device);
+
 /// The algorithms on a device, in memory of torch's allocator and on the stream that is current now; so
 /// whatever torch does on that stream follows in order. The device must be current while they are called.
-/// Throws std::invalid_argument for anything but a CPU, and CUDA devices in a build that has CUDA kernels.
+/// Throws std::invalid_argument for anything but a CPU and devices that have kernels.
 std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device);
 
 /// The stream that workers use. Graphs are made on it, too, whatever stream is current where that is asked

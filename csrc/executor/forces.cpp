@@ -86,7 +86,7 @@ void Step::accumulate(size_t p, const at::Tensor& gradients, bool with_virials) 
     if (with_virials) copy(found.virials, local.virials.data());
   } else {
     const auto add = dtype_ == at::kFloat ? add_edges<float> : add_edges<double>;
-    add(graphs_[p], part.n_owned(), parts_[p], gradients,
+    add(graphs_[p], part.n_owned(), host_parts_[p], gradients,
         {local.forces.data(), local.virial.data(), with_virials ? local.virials.data() : nullptr});
   }
 }

@@ -46,6 +46,7 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
       graphs_(decomposition_->parts.size()),
       kept_(decomposition_->parts.size()),
       parts_(decomposition_->parts.size()),
+      host_parts_(decomposition_->parts.size()),
       local_forces_(decomposition_->parts.size()),
       device_parts_(decomposition_->parts.size()) {
   if (devices_.size() != parts_.size())
@@ -58,7 +59,7 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
   for (size_t p = 0; p < parts_.size(); ++p) {
     local_atoms_.push_back(atoms_of(decomposition_->parts[p]).to(devices_[p]));
     const at::Device device = devices_[p];
-    if ((device.is_cpu() && !as_devices) || !decomposition_->here.has(static_cast<int32_t>(p))) continue;
+    if (!(as_devices || has_kernels(device)) || !decomposition_->here.has(static_cast<int32_t>(p))) continue;
     device_parts_[p] = std::make_unique<DevicePart>(*decomposition_, static_cast<int32_t>(p), device, dtype_);
     const auto has_it = [&](const DeviceSystem& system) { return system.device() == device; };
     if (std::none_of(systems_.begin(), systems_.end(), has_it))
@@ -77,9 +78,9 @@ void Step::update(const double* positions, const Cell& cell) {
   const int at_once = n_parts < n_threads ? 1 : n_threads;
   parallel_for(n_parts, at_once, [&](int64_t i, int) {
     if (!device_parts_[i]) {
-      parts_[i] = {};
-      parts_[i] = write(i, snapshot, n_threads / at_once);
-      if (!devices_[i].is_cpu())  // of another rank: nothing, but where this rank's are
+      parts_[i] = host_parts_[i] = {};
+      parts_[i] = host_parts_[i] = write(i, snapshot, n_threads / at_once);
+      if (!devices_[i].is_cpu())
         parts_[i].for_each([&](at::Tensor& tensor) { tensor = tensor.to(devices_[i]); });
     }
   });

@@ -41,9 +41,10 @@ struct Forces {
 /// stay as they are, the memory of others is used again.
 class Step {
  public:
-  /// `devices`: one per partition. Graphs are made where their tensors are: on a CPU by the kernels for CPUs,
-  /// or for tests by those for devices (`as_devices`).
-  /// `others`: null if all partitions are in this process; else all devices are the same.
+  /// `devices`: one per partition. Graphs are made where their tensors are if there are kernels for that
+  /// device, on the CPU by those for CPUs, or for tests by those for devices (`as_devices`); else they are
+  /// made on the host and moved. `others`: null if all partitions are in this process; else all devices are
+  /// the same.
   Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
        at::ScalarType dtype, bool as_devices = false,
        std::shared_ptr<const exchange::Others> others = nullptr);
@@ -94,6 +95,8 @@ class Step {
   std::vector<partition::StepGraph> graphs_;
   std::vector<LocalTensors> kept_;  // memory on the host that they are written to
   std::vector<LocalTensors> parts_;
+  std::vector<LocalTensors>
+      host_parts_;  // of partitions whose graphs are made on the host: before they are moved
   std::vector<LocalForces> local_forces_;
   exchange::PerPartition local_atoms_;
   exchange::Routes atoms_, bonds_;

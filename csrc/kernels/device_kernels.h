@@ -109,7 +109,10 @@ class DeviceKernels {
 /// On the CPU, in the calling thread.
 std::unique_ptr<DeviceKernels> host_kernels(const Device& device);
 
-/// On a CUDA device. Throws std::invalid_argument in a build without CUDA.
+/// Whether this build has kernels that run on a CUDA device, which becomes the calling thread's current one.
+bool has_cuda_kernels(int index);
+
+/// On a CUDA device that has kernels.
 std::unique_ptr<DeviceKernels> cuda_kernels(const Device& device);
 
 }  // namespace distmlip::kernels

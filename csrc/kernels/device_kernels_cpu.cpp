@@ -1,4 +1,6 @@
-#include "core/error.h"
+#include <stdexcept>
+#include <string>
+
 #include "kernels/device/kernels_on.h"
 
 namespace distmlip::kernels {
@@ -8,10 +10,10 @@ std::unique_ptr<DeviceKernels> host_kernels(const Device& device) {
 }
 
 #ifndef DISTMLIP_WITH_CUDA
+bool has_cuda_kernels(int /*index*/) { return false; }
+
 std::unique_ptr<DeviceKernels> cuda_kernels(const Device& device) {
-  invalid("CUDA device ", device.index,
-          " is asked for, but this build has no CUDA kernels: build it where nvcc "
-          "is found");
+  throw std::logic_error("this build has no kernels for CUDA device " + std::to_string(device.index));
 }
 #endif
 
