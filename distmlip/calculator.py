@@ -53,7 +53,7 @@ class DistCalculator(KeepsResults):
     Args:
         model: a model object, a list of them (a committee), or the family's own ASE calculator. It is not
             changed; after changing its weights make a new calculator.
-        devices: ``"auto"`` (every visible GPU, else the CPU), a device, or a list of devices.
+        devices: ``"auto"`` (every accelerator that torch sees, else the CPU), a device, or a list of devices.
         partitions: how many, from 1 to a million; more than devices or atoms is fine. ``"auto"``: one per
             GPU, more if they do not fit into its memory; on a CPU as many as make partitions small enough for
             the caches. What the model needs is measured once and remembered (see :meth:`plan`).
@@ -72,7 +72,7 @@ class DistCalculator(KeepsResults):
     Raises:
         UnsupportedModelError: the model, or a named part of it, cannot be distributed.
         InvalidInputError: an argument is out of its range.
-        DeviceError: a device does not exist.
+        DeviceError: a device does not exist, or does not have the dtype.
     """
 
     name = "distmlip"
@@ -118,6 +118,8 @@ class DistCalculator(KeepsResults):
             skin=skin,
         )
         self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
+        if self._adapter.dtype == torch.float64:
+            settings.devices.require_float64("the model computes in", "dtype='float32' or devices='cpu'")
         self._evaluator = Evaluator(self._adapter, settings)
         self._automatic = Automatic(self._evaluator, recompute_is_open=recompute == "auto")
         self._sharing = Sharing(self, group, self._adapter, self._arguments)

@@ -66,6 +66,8 @@ void bind_kernels(py::module_& module) {
   module.attr("simd_levels") = kernels::simd_levels();
   module.def("set_simd", &kernels::set_simd, py::arg("level"),
              "Chooses one of simd_levels for the whole process; all give the same results.");
+  module.def("has_kernels", &executor::has_kernels, py::arg("device"),
+             "Whether graphs are made on this device; elsewhere they are made on the host and moved.");
   module.def("device_gather_rows", &device_gather_rows, py::arg("source"), py::arg("rows"),
              py::call_guard<py::gil_scoped_release>(), "source[rows]");
   module.def("device_add_rows", &device_add_rows, py::arg("target"), py::arg("rows"), py::arg("values"),

@@ -29,11 +29,6 @@ void translate(std::exception_ptr thrown) {
 PYBIND11_MODULE(_core, module) {
   module.doc() = "Compiled core of distmlip: graphs, partitions, exchange and executor.";
   module.attr("torch_version") = TORCH_VERSION;
-#ifdef DISTMLIP_WITH_CUDA
-  module.attr("with_cuda") = true;
-#else
-  module.attr("with_cuda") = false;
-#endif
   pybind11::register_local_exception_translator(&translate);
   distmlip::bindings::bind_core(module);
   distmlip::bindings::bind_kernels(module);

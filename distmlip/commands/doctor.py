@@ -5,15 +5,25 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import platform
+import re
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 
+import torch
 from packaging.version import Version
 from rich.markup import escape
 from rich.table import Table
 
+from distmlip.machine.devices import accelerators, name_of
 from distmlip.models import FAMILIES, Family
 
 PACKAGES = ["distmlip", "torch", "numpy", "ase"]
+
+DRIVERS = {12: 525, 13: 580}
+"""The oldest NVIDIA driver for what was made with each CUDA, whatever its minor version."""
+
+OLDEST_NVCC = "12.6"
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,8 @@ def examine() -> list[Finding]:
         *(_version(package) for package in PACKAGES),
         _core(),
         *(_family(family) for family in FAMILIES.values()),
-        _cuda(),
+        _accelerators(),
+        _graphs(),
     ]
 
 
@@ -90,10 +101,79 @@ def _family(family: Family) -> Finding:
     return Finding(what, True, f"{found} (tested: {tested}) can be distributed")
 
 
-def _cuda() -> Finding:
-    import torch
+def _accelerators() -> Finding:
+    """What torch sees, what it was built for, and what would be needed if that does not fit."""
+    usable, driver = accelerators(), nvidia_driver()
+    toolkits = {"CUDA": torch.version.cuda, "HIP": torch.version.hip, "XPU": torch.version.xpu}
+    built_for = next((f"{name} {version}" for name, version in toolkits.items() if version), "the CPU")
+    found = f"torch {torch.__version__} is built for {built_for}, " + (
+        f"the NVIDIA driver is {driver}" if driver else "no NVIDIA driver is loaded"
+    )
+    if usable:
+        names = ", ".join(f"{device} {name_of(device)}" for device in usable)
+        return Finding("accelerators", True, f"{names}; {found}")
+    found = f"torch sees none, calculations run on the CPU; {found}"
+    if driver and torch.version.cuda and is_older(driver, torch.version.cuda):
+        found += f", and {needs(torch.version.cuda)}: update it, or install a torch for an older CUDA"
+    elif driver and built_for == "the CPU":
+        cuda = max((major for major in DRIVERS if not is_older(driver, str(major))), default=min(DRIVERS))
+        found += f"; install a torch for CUDA {cuda} and build distmlip again ({needs(str(cuda))})"
+    return Finding("accelerators", False, found)
 
-    if not torch.cuda.is_available():
-        return Finding("CUDA", False, "torch sees no CUDA device; calculations run on the CPU")
-    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return Finding("CUDA", True, ", ".join(names))
+
+def _graphs() -> Finding:
+    """Where graphs are made: on a GPU only if this build has kernels that run on it."""
+    try:
+        from distmlip._native import core
+
+        built = importlib.import_module("distmlip._built_for")
+    except Exception as error:  # a doctor reports whatever is wrong
+        return Finding("graphs", False, str(error))
+    has = f"CUDA kernels of nvcc {built.CUDA_VERSION} for {built.CUDA_ARCHITECTURES.replace(';', ', ')}"
+    this_build = f"this build has {has if built.CUDA_ARCHITECTURES else 'no CUDA kernels'}"
+    usable = accelerators()
+    without = [device for device in usable if not core.has_kernels(device)]
+    if not without:
+        return Finding("graphs", True, f"made on {', '.join(map(str, usable)) or 'the CPU'}; {this_build}")
+    where = f"made on the CPU and moved to {', '.join(map(str, without))}, where steps take longer for it"
+    return Finding("graphs", False, f"{where}; {this_build}; {_remedy(without[0], built)}")
+
+
+def _remedy(device: torch.device, built: ModuleType) -> str:
+    """What would bring the graphs to a device that has no kernels."""
+    if device.type != "cuda" or torch.version.hip:
+        return "there are kernels for NVIDIA's GPUs only"
+    again = "pip install --force-reinstall --no-deps . (in the distmlip source folder)"
+    if not built.CUDA_ARCHITECTURES:
+        return f"put nvcc {OLDEST_NVCC} or newer on PATH and build again: {again}"
+    driver = nvidia_driver()
+    if driver and is_older(driver, built.CUDA_VERSION):
+        return (
+            f"{needs(built.CUDA_VERSION)}, and {driver} is loaded: update it, or build again with an older "
+            f"nvcc: {again}"
+        )
+    architecture = "".join(map(str, torch.cuda.get_device_capability(device)))
+    return f"build again with CUDAARCHS={architecture} in the environment: {again}"
+
+
+def nvidia_driver(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """The version of the driver that is loaded."""
+    try:
+        found = re.search(r"Kernel Module.*?\s(\d+(\.\d+)+)\s", file.read_text())
+    except OSError:
+        return None
+    return found[1] if found else None
+
+
+def is_older(driver: str, cuda: str) -> bool:
+    """Whether a driver is too old for what was made with this CUDA."""
+    return _major(driver) < DRIVERS.get(_major(cuda), 0)
+
+
+def needs(cuda: str) -> str:
+    """Which driver, in words."""
+    return f"CUDA {_major(cuda)} needs driver {DRIVERS[_major(cuda)]} or newer"
+
+
+def _major(version: str) -> int:
+    return int(version.partition(".")[0])

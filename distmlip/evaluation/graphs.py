@@ -9,6 +9,7 @@ from torch import Tensor
 
 from distmlip._native import core
 from distmlip.evaluation.settings import Settings
+from distmlip.machine.devices import on_device
 from distmlip.machine.memory import limit_kept_pages
 from distmlip.models.interface import Adapter
 from distmlip.models.local_graph import BondGraph, LocalGraph
@@ -37,8 +38,8 @@ class Graphs:
             InvalidInputError: the atoms cannot be cut into partitions; on all ranks alike.
         """
         parts = self.update(atoms)
-        on_device = [
-            {name: tensor.to(device) for name, tensor in system.items()}
+        system_on = [
+            {name: on_device(tensor, device) for name, tensor in system.items()}
             for device in self._settings.devices.devices
         ]
         n_angles_total = self.native.n_angles_total
@@ -54,7 +55,7 @@ class Graphs:
                 bonds=BondGraph(part.edge_bond, part.bond_edge, part.angles, part.cut, n_angles_total)
                 if self._adapter.bond_cutoff is not None
                 else None,
-                system=on_device[device],
+                system=system_on[device],
             )
             for p, (part, device) in enumerate(zip(parts, self.device_of_partition, strict=True))
         ]

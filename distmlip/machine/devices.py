@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from distmlip.errors import DeviceError, InvalidInputError
 
@@ -36,6 +38,15 @@ class Devices:
             if device.type != "cpu":
                 torch.accelerator.synchronize(device)
 
+    def require_float64(self, who_needs_it: str, remedy: str) -> None:
+        """
+        Raises:
+            DeviceError: one of them does not have it.
+        """
+        for device in self.devices:
+            if not has_float64(device):
+                raise DeviceError(f"{who_needs_it} float64, which {device} does not have; give {remedy}")
+
     def of_partitions(self, n_partitions: int) -> list[int]:
         """Index of the device of each partition: neighbouring partitions share a device."""
         return [p * len(self.devices) // n_partitions for p in range(n_partitions)]
@@ -56,6 +67,35 @@ def name_of(device: torch.device) -> str:
         return _processor()
     get_name = getattr(torch.get_device_module(device), "get_device_name", None)
     return str(device) if get_name is None else str(get_name(device))
+
+
+def card_of(device: torch.device) -> str:
+    """What tells it from the other devices of the machine, whatever its number in this process; empty for the
+    CPU."""
+    if device.type == "cpu":
+        return ""
+    get_properties = getattr(torch.get_device_module(device), "get_device_properties", None)
+    properties = None if get_properties is None else get_properties(device)
+    return str(getattr(properties, "uuid", device))
+
+
+@cache
+def has_float64(device: torch.device) -> bool:
+    """MPS and some XPU do not."""
+    if device.type in ("cpu", "mps"):  # before 2.12 torch does not say it of MPS
+        return device.type == "cpu"
+    return torch.float64 in torch.accelerator.get_device_capability(device)["supported_dtypes"]
+
+
+def in_float64(tensor: Tensor) -> Tensor:
+    """On the tensor's device, or, if it does not have float64, on the host."""
+    return (tensor if has_float64(tensor.device) else tensor.cpu()).double()
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """In the same dtype, but float64 in float32 where the device does not have it."""
+    is_float64 = tensor.dtype == torch.float64
+    return (tensor.float() if is_float64 and not has_float64(device) else tensor).to(device)
 
 
 def resolve_devices(devices: DeviceLike | Sequence[DeviceLike]) -> Devices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -20,13 +21,14 @@ USABLE = 0.8
 KEPT = 16
 """The core keeps at most one part in so many of what it frees, for the next array."""
 
-MESSAGES = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",
-    "CUDA out of memory",
-    "CUDA error: out of memory",
+SHORTAGE = re.compile(
+    r"DefaultCPUAllocator: (can't allocate|not enough) memory"
+    r"|\bout of memory\b"  # CUDA, HIP, XPU, MPS, NCCL and our own kernels, each in a sentence of its own
+    r"|_STATUS_ALLOC_FAILED\b"  # cuBLAS and its relatives
+    r"|_OUT_OF_(DEVICE|HOST)_MEMORY\b"  # SYCL
+    r"|Failed to allocate \d+ bytes"  # warp
 )
-"""Of errors that reach Python as a plain RuntimeError."""
+"""In errors that reach Python as a plain RuntimeError."""
 
 
 def available_bytes(device: torch.device, n_processes: int = 1) -> int:
@@ -78,7 +80,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was asked for that there is not, on a GPU or a CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)
+    return isinstance(error, RuntimeError) and SHORTAGE.search(str(error)) is not None
 
 
 def release_unused() -> None:

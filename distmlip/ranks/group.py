@@ -65,6 +65,7 @@ class Ranks:
         self.identity = identity
         self._lock = threading.RLock()
         self._connection: Connection | None = None
+        self._device = torch.device(identity.device)
         self._why_not_joined = ""
         self._is_going_back = threading.Event()
         self._numbers = itertools.count()
@@ -90,7 +91,7 @@ class Ranks:
         if self._why_not_joined:  # who did not come once is not waited for again
             raise RankError(self._why_not_joined)
         try:
-            connection = join(self.identity)
+            connection = join(self.identity, self._device)
         except RankError as error:
             self._why_not_joined = str(error)
             raise
@@ -109,6 +110,10 @@ class Ranks:
                 f"cannot calculate together with the other ranks; {ALONE}"
             )
         return self._lock
+
+    def use(self, device: torch.device) -> None:
+        """A calculator of this rank is on this device."""
+        self._device = device
 
     def connect(self) -> None:
         """Find the other ranks now."""
@@ -274,7 +279,7 @@ def ranks_of_this_run() -> Ranks | None:
 
 
 def device_of_rank(ranks: Ranks, devices: DeviceLike | Sequence[DeviceLike]) -> Devices:
-    """The device of this rank; ``"auto"``: the GPU with its local rank, or the CPU.
+    """The device of this rank; ``"auto"``: the accelerator with its local rank, or the CPU.
 
     Raises:
         InvalidInputError: there are several.
@@ -285,4 +290,5 @@ def device_of_rank(ranks: Ranks, devices: DeviceLike | Sequence[DeviceLike]) -> 
         raise InvalidInputError(
             f"devices={devices!r} for one rank; a rank has one device, start a process for each"
         )
+    ranks.use(resolved.devices[0])
     return resolved

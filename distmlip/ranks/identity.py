@@ -32,7 +32,7 @@ class Identity:
     rank: int
     size: int
     device: str
-    """The accelerator with its local rank, or the CPU."""
+    """The accelerator that is its own, or the CPU."""
     pid: int
     """Of the process that it is: a forked child of that process is another one."""
 
@@ -56,13 +56,17 @@ def identity_of_this_process() -> Identity | None:
         rank, size = _of_environment()
     else:
         return None
-    return Identity(rank, size, local_device(), os.getpid()) if size > 1 else None
+    return Identity(rank, size, local_device(rank), os.getpid()) if size > 1 else None
 
 
-def local_device() -> str:
-    """The accelerator of this rank, or the CPU."""
+def local_device(rank: int) -> str:
+    """The accelerator of this rank, or the CPU: the one that the script bound its process group to; else that
+    with the local rank; and where nobody says which that is (mp.spawn), ranks take turns."""
+    bound = dist.distributed_c10d._get_default_group().bound_device_id if dist.is_initialized() else None
+    if bound is not None:
+        return str(bound)
     usable = accelerators()
-    return str(usable[int(os.environ.get("LOCAL_RANK", "0")) % len(usable)]) if usable else "cpu"
+    return str(usable[int(os.environ.get("LOCAL_RANK", rank)) % len(usable)]) if usable else "cpu"
 
 
 def _of_environment() -> tuple[int, int]:

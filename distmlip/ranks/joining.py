@@ -6,9 +6,11 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -17,6 +19,7 @@ from torch.distributed.constants import default_pg_timeout
 
 from distmlip._native import core
 from distmlip.errors import RankError
+from distmlip.machine.devices import card_of
 from distmlip.ranks.collectives import broadcast, gather
 from distmlip.ranks.heartbeat import TIMEOUT_VARIABLE, Heartbeat, rank_timeout
 from distmlip.ranks.identity import ALONE, Identity
@@ -26,6 +29,9 @@ NO_TIMEOUT = timedelta(days=365)
 
 JOIN_TIMEOUTS = 10
 """Ranks come to their first calculation within so many timeouts: some load their model more slowly."""
+
+NCCL_ERROR_HANDLING = ("TORCH_NCCL_ASYNC_ERROR_HANDLING", "NCCL_ASYNC_ERROR_HANDLING")
+"""What torch reads when it makes a group; 0: the watchdog leaves the process alone."""
 
 QUIET = 10.0
 """Seconds of waiting after which a rank says for whom it waits."""
@@ -47,8 +53,18 @@ class Connection:
     """How many ranks have this GPU, if they have GPUs."""
 
 
-def join(identity: Identity) -> Connection:
-    """Wait until every rank has called this, and make a group of them for distmlip alone.
+class Place(NamedTuple):
+    """Where a rank computes."""
+
+    machine: str
+    card: str
+    backend: str
+    """By which tensors on its device travel as they are; that of the host, if they have to go there first."""
+
+
+def join(identity: Identity, device: torch.device) -> Connection:
+    """Wait until every rank has called this, and make a group of them for distmlip alone. ``device``: of this
+    rank's calculators, as far as that is known.
 
     Raises:
         RankError: some have not called it in time; the message names them.
@@ -58,52 +74,84 @@ def join(identity: Identity) -> Connection:
         limit = min(limit, _timeout_of_group())
         store = dist.distributed_c10d._get_default_store()
         _wait_for_all(PrefixStore("distmlip", store), identity, limit)
-    else:
-        store = _store_of_run(identity, limit)
-        _wait_for_all(PrefixStore("distmlip", store), identity, limit)
-        _initialize(identity, store)
-    return _connect(identity)
-
-
-def _initialize(identity: Identity, store: Store) -> None:
-    device = torch.device(identity.device)
-    on_gpu = device.type == "cuda" and dist.is_nccl_available()
+        return _connect(device, _backends_of_group())
+    store = _store_of_run(identity, limit)
+    _wait_for_all(PrefixStore("distmlip", store), identity, limit)
     dist.init_process_group(
-        "nccl" if on_gpu else "gloo",
+        "gloo",
         store=PrefixStore("distmlip world", store),
         rank=identity.rank,
         world_size=identity.size,
-        device_id=device if on_gpu else None,
     )
+    known = dist.Backend.default_device_backend_map.items()
+    return _connect(device, {kind: name for kind, name in known if dist.is_backend_available(name)})
 
 
-def _connect(identity: Identity) -> Connection:
-    backend = dist.get_backend()
-    # Until there are heartbeats, a rank that dies now must not be waited for for ever.
-    group = dist.new_group(timeout=timedelta(seconds=JOIN_TIMEOUTS * rank_timeout()), backend=backend)
-    device = torch.device(identity.device if backend == "nccl" else "cpu")
-    native = core.RankGroup(group.group_name, device)
+def _connect(device: torch.device, backends: Mapping[str, str]) -> Connection:
+    """``backends``: of kinds of devices."""
+    cpu = torch.device("cpu")
+    of_host = backends.get("cpu", "gloo")
+    group, native, where = *_made(of_host, cpu), cpu
+    own = Place(socket.gethostname(), card_of(device), backends.get(device.type, of_host))
+    places = gather(native, where, own)
+    if own.backend != of_host and travels_directly(places):
+        group, native, where = *_made(own.backend, device), device
     # The heartbeats' own store, which rank 0 keeps.
     host = os.environ.get("MASTER_ADDR", socket.gethostname())
     kept = TCPStore(host, 0, is_master=True, wait_for_workers=False) if native.rank == 0 else None
-    host, port = broadcast(native, device, (host, kept.port if kept else 0))
+    host, port = broadcast(native, where, (host, kept.port if kept else 0))
     patience = max(_timeout_of_group(), JOIN_TIMEOUTS * rank_timeout())
     heartbeat = Heartbeat(native, (host, port, kept), timeout=rank_timeout(), patience=patience)
     dist.distributed_c10d._set_pg_timeout(NO_TIMEOUT, group)
-    machine, own = socket.gethostname(), identity.device
-    card = "" if own == "cpu" else str(torch.cuda.get_device_properties(own).uuid)
-    places = gather(native, device, (machine, card))
-    on_this_machine = [place[0] for place in places].count(machine)
-    return Connection(native, heartbeat, device, on_this_machine, places.count((machine, card)))
+    on_this_machine = [place.machine for place in places].count(own.machine)
+    return Connection(native, heartbeat, where, on_this_machine, places.count(own))
+
+
+def travels_directly(places: Sequence[Place]) -> bool:
+    """Whether each rank has a device of its own, all of one kind: NCCL refuses one that is given twice."""
+    return len(set(places)) == len(places) and len({place.backend for place in places}) == 1
+
+
+def _made(backend: str, device: torch.device) -> tuple[dist.ProcessGroup, core.RankGroup]:
+    """A group of all ranks."""
+    # Until there are heartbeats, a rank that dies now must not be waited for for ever.
+    limit = timedelta(seconds=JOIN_TIMEOUTS * rank_timeout())
+    with survivors_go_on():
+        group = dist.new_group(timeout=limit, backend=backend)
+    return group, core.RankGroup(group.group_name, device)
+
+
+@contextmanager
+def survivors_go_on() -> Iterator[None]:
+    """A group that is made in the block does not end this process when another rank is lost: NCCL's watchdog
+    would, before heartbeats have said which rank that was. What the user set counts; a 1 is torchrun's."""
+    name, *others = NCCL_ERROR_HANDLING
+    before = os.environ.get(name)
+    is_of_torchrun = before == "1" and "TORCHELASTIC_RUN_ID" in os.environ
+    if any(other in os.environ for other in others) or not (before is None or is_of_torchrun):
+        yield
+        return
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _backends_of_group() -> dict[str, str]:
+    """Of kinds of devices, in the script's own process group, such as ``cpu:gloo,cuda:nccl``."""
+    pairs = dist.get_backend_config().split(",")
+    return dict(pair.split(":") for pair in pairs)
 
 
 def _timeout_of_group() -> float:
     """Seconds that the script's own process group waits for a rank."""
-    group, device = dist.distributed_c10d._get_default_group(), torch.device("cpu")
+    group, kind = dist.distributed_c10d._get_default_group(), next(iter(_backends_of_group()))
     try:
-        if dist.get_backend() == "nccl":
-            device = torch.device("cuda")
-        timeout: timedelta = group._get_backend(device).options._timeout
+        timeout: timedelta = group._get_backend(torch.device(kind)).options._timeout
     except (AttributeError, RuntimeError):  # another backend
         timeout = default_pg_timeout
     return timeout.total_seconds()

@@ -77,7 +77,7 @@ class DistModel(nn.Module):
     Raises:
         UnsupportedModelError: the model cannot be distributed, or not be trained over partitions.
         InvalidInputError: an argument is out of its range.
-        DeviceError: a device does not exist.
+        DeviceError: a device does not exist, or does not have float64.
     """
 
     @usual_modes()
@@ -124,6 +124,7 @@ class DistModel(nn.Module):
         self._settings = Settings.checked(
             self._ranks, devices=on, partitions=partitions, method=method, weights=weights
         )
+        self._settings.devices.require_float64("training sums in", "devices='cpu'")
         self._set_up()
 
     def _set_up(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 import torch
+from support.toy import ToyAdapter, ToyModel
 
+from distmlip import DistCalculator, DistModel
 from distmlip.errors import DeviceError, InvalidInputError
 from distmlip.machine import devices, memory
 
@@ -76,6 +79,55 @@ def test_a_device_has_its_makers_name_where_torch_knows_it(monkeypatch: pytest.M
     monkeypatch.setattr(torch, "get_device_module", lambda device: SimpleNamespace())
     assert devices.name_of(torch.device("mps:0")) == "mps:0"
     assert devices.name_of(torch.device("cpu"))
+
+
+def give_dtypes(monkeypatch: pytest.MonkeyPatch, kind: str, dtypes: set[torch.dtype]) -> None:
+    """As if devices of this kind had them. The meta device stands for one: tensors on it have no numbers."""
+    give(monkeypatch, kind, 1)
+    monkeypatch.setattr(
+        torch.accelerator, "get_device_capability", lambda device: {"supported_dtypes": dtypes}
+    )
+    devices.has_float64.cache_clear()
+
+
+@pytest.fixture
+def meta_without_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    give_dtypes(monkeypatch, "meta", {torch.float32})
+    yield
+    devices.has_float64.cache_clear()
+
+
+@pytest.mark.usefixtures("meta_without_float64")
+def test_sums_are_made_on_the_host_where_a_device_has_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: torch.zeros(tensor.shape, dtype=tensor.dtype))
+    moved = devices.in_float64(torch.zeros(3, device="meta"))
+    assert (moved.device.type, moved.dtype) == ("cpu", torch.float64)
+    kept = devices.in_float64(torch.zeros(3))
+    assert (kept.device.type, kept.dtype) == ("cpu", torch.float64)
+
+
+@pytest.mark.usefixtures("meta_without_float64")
+def test_a_device_without_float64_is_given_float32() -> None:
+    meta, charge = torch.device("meta"), torch.ones((), dtype=torch.float64)
+    assert devices.on_device(charge, meta).dtype == torch.float32
+    assert devices.on_device(torch.ones(2, dtype=torch.int64), meta).dtype == torch.int64
+    assert devices.on_device(charge, torch.device("cpu")) is charge
+
+
+def test_a_model_in_float64_is_refused_where_a_device_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    give(monkeypatch, "mps", 1)
+    with pytest.raises(DeviceError, match="computes in float64, which mps:0 does not have; give dtype="):
+        DistCalculator(ToyAdapter([ToyModel()]), devices="auto")
+    with pytest.raises(DeviceError, match="sums in float64, which mps:0 does not have; give devices='cpu'"):
+        DistModel(ToyAdapter([ToyModel()]), devices=["cpu", "mps"])
+
+
+def test_which_devices_have_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    give_dtypes(monkeypatch, "xpu", {torch.float32, torch.float64})
+    assert devices.has_float64(torch.device("xpu:0"))
+    assert devices.has_float64(torch.device("cpu"))
+    assert not devices.has_float64(torch.device("mps:0"))
+    devices.has_float64.cache_clear()
 
 
 @pytest.mark.parametrize("kind", KINDS)

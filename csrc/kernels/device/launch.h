@@ -13,6 +13,7 @@ constexpr int threads_per_block = 256;
 /// Throws std::runtime_error if `status` is an error.
 inline void check_cuda(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // or the next one who asks is told of it again
   throw std::runtime_error(std::string("CUDA could not ") + what + ": " + cudaGetErrorString(status));
 }
 

@@ -15,6 +15,7 @@ from fairchem.core.graph.radius_graph_pbc import get_max_neighbors_mask
 from torch import Tensor, nn
 
 from distmlip.errors import InvalidInputError
+from distmlip.machine.devices import in_float64
 from distmlip.models.fairchem.experts import MergedExperts, balances_channels
 from distmlip.models.fairchem.plain import FixedRoll
 from distmlip.models.interface import AllSum, EagerStage, Halo, LocalGraph, Tensors
@@ -210,14 +211,14 @@ class Blocks:
 
     def _read_out(self, features: Tensor) -> Tensors:
         energy = self.heads["energy"].energy_block(features[:, 0]).view(-1)
-        outputs = {"energy": energy.double() * self.scale}
+        outputs = {"energy": in_float64(energy) * self.scale}
         if "forces" in self.heads:
             outputs["direct_forces"] = self.heads["forces"]({}, {"node_embedding": features})["forces"]
         if "stress" in self.heads:
             head = self.heads["stress"]
             trace = head.scalar_block(features[:, 0])
             traceless = head.l2_linear(features[:, :9])[:, 4:9, 0]
-            outputs["direct_stress"] = torch.cat([trace, traceless], dim=1).double().sum(dim=0)
+            outputs["direct_stress"] = in_float64(torch.cat([trace, traceless], dim=1)).sum(dim=0)
         return outputs
 
 

@@ -16,6 +16,7 @@ import torch
 from mace.modules import RealAgnosticResidualNonLinearInteractionBlock
 from torch import Tensor, nn
 
+from distmlip.machine.devices import in_float64
 from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
 from distmlip.models.replicate import cast_inputs
 
@@ -128,10 +129,10 @@ class Layers:
             features = features + module.joint_embedding(same_system, embedded)
         outputs = {name: given.replaced(features) for name, given in self._sender_maps(0).items()}
         outputs["features"] = features[: graph.n_owned]
-        outputs["reference_energy"] = self._of_head(module.atomic_energies_fn(owned)).double()
+        outputs["reference_energy"] = in_float64(self._of_head(module.atomic_energies_fn(owned)))
         if hasattr(module, "embedding_readout"):
             energies = module.embedding_readout(outputs["features"], self._heads(owned))
-            outputs["embedding_energy"] = self._of_head(energies).double()
+            outputs["embedding_energy"] = in_float64(self._of_head(energies))
         outputs["site_energy"] = vectors.new_zeros(graph.n_owned)
         if hasattr(module, "pair_repulsion"):
             outputs["site_energy"] = module.pair_repulsion_fn(
@@ -172,7 +173,7 @@ class Layers:
     def _scaled(self, site_energy: Tensor) -> Tensor:
         if hasattr(self.module, "scale_shift"):
             site_energy = self.module.scale_shift(site_energy, self._heads(site_energy))
-        return site_energy.double() * self.energy_unit
+        return in_float64(site_energy) * self.energy_unit
 
     def _sender_maps(self, layer: int) -> dict[str, Given]:
         block = self.module.interactions[layer]

@@ -13,6 +13,7 @@ from ase.data import atomic_numbers
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from distmlip.machine.devices import in_float64
 from distmlip.models.interface import EagerStage, LocalGraph, Tensors
 from distmlip.models.replicate import replicate
 
@@ -82,8 +83,7 @@ class Architecture(ABC):
 
     def scaled(self, site_energies: Tensor) -> Tensor:
         """(n_owned,) float64 in eV, of what the network gives, without reference energies."""
-        energies: Tensor = site_energies.double() * self.potential.data_std.double()
-        return energies
+        return in_float64(site_energies) * in_float64(self.potential.data_std)
 
 
 def network_of(potential: Potential) -> MatGLModel:

@@ -21,6 +21,7 @@ from sevenn.nn.node_embedding import OnehotEmbedding
 from sevenn.nn.self_connection import SelfConnectionIntro, SelfConnectionLinearIntro
 from torch import Tensor, nn
 
+from distmlip.machine.devices import in_float64
 from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
 from distmlip.models.replicate import replicate
 
@@ -114,7 +115,7 @@ class Layers:
         if layer < len(self.layers) - 1:
             return {key: data[key] for key in BETWEEN}
         return {
-            "energy": data[keys.ATOMIC_ENERGY].view(-1).double(),
+            "energy": in_float64(data[keys.ATOMIC_ENERGY].view(-1)),
             "num_edges": torch.tensor(graph.n_edges, device=graph.senders.device),
         }
 
