@@ -29,8 +29,10 @@ c10::Event recorded(const c10::Stream& stream) {
 /// there when all began, copies wait for nobody.
 class SideCopies {
  public:
-  /// Waits for what the current stream of a device has been given.
-  void begin(at::Device device) { begun_.try_emplace(device.index(), recorded(current_stream(device))); }
+  /// All copies to and from this device wait for what its current stream has been given.
+  void begin(at::Device device) {
+    if (!begun_.contains(device.index())) begun_.emplace(device.index(), recorded(current_stream(device)));
+  }
 
   void copy(const at::Tensor& from, at::Tensor& to) {
     const at::Device source = from.device(), reader = to.device();

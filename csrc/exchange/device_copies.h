@@ -9,7 +9,7 @@ namespace distmlip::exchange {
 
 /// Copies messages[k][j] to devices[k], in place of the tensor that is there. The current streams of devices
 /// wait for what they send and receive, not for each other's other copies; the host waits only where it is
-/// one of the devices. tensors[k][j] are ready on the current streams of their devices.
+/// one of the devices.
 void copy_all(std::vector<std::vector<at::Tensor>>& messages, const std::vector<at::Device>& devices);
 
 }  // namespace distmlip::exchange

@@ -36,10 +36,8 @@ DefaultStreams::DefaultStreams(const std::vector<c10::Device>& devices) {
 
 DefaultStreams::~DefaultStreams() {
   try {
-    for (size_t k = 0; k < ours_.size(); ++k) {
-      put_in_order(ours_[k], callers_[k]);
-      make_current(callers_[k]);
-    }
+    for (const c10::Stream& stream : callers_) make_current(stream);
+    for (size_t k = 0; k < ours_.size(); ++k) put_in_order(ours_[k], callers_[k]);
   } catch (const c10::Error&) {  // the device has failed; whoever uses it next is told
   }
 }

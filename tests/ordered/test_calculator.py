@@ -21,7 +21,7 @@ from support import chgnet_models, mace_models, structures
 from support.toy import ToyModel, ToyOnDevices, undivided
 from torch import Tensor, nn
 
-from distmlip import DistCalculator
+from distmlip import DistCalculator, DistModel
 from distmlip._native import core
 from distmlip.models.interface import EagerStage, LocalGraph, Stage, Tensors
 
@@ -148,6 +148,16 @@ def _asking(stage: EagerStage) -> Any:
 def test_the_device_of_a_partition_is_current(devices: list[str], recompute: bool | str) -> None:
     with watched() as found:
         calculate(devices, 5, Asking([ToyModel()]), recompute=recompute)
+    assert not found
+
+
+@on_all_devices
+def test_the_device_of_a_partition_is_current_in_training(devices: list[str]) -> None:
+    with watched() as found:
+        energy, forces, _ = DistModel(Asking([ToyModel()]), devices=devices, partitions=5)(copper())
+        energy.backward()
+    assert energy.item() == pytest.approx(expected()["energy"], abs=1e-9)
+    np.testing.assert_allclose(forces.detach().cpu(), expected()["forces"], atol=1e-9)
     assert not found
 
 

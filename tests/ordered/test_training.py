@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from distmlip import DistModel
 
+
 def gradients(model: nn.Module, devices: Any) -> list[Tensor]:
     """Of a loss, in the second step: it uses the memory of the first."""
     dist = DistModel(model, partitions=3, devices=devices, dtype="float64")
