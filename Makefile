@@ -37,10 +37,12 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test $(VENV_E3NN)/.test
 	$(call pytest,$(VENV)) -m "not slow" $(E3NN_TESTS:%=--ignore=%)
 	$(call pytest,$(VENV_E3NN)) -m "not slow" $(E3NN_TESTS)
+	$(call pytest,$(VENV)) -m "not slow" tests/ordered
 
 test-slow: $(VENV)/.test $(VENV_E3NN)/.test
 	$(call pytest,$(VENV)) -m slow $(E3NN_TESTS:%=--ignore=%)
 	$(call pytest,$(VENV_E3NN)) -m slow $(E3NN_TESTS)
+	$(call pytest,$(VENV)) -m slow tests/ordered
 
 # Each has an environment and a build of its own; that of another torch than 2.13.0 takes gigabytes.
 test-torch:

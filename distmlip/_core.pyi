@@ -357,6 +357,15 @@ def evaluate(
     measured: bool,
 ) -> Evaluation: ...
 
+class DefaultStreams:
+    """In its ``with`` block the default streams of these devices are current on this thread, ordered with the
+    streams that were current: after what those had been given, before what they are given later. The first
+    device that is no CPU is the current one."""
+
+    def __init__(self, devices: Sequence[torch.device]) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *args: object) -> None: ...
+
 class FlushedTeam:
     """In its ``with`` block subnormal numbers are zero for this thread and its intra-op threads."""
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+collect_ignore = ["ordered"]  # its device is the whole process's: only with `pytest tests/ordered`
+
 settings.register_profile(
     "ci",
     derandomize=True,

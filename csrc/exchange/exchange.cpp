@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <numeric>
+
 #include "exchange/crossing.h"
 
 namespace distmlip::exchange {
@@ -12,15 +14,22 @@ std::vector<int64_t> with_rows(int64_t n_rows, std::vector<int64_t> width) {
   return width;
 }
 
-/// The sum in the order of the tensors, on the device of the first.
+/// The sum in the order of the tensors.
 at::Tensor sum_of(const std::vector<at::Tensor>& x) {
   at::Tensor total = x[0];
+  for (size_t p = 1; p < x.size(); ++p) total = total + x[p];
+  return total;
+}
+
+/// Throws c10::ValueError if shapes differ; returns the dtype that holds all.
+at::ScalarType common_dtype(const PerPartition& x) {
+  at::ScalarType dtype = x[0].scalar_type();
   for (size_t p = 1; p < x.size(); ++p) {
     TORCH_CHECK_VALUE(x[p].sizes() == x[0].sizes(), "the tensor of partition ", p, " has shape ",
                       x[p].sizes(), ", that of partition 0 ", x[0].sizes(), "; they must agree");
-    total = total + x[p].to(total.device());
+    dtype = at::promoteTypes(dtype, x[p].scalar_type());
   }
-  return total;
+  return dtype;
 }
 
 }  // namespace
@@ -116,27 +125,47 @@ std::vector<int64_t> AllSum::shape(const Crossing&, size_t) const { return width
 
 int64_t AllSum::received(const Crossing& at) const { return at.n_partitions() > 1 ? at.n_here : 0; }
 
-/// Every rank sends its sum to all, itself too.
+/// Every rank sends its sum to all, itself too; in one process every pool the tensors of its partitions.
 std::vector<Parcel> AllSum::begin(const Crossing& at, const PerPartition& x) const {
-  const at::Tensor total = sum_of(x).unsqueeze(0);
+  const at::ScalarType dtype = common_dtype(x);
+  std::vector<PerPartition> of_pool(at.atoms.peers.size());
+  for (size_t p = 0; p < x.size(); ++p) of_pool[at.atoms.pools[p]].push_back(x[p].to(dtype));
+  const auto n_peers = at.ranks != nullptr ? at.ranks->size() : std::ssize(of_pool);
+  const auto repeated = [&](const at::Tensor& rows) {
+    const std::vector<at::Tensor> all(n_peers, rows);
+    return at::cat(all, 0);
+  };
+  std::vector<Parcel> parcels;
   if (at.ranks != nullptr) {
-    const int64_t n_ranks = at.ranks->size();
-    const std::vector<int64_t> one_each(n_ranks, 1);
-    auto shape = total.sizes().vec();
-    shape[0] = n_ranks;
-    return {{total, total.expand(shape), {}, one_each, one_each}};
+    const at::Tensor total = sum_of(of_pool.front()).unsqueeze(0);
+    const std::vector<int64_t> one_each(n_peers, 1);
+    return {{total, repeated(total), {}, one_each, one_each}};
   }
-  const std::vector<int64_t> none(at.atoms.peers.size(), 0);
-  const at::Tensor nothing = total.narrow(0, 0, 0);
-  return std::vector<Parcel>(none.size(), {total, nothing, nothing, none, none});
+  std::vector<int64_t> counts;
+  for (const PerPartition& tensors : of_pool) counts.push_back(std::ssize(tensors));
+  for (const PerPartition& tensors : of_pool) {
+    const at::Tensor rows = at::stack(tensors);
+    parcels.push_back({rows, repeated(rows), rows, std::vector(counts.size(), rows.size(0)), counts});
+  }
+  return parcels;
 }
 
+/// All pools add in the same order, that of partitions, so their sums are the same.
 PerPartition AllSum::finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const {
-  const Parcel& parcel = parcels.front();
-  const at::Tensor total = at.ranks != nullptr ? sum_of(parcel.received.unbind(0)) : parcel.stays.squeeze(0);
-  for (at::Tensor& tensor : x)
-    if (x.size() > 1)
-      tensor = total.to(tensor.device(), total.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  std::vector<at::Tensor> totals;
+  for (const Parcel& parcel : parcels) {
+    auto rows = parcel.received.unbind(0);
+    if (at.ranks == nullptr) {  // by pool, like the partitions
+      std::vector<at::Tensor> in_order;
+      std::vector<int64_t> next(parcels.size(), 0);
+      std::partial_sum(parcel.receive_counts.begin(), parcel.receive_counts.end() - 1, next.begin() + 1);
+      for (const int64_t pool : at.atoms.pools) in_order.push_back(rows[next[pool]++]);
+      rows = std::move(in_order);
+    }
+    totals.push_back(sum_of(rows));
+  }
+  for (size_t p = 0; p < x.size(); ++p)
+    if (x.size() > 1) x[p] = totals[at.atoms.pools[p]].clone();
   return x;
 }
 

@@ -4,6 +4,8 @@
 
 #include <numeric>
 
+#include "exchange/device_copies.h"
+
 namespace distmlip::exchange {
 namespace {
 
@@ -79,10 +81,9 @@ void send_to_pools(Exchanged& exchanges) {
   for (size_t reader = 0; reader < n_pools; ++reader)
     for (size_t pool = 0; pool < n_pools; ++pool)
       messages[reader].push_back(message(exchanges, pool, reader));
-  for (size_t reader = 0; reader < n_pools; ++reader) {
-    const at::Device device = exchanges.front()[reader].sent.device();
-    for (at::Tensor& from_pool : messages[reader]) from_pool = from_pool.to(device);
-  }
+  std::vector<at::Device> devices;
+  for (const Parcel& parcel : exchanges.front()) devices.push_back(parcel.sent.device());
+  copy_all(messages, devices);
   for (size_t reader = 0; reader < n_pools; ++reader) open(exchanges, reader, messages[reader]);
 }
 

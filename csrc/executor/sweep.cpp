@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/StreamGuard.h>
 
 #include <algorithm>
 #include <set>
@@ -65,6 +66,8 @@ class Sweep {
     for (const auto& [slot, partitions] : partitions_of) {
       slots.push_back(slot);
       jobs.push_back([this, direction, k, &job, &partitions] {
+        // What a model asks for without naming a device is made where its partition is.
+        const c10::StreamGuard current(default_stream(device_of(partitions.front())));
         for (const size_t p : partitions)
           measured(cost_of(direction, k, p), {request_.crossing.atoms.sources[p]}, [&] { job(p); });
       });
@@ -117,8 +120,7 @@ class Sweep {
     for (const auto& [name, tensor] : inputs) waiting[name] = to_host(tensor);
     return [this, k, p, waiting = std::move(waiting)](Tensors output_gradients) {
       Tensors given;
-      for (const auto& [name, tensor] : waiting)
-        given[name] = to_device(tensor, request_.crossing.atoms.sources[p].device());
+      for (const auto& [name, tensor] : waiting) given[name] = to_device(tensor, device_of(p));
       return runner_.run(k, p, given, /*keep=*/true).pullback(std::move(output_gradients));
     };
   }
@@ -221,6 +223,7 @@ class Sweep {
   }
 
   bool has_atoms(size_t p) const { return request_.crossing.n_owned[p] > 0; }
+  at::Device device_of(size_t p) const { return request_.crossing.atoms.sources[p].device(); }
 
   const SweepRequest& request_;
   StageRunner& runner_;

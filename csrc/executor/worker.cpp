@@ -1,6 +1,7 @@
 #include "executor/worker.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ThreadLocalState.h>
 #include <unistd.h>
 
 #include <exception>
@@ -52,18 +53,22 @@ Worker& worker(size_t slot) {
 
 void run_on_workers(const std::vector<size_t>& slots, const std::vector<std::function<void()>>& jobs) {
   const int n_threads = at::get_num_threads();
+  at::ThreadLocalState callers_state;
+  callers_state.set_grad_mode(true);
   // Kept here and not in the futures: a worker must not be the last to hold what the caller handles.
   std::vector<std::exception_ptr> errors(jobs.size());
   std::vector<std::future<void>> running;
   for (size_t k = 0; k < jobs.size(); ++k) {
-    running.push_back(worker(slots[k]).submit([&job = jobs[k], &error = errors[k], n_threads] {
-      try {
-        if (at::get_num_threads() != n_threads) at::set_num_threads(n_threads);
-        job();
-      } catch (...) {
-        error = std::current_exception();
-      }
-    }));
+    running.push_back(
+        worker(slots[k]).submit([&job = jobs[k], &error = errors[k], &callers_state, n_threads] {
+          const at::ThreadLocalStateGuard as_the_caller(callers_state);
+          try {
+            if (at::get_num_threads() != n_threads) at::set_num_threads(n_threads);
+            job();
+          } catch (...) {
+            error = std::current_exception();
+          }
+        }));
   }
   for (auto& job : running) job.wait();
   for (auto& error : errors)

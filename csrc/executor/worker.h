@@ -37,7 +37,8 @@ class Worker {
 Worker& worker(size_t slot);
 
 /// Runs jobs[k] on the worker of slots[k], waits for all, then rethrows the first exception. Jobs see the
-/// caller's number of intra-op threads.
+/// caller's number of intra-op threads and its thread-local state of torch (modes, profilers), but for
+/// gradients, which are on.
 void run_on_workers(const std::vector<size_t>& slots, const std::vector<std::function<void()>>& jobs);
 
 }  // namespace distmlip::executor

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class Evaluator:
         ``system``: what the adapter says of these atoms, where it has been asked already.
         """
         ranks = self.settings.ranks
-        with self._together("an evaluation"):
+        with self._at_work("an evaluation"):
             graphs = self._graphs(atoms, system)
             self.counters = {}
             found = [
@@ -59,7 +59,7 @@ class Evaluator:
     def measure(self, atoms: Atoms) -> StepCosts:
         """What evaluating these atoms takes. On GPUs every piece of work is waited for."""
         ranks = self.settings.ranks
-        with self._together("a profile"):
+        with self._at_work("a profile"):
             start = time.perf_counter()
             graphs = self._graphs(atoms)
             self.settings.devices.synchronize()
@@ -89,7 +89,7 @@ class Evaluator:
 
     def plan(self, atoms: Atoms) -> Plan:
         """The distribution of these atoms; builds the graph, evaluates nothing."""
-        with self._together("a plan"):
+        with self._at_work("a plan"):
             return self._plan(atoms)
 
     def _plan(self, atoms: Atoms) -> Plan:
@@ -107,8 +107,12 @@ class Evaluator:
             exchanges=received(self.stages(), sizes, self.adapter.dtype),
         )
 
-    def _together(self, what: str) -> AbstractContextManager[None]:
-        return self.settings.ranks.together(what) if self.settings.ranks else nullcontext()
+    @contextmanager
+    def _at_work(self, what: str) -> Iterator[None]:
+        """All ranks together, each on its devices' default streams, whatever the caller's are."""
+        together = self.settings.ranks.together(what) if self.settings.ranks else nullcontext()
+        with core.DefaultStreams(self.settings.devices.devices), together:
+            yield
 
     def sizes(self) -> Sizes:
         """Of the graph of each partition, on whatever rank, at the last atoms."""
@@ -126,12 +130,14 @@ class Evaluator:
 
     def _stages_of(self, model: int, device: int) -> Sequence[CheckedStage]:
         if (model, device) not in self._stages:
-            replica = self.adapter.replicate(model, self.settings.devices.devices[device])
-            stages = checked(
-                self.adapter.stages(replica, bool(self.settings.recompute)),
-                has_bonds=self.adapter.bond_cutoff is not None,
-                conservative=self.adapter.conservative,
-            )
+            where = self.settings.devices.devices[device]
+            with core.DefaultStreams([where]):  # what names no device is made here, too
+                replica = self.adapter.replicate(model, where)
+                stages = checked(
+                    self.adapter.stages(replica, bool(self.settings.recompute)),
+                    has_bonds=self.adapter.bond_cutoff is not None,
+                    conservative=self.adapter.conservative,
+                )
             self._stages[model, device], self._specs[model] = stages, core.StageSpecs(stages)
         return self._stages[model, device]
 

@@ -130,8 +130,12 @@ class DistModel(nn.Module):
     def _set_up(self) -> None:
         """What is made of the parameters and buffers as they are now."""
         self._graphs = Graphs(self._adapter, self._settings)
-        self._replicas = [self._replica(device) for device in self._settings.devices.devices]
-        self._stages = [self._stages_of(replica) for replica in self._replicas]
+        self._replicas: list[TrainableReplica] = []
+        self._stages: list[list[CheckedStage]] = []
+        for device in self._settings.devices.devices:
+            with core.DefaultStreams([device]):  # what names no device is made here, too
+                self._replicas.append(self._replica(device))
+                self._stages.append(self._stages_of(self._replicas[-1]))
 
     def forward(self, atoms: Atoms) -> Prediction:
         """Energy, forces and stress of the atoms.
@@ -147,8 +151,10 @@ class DistModel(nn.Module):
             if self._ranks is not None:
                 atoms = self._shared(self._ranks, atoms)
             system = check_atoms(atoms, self._adapter, self._settings.weights)
-            with core.FlushedTeam():  # as in the executor's threads; backward is the user's own
+            # As in the executor's threads. Backward is the user's own, on the streams of the forward.
+            with core.FlushedTeam(), core.DefaultStreams(self._settings.devices.devices):
                 prediction = self._predict(atoms, system, differentiable)
+            _hand_over(prediction)
         return prediction if differentiable else _detached(prediction)
 
     def _shared(self, ranks: Ranks, atoms: Atoms) -> Atoms:
@@ -267,6 +273,13 @@ def _take_over(ranks: Ranks, model: nn.Module) -> None:
             tensors, ranks.broadcast([tensor.detach().cpu() for tensor in tensors]), strict=True
         ):
             mine.copy_(first)
+
+
+def _hand_over(prediction: Prediction) -> None:
+    """To the stream that is current: the memory is not used again before that is done with it."""
+    for tensor in prediction:
+        if tensor is not None and tensor.device.type != "cpu":
+            tensor.record_stream(torch.accelerator.current_stream(tensor.device))
 
 
 def _detached(prediction: Prediction) -> Prediction:

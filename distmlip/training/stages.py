@@ -154,7 +154,8 @@ def run_stages(
 def _run(stage: CheckedStage, graph: LocalGraph, vectors: Tensor, inputs: Tensors) -> Tensors:
     assert isinstance(stage.stage, EagerStage)  # checked when the model was made
     try:
-        outputs = stage.stage.function(graph, vectors, inputs)
+        with core.DefaultStreams([graph.vectors.device]):  # what names no device is made here, too
+            outputs = stage.stage.function(graph, vectors, inputs)
         stage.check(graph, outputs)
     except Exception as error:
         error.add_note(f"in the forward of stage {stage.name!r} on partition {graph.partition}")

@@ -339,3 +339,10 @@ def test_the_old_graph_is_gone_before_the_new_one_is_built() -> None:
     assert alive == [False]
     (fresh,) = evaluator(ToyAdapter([ToyModel()]), 3).evaluate(atoms)
     assert_same(used.evaluate(atoms)[0], fresh)
+
+
+def test_a_profiler_of_the_caller_sees_what_workers_do() -> None:
+    calculator = DistCalculator(ToyAdapter([ToyModel()]), devices=["cpu", "cpu"], partitions=2)
+    with torch.profiler.profile() as profiler:
+        calculator.calculate(copper())
+    assert "aten::tanh" in {event.key for event in profiler.key_averages()}

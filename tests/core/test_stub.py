@@ -18,7 +18,7 @@ from distmlip._native import core
 STUB = Path(distmlip.__file__).with_name("_core.pyi")
 OF_PYBIND11 = r"""
 distmlip._core.(Cost|Crossing|Decomposition|Evaluation|FlushedTeam|GraphPart|Graphs|LocalTensors|RankGroup|Routes)
-distmlip._core.(MeasuredStage|StageRows|StageSpecs|Step)
+distmlip._core.(DefaultStreams|MeasuredStage|StageRows|StageSpecs|Step)
 distmlip._core.(Cost|Evaluation|GraphPart|LocalTensors|MeasuredStage|StageRows).__init__
 distmlip._core.Recompute.__pybind11_native_enum__
 """

@@ -27,6 +27,7 @@ from distmlip.models.interface import (
     Swap,
     Tensors,
 )
+from distmlip.models.replicate import replicate
 
 CUTOFF, BOND_CUTOFF, WIDTH = 4.0, 2.9, 6
 
@@ -197,3 +198,10 @@ class ToyAdapter(Adapter):
 
     def original(self, dtype: torch.dtype | None = None) -> Any:
         raise NotImplementedError
+
+
+class ToyOnDevices(ToyAdapter):
+    """With a replica on every device."""
+
+    def replicate(self, index: int, device: torch.device) -> nn.Module:
+        return replicate(self.models[index], device, self.dtype)
