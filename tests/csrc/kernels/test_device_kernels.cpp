@@ -17,6 +17,7 @@
 namespace distmlip::kernels {
 
 void Cuda::sum_before(const int32_t* counts, int64_t n, int64_t* begin) const {
+  emulated::work().launches += 2;  // as cub does
   Host(device_).sum_before(counts, n, begin);
 }
 void Cuda::sort(Array<uint32_t>& keys, Array<int32_t>& values, uint32_t end) const {
@@ -111,10 +112,48 @@ void find_pairs(const System& system, kernels::DeviceKernels& kernels, Found& fo
   }
 }
 
+const std::vector<kernels::BorderCandidate> no_border;
+
+/// What a partition costs the host in every step, beside gathering its atoms, an array of zeros for the
+/// forces and waiting for them: together at most 10 launches and 2 waits, with bonds 30 and 3.
+void require_little_work(const emulated::Work& before, bool bonds) {
+  const int launches = emulated::work().launches - before.launches;
+  const int waits = emulated::work().waits - before.waits;
+  if (launches > (bonds ? 28 : 8) || waits > (bonds ? 2 : 1)) {
+    throw std::logic_error(std::to_string(launches) + " launches and " + std::to_string(waits) +
+                           " waits for one partition");
+  }
+}
+
+void find_bonds(const kernels::BondRows& rows, const kernels::StepEdges& edges,
+                const std::vector<int32_t>& short_edge, const std::vector<int32_t>& edge_of,
+                const std::vector<kernels::BorderCandidate>& border, kernels::DeviceKernels& kernels,
+                Found& found) {
+  std::vector<int64_t> edge_bond(edges.n_edges), bond_edge(edges.n_edges), short_bond(edges.n_short);
+  std::vector<int64_t> angle_begin(rows.n_rows + 1);
+  std::vector<int32_t> cut_candidate;
+  for (const auto& bond : border) cut_candidate.insert(cut_candidate.end(), {bond.row, bond.candidate});
+  const auto n_cut = std::ssize(border);
+  const std::vector<int32_t> bounds{0, static_cast<int32_t>(n_cut / 2), static_cast<int32_t>(n_cut)};
+  std::vector<int64_t> cut(n_cut);
+  const kernels::BondSizes sizes = kernels.number_bonds(
+      {rows, edges.n_edges, edges.n_short, edges.short_begin.data(), short_edge.data(), edge_of.data(), n_cut,
+       cut_candidate.data(), std::ssize(bounds), bounds.data()},
+      {edge_bond.data(), bond_edge.data(), short_bond.data(), cut.data(), angle_begin.data()});
+  bond_edge.resize(sizes.n_bonds);
+  short_bond.resize(sizes.n_short_bonds);
+  cut.resize(sizes.cut_before.back());
+  std::vector<int64_t> angles(2 * sizes.n_angles);
+  kernels.expand_angles(rows.n_rows, edges.short_begin.data(), short_edge.data(), angle_begin.data(),
+                        angles.data());
+  const auto add = [&](const auto&... arrays) { (found.add(arrays.data(), arrays.size()), ...); };
+  add(edge_bond, bond_edge, short_bond, cut, sizes.cut_before, angles);
+}
+
 /// Edges, bonds, angles and forces of one partition, all atoms where they were given.
 template <class Real>
 void take_step(const System& system, kernels::DeviceKernels& kernels, const kernels::LocalRows& rows,
-               const std::vector<int32_t>& shifts, Found& found) {
+               const std::vector<int32_t>& shifts, bool bonds, Found& found) {
   const auto n_codes = static_cast<int64_t>(shifts.size()) / 3;
   std::vector<double> vectors(4 * n_codes);
   for (int64_t code = 0; code < n_codes; ++code) {
@@ -134,41 +173,23 @@ void take_step(const System& system, kernels::DeviceKernels& kernels, const kern
                                  local.data(),
                                  {system.cell.vectors.data(), shifts.data(), vectors.data(), no_wrap},
                                  system.cutoff * system.cutoff * 0.9,
-                                 system.cutoff * system.cutoff * 0.1};
+                                 bonds ? system.cutoff * system.cutoff * 0.1 : 0.0};
+  const auto border = bonds ? kernels.copy_of(kernels.border_candidates(request)) : no_border;
+  const kernels::SenderRows sent = kernels.sort_by_sender(rows);
+  const emulated::Work before = emulated::work();
   const kernels::StepEdges edges = kernels.filter_edges(request);
-  std::vector<int64_t> senders(edges.n_edges), receivers(edges.n_edges), edge_bond(edges.n_edges);
+  std::vector<int64_t> senders(edges.n_edges), receivers(edges.n_edges);
   std::vector<Real> edge_vectors(3 * edges.n_edges);
   std::vector<int32_t> candidate(edges.n_edges), short_edge(edges.n_short), edge_of(rows.n_candidates());
-  kernels.write_edges(request, edges,
-                      kernels::EdgeOutput<Real>{senders.data(), receivers.data(), edge_vectors.data(),
-                                                edge_of.data(), candidate.data(), short_edge.data()});
-  std::vector<int64_t> angle_begin(rows.n_owned() + 1), bond_edge(edges.n_edges), short_bond(edges.n_short);
-  const std::vector<kernels::BorderCandidate> border = kernels.copy_of(kernels.border_candidates(request));
-  std::vector<int32_t> cut_candidate;
-  for (const auto& bond : border) cut_candidate.insert(cut_candidate.end(), {bond.row, bond.candidate});
-  const auto n_cut = std::ssize(border);
-  const std::vector<int32_t> bounds{0, static_cast<int32_t>(n_cut / 2), static_cast<int32_t>(n_cut)};
-  std::vector<int64_t> cut(n_cut);
-  const kernels::BondSizes sizes = kernels.number_bonds(
-      {{rows.n_owned(), edges.row_begin.data(), senders.data(), candidate.data(), rows.shift_code.data(),
-        n_codes},
-       edges.n_edges,
-       edges.n_short,
-       edges.short_begin.data(),
-       short_edge.data(),
-       edge_of.data(),
-       n_cut,
-       cut_candidate.data(),
-       std::ssize(bounds),
-       bounds.data()},
-      {edge_bond.data(), bond_edge.data(), short_bond.data(), cut.data(), angle_begin.data()});
-  bond_edge.resize(sizes.n_bonds);
-  short_bond.resize(sizes.n_short_bonds);
-  cut.resize(sizes.cut_before.back());
-  std::vector<int64_t> angles(2 * sizes.n_angles);
-  kernels.expand_angles(rows.n_owned(), edges.short_begin.data(), short_edge.data(), angle_begin.data(),
-                        angles.data());
-  const kernels::SenderRows sent = kernels.sort_by_sender(rows);
+  kernels.write_edges(
+      request, edges,
+      kernels::EdgeOutput<Real>{senders.data(), receivers.data(), edge_vectors.data(), edge_of.data(),
+                                bonds ? candidate.data() : nullptr, bonds ? short_edge.data() : nullptr});
+  if (bonds) {
+    find_bonds({rows.n_owned(), edges.row_begin.data(), senders.data(), candidate.data(),
+                rows.shift_code.data(), n_codes},
+               edges, short_edge, edge_of, border, kernels, found);
+  }
   std::vector<int32_t> sum_of(rows.n_local());
   std::iota(sum_of.rbegin(), sum_of.rend(), 0);
   std::vector<double> forces(4 * rows.n_local()), virials(12 * rows.n_local()), virial(12);
@@ -177,9 +198,9 @@ void take_step(const System& system, kernels::DeviceKernels& kernels, const kern
                                    edge_vectors.data(), edge_vectors.data()},
       {rows.n_local(), sent.row_begin.data(), sent.candidate.data(), edge_of.data(), sum_of.data()},
       {forces.data(), virial.data(), virials.data()});
+  require_little_work(before, bonds);
   const auto add = [&](const auto&... arrays) { (found.add(arrays.data(), arrays.size()), ...); };
-  add(senders, receivers, edge_vectors, candidate, short_edge, edge_of, edge_bond, bond_edge, short_bond, cut,
-      sizes.cut_before, angles, forces, virials, virial);
+  add(senders, receivers, edge_vectors, candidate, short_edge, edge_of, forces, virials, virial);
 }
 
 /// The graphs of three partitions, and a step of each. Edges and bonds are those of atoms in the cell.
@@ -199,8 +220,10 @@ void find_graphs(const System& given, kernels::DeviceKernels& kernels, Found& fo
     found.add(rows.row_begin);
     found.add(rows.sender);
     found.add(rows.shift_code);
-    take_step<float>(system, kernels, rows, search.atoms().shifts, found);
-    take_step<double>(system, kernels, rows, search.atoms().shifts, found);
+    for (const bool bonds : {false, true}) {
+      take_step<float>(system, kernels, rows, search.atoms().shifts, bonds, found);
+      take_step<double>(system, kernels, rows, search.atoms().shifts, bonds, found);
+    }
   }
 }
 
