@@ -36,7 +36,7 @@ with_and_without_recompute = pytest.mark.parametrize("recompute", [False, True, 
 
 
 def copper() -> Atoms:
-    atoms = bulk("Cu", cubic=True) * (3, 2, 2)
+    atoms = bulk("Cu", cubic=True) * (2, 2, 1)
     atoms.rattle(0.15, seed=2)
     return atoms
 

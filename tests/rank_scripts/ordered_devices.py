@@ -16,7 +16,7 @@ from distmlip import DistCalculator
 
 def main() -> None:
     rank = int(os.environ["RANK"])
-    atoms = bulk("Cu", cubic=True) * (3, 2, 2)
+    atoms = bulk("Cu", cubic=True) * (2, 2, 1)
     atoms.rattle(0.15, seed=2)
     expected = undivided(ToyModel(), atoms)
     for recompute in (False, True):
