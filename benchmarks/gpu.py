@@ -1,0 +1,316 @@
+"""All checks and measurements that need a GPU, the most valuable first, within ten minutes.
+
+    benchmarks/gpu.sh                                     with network
+    benchmarks/gpu.sh --wheels build/gpu-wheels           without; `make gpu-wheels` collects them elsewhere
+    benchmarks/gpu.sh --device cpu --minutes 60           a rehearsal without a GPU: the same, small
+
+The Python that has torch is python3, or $PYTHON; it may be one of an environment, and pip may be missing there.
+Nothing is written into the source folder: packages and the build go to --environment, logs and results to
+--output, and after every stage all results to one --archive. A stage that has passed is not run again: another
+call goes on, also on another machine if the archive is there. What is missing is a skip that is named. Exits
+with 1 if a stage has failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WHEELS = ROOT / "benchmarks" / "gpu_wheels"
+SHORTEST = 5.0  # s; with less time left a stage is not begun
+PATIENCE = 4  # times the limit of a stage in a rehearsal: two cores build and test
+FAMILIES = {"chgnet": "chgnet", "mace": "mace", "tensornet": "matgl", "m3gnet": "matgl"}
+"""Models that are measured, and the package of each."""
+OTHER_FAMILIES = {"sevennet": "sevenn", "esen": "fairchem"}
+"""Those whose packages are in no list of wheels: they run where they are installed."""
+KERNELS = "larger_systems or rows"
+"""The tests that a sanitizer of memory can see to their end."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command, and how it ended in a JSON file with its name."""
+
+    name: str
+    limit: float
+    """s."""
+    command: tuple[str | Path, ...]
+    """Behind the Python."""
+    needs: tuple[str, ...] = ()
+    """Import names, without which it is skipped."""
+    lists: tuple[str, ...] = ("base",)
+    """Of wheels (benchmarks/gpu_wheels), whose packages it sees, the first one first."""
+    prepares: bool = False
+    """Is run in every call: the next ones need what it leaves in the environment."""
+    wrapper: tuple[str, ...] = ()
+    """A program that runs the Python."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where stages run, and what they share."""
+
+    python: str
+    environment: Path
+    output: Path
+    archive: Path
+    end: float
+    """By the monotonic clock."""
+    patience: float = 1.0
+    variables: tuple[tuple[str, str], ...] = ()
+
+    def do(self, stage: Stage) -> str:
+        """Runs a stage, unless it has passed before: its status."""
+        record = self.output / f"{stage.name}.json"
+        if record.exists() and not stage.prepares:
+            before = json.loads(record.read_text())["status"]
+            if before == "passed":
+                return "passed before"
+        began = time.monotonic()
+        status = self.reason_to_skip(stage) or self.execute(stage)
+        seconds = round(time.monotonic() - began, 1)
+        record.write_text(json.dumps({"status": status, "seconds": seconds, "limit": stage.limit}) + "\n")
+        pack(self.output, self.archive)
+        return f"{status}, {seconds:.0f} s"
+
+    def reason_to_skip(self, stage: Stage) -> str:
+        """Empty if there is none."""
+        if self.end - time.monotonic() < SHORTEST:
+            return "skipped: the time is over"
+        if stage.wrapper and shutil.which(stage.wrapper[0]) is None:
+            return f"skipped: there is no {stage.wrapper[0]}"
+        for package in stage.needs:
+            command = [self.python, "-c", f"import {package}"]
+            done = subprocess.run(
+                command, env=self.variables_of(stage), cwd="/", capture_output=True, text=True, check=False
+            )
+            if done.returncode != 0:
+                return f"skipped: {(done.stderr.strip().splitlines() or ['it ended'])[-1]}"
+        return ""
+
+    def execute(self, stage: Stage) -> str:
+        """Runs its command; what it prints goes to a log, and its end to the terminal if it has failed."""
+        limit = min(stage.limit * self.patience, self.end - time.monotonic())
+        command = [*stage.wrapper, self.python, *map(str, stage.command)]
+        log = self.output / f"{stage.name}.log"
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self.variables_of(stage),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that its own processes end with it
+            )
+            try:
+                code: int | None = process.wait(limit)
+            except subprocess.TimeoutExpired:
+                code = None
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+        if code == 0:
+            return "passed"
+        print(*log.read_text(errors="replace").splitlines()[-25:], sep="\n", flush=True)
+        return f"FAILED: over {limit:.0f} s" if code is None else f"FAILED: exit code {code}"
+
+    def variables_of(self, stage: Stage) -> dict[str, str]:
+        """Of its process: the packages of its lists stand before those of the Python."""
+        path = os.pathsep.join(str(self.packages(name)) for name in stage.lists)
+        return {**os.environ, "PYTHONPATH": path, **dict(self.variables)}
+
+    def packages(self, name: str) -> Path:
+        """Where the packages of a list are."""
+        return self.environment / name
+
+
+def main() -> None:
+    """All stages, and what became of them."""
+    arguments = parsed()
+    python = os.environ.get("PYTHON", sys.executable)
+    machine = described(python, arguments.device)
+    run = Run(
+        python=python,
+        environment=arguments.environment,
+        output=arguments.output,
+        archive=arguments.archive,
+        end=time.monotonic() + 60 * arguments.minutes,
+        patience=PATIENCE if arguments.device == "cpu" else 1,
+        variables=variables(arguments.device),
+    )
+    unpack(run.archive, run.output)
+    (run.output / "machine.json").write_text(json.dumps(machine, indent=1) + "\n")
+    print(machine, flush=True)
+    results = {}
+    for stage in [*preparation(run, arguments.wheels, machine), *stages(run, arguments.device)]:
+        print(f"== {stage.name}", flush=True)
+        results[stage.name] = run.do(stage)
+        print(f"== {stage.name}: {results[stage.name]}", flush=True)
+        if stage.prepares and "FAILED" in results[stage.name]:
+            break
+    print("", *(f"{name:24}{status}" for name, status in results.items()), run.archive, sep="\n")
+    sys.exit(any("FAILED" in status for status in results.values()))
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    own = Path(tempfile.gettempdir()) / "distmlip-gpu"
+    parser.add_argument("--wheels", type=Path, help="a folder; without it, pip's index")
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--minutes", type=float, default=10.0, help="of this call")
+    parser.add_argument("--environment", type=Path, default=own / "environment")
+    parser.add_argument("--output", type=Path, default=own / "results", help="a folder")
+    parser.add_argument("--archive", type=Path, default=own / "results.tar.gz")
+    arguments = parser.parse_args()
+    for name in ("wheels", "environment", "output", "archive"):
+        path = getattr(arguments, name)
+        setattr(arguments, name, path and path.resolve())
+    return arguments
+
+
+def described(python: str, device: str) -> dict[str, str]:
+    """Torch and the GPU that it sees; ends the program where it sees none."""
+    look = (
+        "import json, platform, torch\n"
+        "facts = {'python': platform.python_version(), 'torch': torch.__version__, 'gpu': ''}\n"
+        "if torch.cuda.is_available():\n"
+        "    facts['gpu'] = torch.cuda.get_device_name()\n"
+        "    facts['architecture'] = '%d%d' % torch.cuda.get_device_capability()\n"
+        "print(json.dumps(facts))"
+    )
+    done = subprocess.run([python, "-c", look], capture_output=True, text=True, check=False)
+    facts: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
+    if not facts or (device == "cuda" and not facts["gpu"]):
+        reason = f"sees no GPU with torch {facts['torch']}" if facts else "has no torch that can be imported"
+        sys.exit(f"{python} {reason}: set PYTHON to one that does, or rehearse with --device cpu")
+    return facts
+
+
+def variables(device: str) -> tuple[tuple[str, str], ...]:
+    """Of every process."""
+    common = (("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONNOUSERSITE", "1"))
+    if device == "cpu":
+        return (*common, ("DISTMLIP_TEST_GPU", "cpu"))
+    return (*common, ("PYTORCH_ALLOC_CONF", "expandable_segments:True"))
+
+
+def preparation(run: Run, wheels: Path | None, machine: dict[str, str]) -> list[Stage]:
+    """Packages and the build."""
+    pip = [*pip_of(run.python, wheels), "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    if wheels is not None:
+        pip += ["--no-index", "--find-links", str(wheels)]
+    pip += ["--upgrade", "--no-compile"]
+    installs = [
+        Stage(
+            f"packages of {path.stem}",
+            60.0,
+            (*pip, "--target", run.packages(path.stem), "-r", path),
+            prepares=path.stem == "base",
+        )
+        for path in sorted(WHEELS.glob("*.txt"))
+    ]
+    settings = {"build-dir": run.environment / "cmake", **kernels_for(machine.get("architecture", "90"))}
+    options = [f"--config-settings={name}={value}" for name, value in settings.items()]
+    target = ("--target", run.packages("base"))
+    build = Stage("build", 200.0, (*pip, "--no-build-isolation", *options, *target, ROOT), prepares=True)
+    return [*installs, build]
+
+
+def pip_of(python: str, wheels: Path | None) -> list[str]:
+    """The Python's own pip, or the one among the wheels, which runs as it is."""
+    own = subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False)
+    carried = sorted(wheels.glob("pip-*.whl")) if wheels is not None else []
+    if own.returncode != 0 and carried:
+        return [f"{carried[-1]}/pip"]
+    return ["-m", "pip"]
+
+
+def kernels_for(architecture: str) -> dict[str, str]:
+    """Settings of the build: with CUDA kernels for this architecture, if there is a compiler for them."""
+    compiler = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    if compiler is None:
+        return {"cmake.define.DISTMLIP_CUDA": "OFF"}
+    return {
+        "cmake.define.DISTMLIP_CUDA": "ON",
+        "cmake.define.CMAKE_CUDA_COMPILER": compiler,
+        "cmake.define.CMAKE_CUDA_ARCHITECTURES": f"{architecture}-real",
+    }
+
+
+def stages(run: Run, device: str) -> list[Stage]:
+    """From what is right, by what is fast, to what is large."""
+    small = device == "cpu"
+    tests = ("-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "cuda")
+    families = {**FAMILIES, **OTHER_FAMILIES}
+    sanitizer = ("compute-sanitizer", "--error-exitcode", "1")
+    kernels = "tests/core/test_device_kernels.py"
+    parity = "tests/gpu/test_families.py"
+    found = [
+        Stage("tests", 120.0, (*tests, "tests", f"--ignore={parity}")),
+        Stage("sanitizer", 60.0, (*tests, kernels, "-k", KERNELS), wrapper=sanitizer),
+    ]
+    for package in dict.fromkeys(families.values()):
+        names = " or ".join(name for name, of in families.items() if of == package)
+        choice = {"matgl": f"{names} or qet or matgl_chgnet", "chgnet": "chgnet and not matgl"}.get(package, names)
+        found.append(Stage(f"parity of {package}", 60.0, (*tests, parity, "-k", choice), (package,), lists(package)))
+
+    def measured(name: str, limit: float, script: str, *options: str, package: str = "") -> Stage:
+        output = ("--output", run.output / f"gpu_{name.replace(' ', '_')}.json")
+        command = (ROOT / "benchmarks" / script, *options, "--device", device, *output)
+        return Stage(name, limit, command, (package,) if package else (), lists(package))
+
+    size = ("--sizes", "2000") if small else ()
+    found.append(measured("graphs", 60.0, "bench_graphs.py", "partition", "--only", "gpu", *size))
+    found.append(measured("exchange", 40.0, "bench_gpu.py", "exchange", *size))
+    size = ("--sizes", "64", "128") if small else ()
+    for family, package in families.items():
+        name = f"beside {family}"
+        found.append(measured(name, 60.0, "bench_gpu.py", "beside", family, *size, package=package))
+    for n_atoms, limit in ((10**5, 60.0), (10**6, 120.0)):
+        for family, package in families.items():
+            size = ("--sizes", str(n_atoms // 1000 if small else n_atoms), "--limit", str(limit - 10))
+            name = f"{n_atoms:.0e} atoms of {family}".replace("+0", "")
+            found.append(measured(name, limit, "bench_gpu.py", "large", family, *size, package=package))
+    return found
+
+
+def lists(package: str) -> tuple[str, ...]:
+    """Of wheels, for a package."""
+    return ("mace", "base") if package == "mace" else ("base",)
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """All files of the folder, in the place of an older archive."""
+    new = archive.with_name(archive.name + ".new")
+    with tarfile.open(new, "w:gz") as file:
+        for path in sorted(folder.iterdir()):
+            file.add(path, path.name)
+    new.replace(archive)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """What an earlier call has packed, unless the folder has results of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    if archive.exists() and not any(folder.iterdir()):
+        with tarfile.open(archive) as file:
+            file.extractall(folder, filter="data")
+
+
+if __name__ == "__main__":
+    main()
