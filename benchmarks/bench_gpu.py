@@ -4,10 +4,10 @@
     python benchmarks/bench_gpu.py large chgnet           10^5 and 10^6 atoms
     python benchmarks/bench_gpu.py exchange               of 4 partitions, beside the memory's bandwidth
 
-A step is energy, forces and stress after all atoms have moved a little. An original gets at most 50,000 atoms,
-because its graph is made on one core. Large systems run as distmlip chooses; if that fails, with partitions
-and recompute that need less and less memory. What fails, or takes longer than --limit, has a status that says
-so. Prints every case, and writes JSON, which grows with each, where --output says.
+A step is energy, forces and stress after all atoms have moved a little. An original gets at most 50,000
+atoms, because its graph is made on one core. Large systems run as distmlip chooses; if that fails, with
+partitions and recompute that need less and less memory. What fails, or takes longer than --limit, has a
+status that says so. Prints every case, and writes JSON, which grows with each, where --output says.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def main() -> None:
 def measured(arguments: argparse.Namespace) -> Iterator[Facts]:
     """Cases in the order of their sizes, up to the first that fails; printed as they come."""
     for size in arguments.sizes:
-        for case in CASES[arguments.what](arguments, size):
-            case = {"kind": arguments.what, "family": arguments.family, "size": size, **case}
+        for found in CASES[arguments.what](arguments, size):
+            case = {"kind": arguments.what, "family": arguments.family, "size": size, **found}
             print(case, flush=True)
             yield case
         if "status" in case:

@@ -4,11 +4,11 @@
     benchmarks/gpu.sh --wheels build/gpu-wheels           without; `make gpu-wheels` collects them elsewhere
     benchmarks/gpu.sh --device cpu --minutes 60           a rehearsal without a GPU: the same, small
 
-The Python that has torch is python3, or $PYTHON; it may be one of an environment, and pip may be missing there.
-Nothing is written into the source folder: packages and the build go to --environment, logs and results to
---output, and after every stage all results to one --archive. A stage that has passed is not run again: another
-call goes on, also on another machine if the archive is there. What is missing is a skip that is named. Exits
-with 1 if a stage has failed.
+The Python that has torch is python3, or $PYTHON; it may be one of an environment, and pip may be missing
+there. Nothing is written into the source folder: packages and the build go to --environment, logs and results
+to --output, and after every stage all results to one --archive. A stage that has passed is not run again:
+another call goes on, also on another machine if the archive is there. What is missing is a skip that is
+named. Exits with 1 if a stage has failed.
 """
 
 from __future__ import annotations
