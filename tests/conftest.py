@@ -1,8 +1,8 @@
 """What holds for every test: the CPU or a GPU, reproducible examples in CI, one torch thread, nothing global
 changed.
 
-A run is for the CPU, and then there is no GPU in it, also where the machine has one; or for GPUs: `pytest -m cuda`
-imports only the files that have such tests, because packages of the others may be missing on a GPU machine.
+A run is for the CPU, and then there is no GPU in it, also where the machine has one; or for GPUs: `pytest -m
+cuda` imports only the files that have such tests, because packages of the others may be missing there.
 """
 
 from __future__ import annotations

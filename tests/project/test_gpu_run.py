@@ -108,7 +108,7 @@ class TestStages:
 
     def test_every_family_is_measured_and_compared(self, gpu: ModuleType, run: Any) -> None:
         families = set(gpu.FAMILIES | gpu.OTHER_FAMILIES)
-        names = {stage.name for stage in gpu.stages(run, "cuda")}
+        names = {stage.name for stage in gpu.measurements(run, "cuda")}
         assert {f"beside {family}" for family in families} <= names
         assert {f"1e6 atoms of {family}" for family in families} <= names
         assert set(gpu.PARITY) == set((gpu.FAMILIES | gpu.OTHER_FAMILIES).values())
