@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,7 @@ KERNELS = "larger_systems or rows"
 
 def main() -> None:
     """All stages, and what became of them."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stage ends, too
     arguments = parsed()
     python = os.environ.get("PYTHON", sys.executable)
     machine = described(python, arguments.device)
@@ -55,7 +57,7 @@ def main() -> None:
         archive=arguments.archive,
         end=time.monotonic() + 60 * arguments.minutes,
         patience=PATIENCE if arguments.device == "cpu" else 1,
-        variables=variables(arguments.device),
+        variables=variables(arguments.device, arguments.environment),
     )
     unpack(run.archive, run.output)
     (run.output / "machine.json").write_text(json.dumps(machine, indent=1) + "\n")
@@ -108,9 +110,13 @@ def described(python: str, device: str) -> dict[str, str]:
     return facts
 
 
-def variables(device: str) -> tuple[tuple[str, str], ...]:
-    """Of every process."""
-    common = (("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONNOUSERSITE", "1"))
+def variables(device: str, environment: Path) -> tuple[tuple[str, str], ...]:
+    """Of every process: it writes nothing into the source folder, and hypothesis tries the same each time."""
+    common = (
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+        ("HYPOTHESIS_STORAGE_DIRECTORY", str(environment / "hypothesis")),
+        ("CI", "true"),
+    )
     if device == "cpu":
         return (*common, ("DISTMLIP_TEST_GPU", "cpu"))
     return (*common, ("PYTORCH_ALLOC_CONF", "expandable_segments:True"))
@@ -121,7 +127,7 @@ def preparation(run: Run, wheels: Path | None, machine: dict[str, str]) -> list[
     pip = [*pip_of(run.python, wheels), "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     if wheels is not None:
         pip += ["--no-index", "--find-links", str(wheels)]
-    pip += ["--upgrade", "--no-compile"]
+    pip.append("--upgrade")
     installs = [
         Stage(
             f"packages of {path.stem}",

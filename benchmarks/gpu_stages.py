@@ -61,10 +61,12 @@ class Run:
             if before == "passed":
                 return "passed before"
         began = time.monotonic()
-        status = self.reason_to_skip(stage) or self.execute(stage)
-        seconds = round(time.monotonic() - began, 1)
-        record.write_text(json.dumps({"status": status, "seconds": seconds, "limit": stage.limit}) + "\n")
-        pack(self.output, self.archive)
+        try:
+            status = self.reason_to_skip(stage) or self.execute(stage)
+            seconds = round(time.monotonic() - began, 1)
+            record.write_text(json.dumps({"status": status, "seconds": seconds, "limit": stage.limit}) + "\n")
+        finally:  # also when the run is ended from outside
+            pack(self.output, self.archive)
         return f"{status}, {seconds:.0f} s"
 
     def reason_to_skip(self, stage: Stage) -> str:
@@ -110,8 +112,9 @@ class Run:
         return f"FAILED: over {limit:.0f} s" if code is None else f"FAILED: exit code {code}"
 
     def variables_of(self, stage: Stage) -> dict[str, str]:
-        """Of its process: the packages of its lists stand before those of the Python."""
-        path = os.pathsep.join(str(self.packages(name)) for name in stage.lists)
+        """Of its process: the packages of its lists stand before all others."""
+        paths = [*(str(self.packages(name)) for name in stage.lists), os.environ.get("PYTHONPATH", "")]
+        path = os.pathsep.join(filter(None, paths))
         return {**os.environ, "PYTHONPATH": path, **dict(self.variables + stage.variables)}
 
     def packages(self, name: str) -> Path:

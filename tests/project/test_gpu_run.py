@@ -44,6 +44,18 @@ def archived(run: Any) -> set[str]:
         return set(file.getnames())
 
 
+ENDED = """
+import signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {benchmarks!r})
+from gpu_stages import Run, Stage
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+folder = Path({folder!r})
+run = Run(sys.executable, folder, folder / "results", folder / "results.tar.gz", time.monotonic() + 60)
+run.do(Stage("long", 50.0, ("-c", f"open('{{folder}}/results/case', 'w'); import time; time.sleep(60)")))
+"""
+
+
 class TestStages:
     def test_what_passed_is_not_run_again_and_what_failed_is(self, gpu: ModuleType, run: Any) -> None:
         count = run.environment.with_name("count")
@@ -95,6 +107,26 @@ class TestStages:
             (run.packages(name) / "tqdm.py").write_text(f"found = {content}")
         program = "import torch, tqdm; assert tqdm.found == 'mace', tqdm"
         assert run.do(gpu.Stage("order", 60.0, ("-c", program), lists=("mace", "base"))).startswith("passed")
+
+    def test_packages_that_the_caller_has_made_known_stay_known(
+        self, gpu: ModuleType, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "of_the_cluster.py").touch()
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        assert run.do(gpu.Stage("known", 10.0, ("-c", ""), ("of_the_cluster",))).startswith("passed")
+
+    def test_what_was_measured_until_the_run_is_ended_is_kept(self, run: Any) -> None:
+        case = run.output / "case"
+        process = subprocess.Popen(
+            [sys.executable, "-c", ENDED.format(benchmarks=str(BENCHMARKS), folder=str(run.output.parent))]
+        )
+        for _ in range(300):
+            if case.exists():
+                break
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(30) == 1
+        assert "case" in archived(run)
 
     def test_another_machine_goes_on_from_the_archive(
         self, gpu: ModuleType, run: Any, tmp_path: Path
