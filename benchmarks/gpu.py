@@ -78,17 +78,19 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    own = Path(tempfile.gettempdir()) / "distmlip-gpu"
     parser.add_argument("--wheels", type=Path, help="a folder; without it, pip's index")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--minutes", type=float, default=10.0, help="of this call")
-    parser.add_argument("--environment", type=Path, default=own / "environment")
-    parser.add_argument("--output", type=Path, default=own / "results", help="a folder")
-    parser.add_argument("--archive", type=Path, default=own / "results.tar.gz")
+    parser.add_argument("--environment", type=Path, help="a folder; by default in $TMPDIR, as what follows")
+    parser.add_argument("--output", type=Path, help="a folder")
+    parser.add_argument("--archive", type=Path)
     arguments = parser.parse_args()
-    for name in ("wheels", "environment", "output", "archive"):
-        path = getattr(arguments, name)
-        setattr(arguments, name, path and path.resolve())
+    own = Path(tempfile.gettempdir()) / f"distmlip-{arguments.device}"
+    for name in ("environment", "output", "archive"):
+        path = getattr(arguments, name) or own / {"archive": "results.tar.gz"}.get(name, name)
+        setattr(arguments, name, path.resolve())
+    if arguments.wheels is not None:
+        arguments.wheels = arguments.wheels.resolve()
     return arguments
 
 

@@ -5,6 +5,7 @@ Nothing to run: gpu.py says which stages there are. Needs nothing but Python.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -76,12 +77,9 @@ class Run:
         if stage.wrapper and shutil.which(stage.wrapper[0]) is None:
             return f"skipped: there is no {stage.wrapper[0]}"
         for package in stage.needs:
-            command = [self.python, "-c", f"import {package}"]
-            done = subprocess.run(
-                command, env=self.variables_of(stage), cwd="/", capture_output=True, text=True, check=False
-            )
-            if done.returncode != 0:
-                return f"skipped: {(done.stderr.strip().splitlines() or ['it ended'])[-1]}"
+            error = import_error(self.python, self.variables_of(stage)["PYTHONPATH"], package)
+            if error:
+                return f"skipped: {error}"
         return ""
 
     def execute(self, stage: Stage) -> str:
@@ -120,6 +118,20 @@ class Run:
     def packages(self, name: str) -> Path:
         """Where the packages of a list are."""
         return self.environment / name
+
+
+@functools.cache
+def import_error(python: str, path: str, package: str) -> str:
+    """The last line of what it says; empty if it can be imported."""
+    done = subprocess.run(
+        [python, "-c", f"import {package}"],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (done.stderr.strip().splitlines() or ["it ended"])[-1] if done.returncode != 0 else ""
 
 
 def pack(folder: Path, archive: Path) -> None:
