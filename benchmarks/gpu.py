@@ -196,15 +196,17 @@ def measurements(run: Run, device: str) -> list[Stage]:
     size = ("--sizes", "2000") if small else ()
     found.append(measured("graphs", 60.0, "bench_graphs.py", "partition", "--only", "gpu", *size))
     found.append(measured("exchange", 40.0, "bench_gpu.py", "exchange", *size))
-    size = ("--sizes", "64", "128") if small else ()
+    size = ("--sizes", "8", "64") if small else ()
     for family, package in (FAMILIES | OTHER_FAMILIES).items():
         name = f"beside {family}"
-        found.append(measured(name, 60.0, "bench_gpu.py", "beside", family, *size, package=package))
+        options = ("beside", family, *size, "--limit", str(50 * run.patience))
+        found.append(measured(name, 60.0, "bench_gpu.py", *options, package=package))
     for n_atoms, limit in ((10**5, 60.0), (10**6, 120.0)):
         for family, package in (FAMILIES | OTHER_FAMILIES).items():
-            size = ("--sizes", str(n_atoms // 1000 if small else n_atoms), "--limit", str(limit - 10))
+            size = ("--sizes", str(n_atoms // 2000 if small else n_atoms))
             name = f"{n_atoms:.0e} atoms of {family}".replace("+0", "")
-            found.append(measured(name, limit, "bench_gpu.py", "large", family, *size, package=package))
+            options = ("large", family, *size, "--limit", str((limit - 10) * run.patience))
+            found.append(measured(name, limit, "bench_gpu.py", *options, package=package))
     return found
 
 
