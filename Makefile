@@ -3,6 +3,7 @@
 # make test-torch   what needs no model package, with every torch that is supported
 # make lint   formatters, linters, types, sizes, import directions;  make figures   what they add up to
 # make notebooks   run the notebooks and keep what they print and draw
+# make gpu-wheels   what a GPU machine without network may lack
 #
 # Everything lives in .venv and .venv-e3nn: mace-torch needs e3nn 0.4.4, SevenNet and fairchem a newer one. A
 # stamp file says that the package installed there is the current source, so that a second call starts at once.
@@ -28,7 +29,12 @@ install = CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(1)/bin/
 RUN := PYTHONSAFEPATH=1 $(BIN)
 pytest = OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 $(1)/bin/python -m pytest -n $(PYTEST_WORKERS) -rs
 
-.PHONY: demo test test-slow test-torch test-one-torch lint figures notebooks format bench bench-graph bench-ranks clean
+# For a GPU machine without network, by the version of its Python: docs/gpu.md. One package has no wheel of its own.
+GPU_PYTHON ?= $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])")
+GPU_WHEELS := build/gpu-wheels
+GPU_PLATFORMS := $(foreach glibc,17 24 27 28,--platform manylinux_2_$(glibc)_x86_64) --platform manylinux2014_x86_64
+
+.PHONY: demo test test-slow test-torch test-one-torch lint figures notebooks format bench bench-graph bench-ranks gpu-wheels clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -89,6 +95,13 @@ bench-graph: $(VENV)/.bench
 bench-ranks: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_ranks.py
 	$(BIN)/python benchmarks/update_performance.py
+
+gpu-wheels:
+	rm -rf $(GPU_WHEELS)
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir $(GPU_WHEELS) $$(grep ^nvidia-ml-py3 benchmarks/gpu_wheels/base.txt)
+	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --find-links $(GPU_WHEELS) --dest $(GPU_WHEELS) \
+		--python-version $(GPU_PYTHON) --implementation cp $(GPU_PLATFORMS) $(patsubst %,-r %,$(wildcard benchmarks/gpu_wheels/*.txt))
+	du -sm $(GPU_WHEELS) | awk '{ print $$1 " MB" } $$1 > 60 { print "more than the 60 MB that may be carried"; exit 1 }'
 
 clean:
 	rm -rf $(VENV) $(VENV_E3NN) .venv-torch-* build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -56,6 +56,7 @@ DEFAULTS: dict[str, Facts] = {
         cuts=[8, 16, 64],
         rounds=5,
         only=KINDS,
+        device="cuda",
     ),
 }
 QUICK: dict[str, Facts] = {
@@ -163,6 +164,7 @@ def partitions(
     cut_atoms: int,
     cuts: list[int],
     only: list[str],
+    device: str,
 ) -> Iterator[Facts]:
     """The contests of these kinds."""
     if "graphs" in only:
@@ -175,7 +177,7 @@ def partitions(
     if "cuts" in only:
         yield from beside_metis(contests, water(cut_atoms), cuts)
     if "gpu" in only:
-        yield on_gpu(contests, max(sizes))
+        yield on_gpu(contests, max(sizes), device)
 
 
 def graphs(contests: Contests, size: int) -> Iterator[Facts]:
@@ -226,18 +228,19 @@ def beside_metis(contests: Contests, atoms: Atoms, counts: list[int]) -> Iterato
         yield contests.hold("cut", "water", entered, n_partitions=n_partitions)
 
 
-def on_gpu(contests: Contests, size: int) -> Facts:
-    """Both packages' neighbour lists on the GPU, if there is one."""
-    if not torch.cuda.is_available():
+def on_gpu(contests: Contests, size: int, device: str) -> Facts:
+    """Both packages' neighbour lists on the GPU, if there is one; in a rehearsal on the CPU."""
+    if device != "cpu" and not torch.cuda.is_available():
         return {"kind": "gpu", "status": "compiled, not run: there was no GPU"}
-    enter = partial(entrant, atoms=copper(size), cutoff=CUTOFF, device="cuda")
+    enter = partial(entrant, atoms=copper(size), cutoff=CUTOFF, device=device)
     entered = [
         enter("distmlip", prepare=candidates.distmlip_device_edges),
         enter("distmlip, compact", prepare=candidates.distmlip_device_edges, compact=True),
         enter("nvalchemi", prepare=candidates.nvalchemi_edges, package="nvalchemiops"),
     ]
     spawned = replace(contests, arena=Arena(contests.arena.packages, spawn=True), rounds=20)
-    return spawned.hold("gpu", "fcc Cu", entered, device=torch.cuda.get_device_name())
+    name = device if device == "cpu" else torch.cuda.get_device_name()
+    return spawned.hold("gpu", "fcc Cu", entered, device=name)
 
 
 def main() -> None:
@@ -276,6 +279,7 @@ def parsed() -> argparse.Namespace:
     of_partitions.add_argument("--chgnet-atoms", type=int)
     of_partitions.add_argument("--cuts", nargs="+", type=int, help="numbers of partitions")
     of_partitions.add_argument("--only", nargs="+", choices=KINDS)
+    of_partitions.add_argument("--device", help="of the GPU's contest; cpu: a rehearsal of it")
     return parser.parse_args()
 
 

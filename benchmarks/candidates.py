@@ -66,12 +66,12 @@ def distmlip_device_edges(
         n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         facts = {"n_pairs": len(tensors["sender" if compact else "j"]), "bytes": n_bytes}
         tensors.clear()
-        return {**facts, "fill_s": _seconds_to_fill(n_bytes, device)}
+        return {**facts, "fill_s": seconds_to_fill(n_bytes, device)}
 
     return find, describe
 
 
-def _seconds_to_fill(n_bytes: int, device: str) -> float:
+def seconds_to_fill(n_bytes: int, device: str) -> float:
     """The shortest of some fills of so many bytes: what the device's bandwidth allows."""
     block = torch.empty(n_bytes, dtype=torch.uint8, device=device)
     times = []

@@ -118,13 +118,30 @@ MEASURED: dict[str, Callable[..., tuple[str, bool]]] = {
 """What the limits of a graph ask for: in words, and whether it is within them."""
 
 
-def of_steps(steps: list[Facts], ranks: list[Facts]) -> list[Goal]:
-    """Of steps, ranks and GPUs. ``steps``: of each family; ``ranks``: the cases of bench_ranks."""
+def of_steps(steps: list[Facts], ranks: list[Facts], gpu: list[Facts]) -> list[Goal]:
+    """``steps``: of each family; ``ranks`` and ``gpu``: the cases of bench_ranks and bench_gpu."""
     return [
         *(goal for family in steps for goal in _of_family(family)),
         *_of_ranks(ranks),
-        *(Goal(aim, "not run: there was no GPU", None) for aim in LIMITS["gpu"]["not_run"]),
+        *_of_gpu(gpu),
     ]
+
+
+def _of_gpu(cases: list[Facts]) -> Iterator[Goal]:
+    limits = LIMITS["gpu"]
+    if not cases:
+        yield from (Goal(limits[of], "not run: there was no GPU", None) for of in ("large", "beside"))
+    measured = [case for case in cases if "status" not in case]
+    for case in measured:
+        most = limits["seconds"].get(case["family"])
+        if case["kind"] == "large" and case["size"] == 10**6 and most:
+            aim = f"{case['family']}, one GPU, {case['n_atoms']:,} atoms: ≤ {most} s"
+            yield Goal(aim, f"{case['seconds']:.1f} s", case["seconds"] <= most)
+    largest = {case["family"]: case for case in measured if case["kind"] == "beside"}
+    for family, case in largest.items():
+        ratio = case["distmlip"]["seconds"] / case["original"]["seconds"]
+        aim = f"{family}, one GPU, {case['n_atoms']:,} atoms: ≤ {limits['ratio']} × the original's time"
+        yield Goal(aim, f"{ratio:.2f} ×", ratio <= limits["ratio"])
 
 
 def _of_family(results: Facts) -> Iterator[Goal]:

@@ -1,7 +1,7 @@
 """The harness of all benchmarks: processes that measure by themselves, in turns or as ranks; what is written.
 
 Nothing here is run by itself. :class:`Arena` has candidates that take turns, :func:`apart` one function in a
-fresh process, :func:`in_ranks` the same function in every rank.
+fresh process, :func:`attempt` one that may fail there, :func:`in_ranks` the same function in every rank.
 """
 
 from __future__ import annotations
@@ -68,6 +68,19 @@ def apart(function: Callable[..., T], **arguments: Any) -> T:
     return _start(function, arguments, {}).result()
 
 
+def attempt(limit: float, function: Callable[..., Facts], **arguments: Any) -> Facts:
+    """What it returns in a fresh process within ``limit`` seconds; else a ``status`` that says why not."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_report, args=(theirs, function, arguments), daemon=True)
+    process.start()
+    theirs.close()
+    answer = _answer(ours, process, limit)
+    process.kill()  # where an error has left threads or a device behind, it would not end by itself
+    process.join()
+    return answer
+
+
 def in_ranks(n_ranks: int, function: Callable[..., T], **arguments: Any) -> list[T]:
     """What it returns in each of so many ranks, fresh processes with one thread each."""
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n_ranks)}
@@ -89,6 +102,30 @@ def _quietly(function: Callable[..., T], arguments: Facts) -> T:
     warnings.filterwarnings("ignore")
     with redirect_stdout(sys.stderr):  # model packages print
         return function(**arguments)
+
+
+def _report(pipe: Any, function: Callable[..., Facts], arguments: Facts) -> None:
+    """The process of an attempt."""
+    try:
+        pipe.send(_quietly(function, arguments))
+    except Exception as error:  # whatever a package raises is its result
+        pipe.send(_in_short(error))
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def _answer(pipe: Any, process: Any, limit: float) -> Facts:
+    """What a process sends within the limit; a ``status`` where it does not, or sends an error."""
+    if not pipe.poll(limit):
+        return {"status": f"over {limit:.0f} s"}
+    try:
+        answer = pipe.recv()
+    except EOFError:
+        process.join()
+        return {"status": f"ended by itself with exit code {process.exitcode}"}
+    return {"status": answer} if isinstance(answer, str) else answer
 
 
 @dataclass(frozen=True)
@@ -186,19 +223,13 @@ class _Contestant:
         return self.result
 
     def _receive(self, limit: float) -> Facts | None:
-        if not self.pipe.poll(limit):
-            return self._fail(f"over {limit:.0f} s")
-        try:
-            answer = self.pipe.recv()
-        except EOFError:
-            self.process.join()
-            return self._fail(f"ended by itself with exit code {self.process.exitcode}")
-        return self._fail(answer) if isinstance(answer, str) else answer
-
-    def _fail(self, status: str) -> None:
-        self.result["status"] = status
+        answer = _answer(self.pipe, self.process, limit)
+        if "status" not in answer:
+            return answer
+        self.result.update(answer)
         self.turns.clear()
         self._stop()
+        return None
 
     def _stop(self) -> None:
         if self.process is not None:
@@ -228,7 +259,7 @@ def _serve(pipe: Any, candidate: Candidate) -> None:
     except EOFError:  # the parent has ended
         return
     except Exception as error:  # whatever a package raises is its result
-        pipe.send(f"{type(error).__name__}: {error}"[:200])
+        pipe.send(_in_short(error))
 
 
 @contextmanager

@@ -181,6 +181,31 @@ def _gpu(case: Facts) -> str:
     )
 
 
+def on_gpu(cases: list[Facts]) -> str:
+    """Steps on a GPU, by bench_gpu.py: alone, and beside the originals."""
+    rows = []
+    for case in cases:
+        head = [str(case["family"]), f"{case.get('n_atoms', case['size']):,}"]
+        if "status" in case:
+            rows.append([*head, case["kind"], case["status"], *[""] * 3])
+        elif case["kind"] == "beside":
+            rows += [[*head, who, *_on_gpu(case[who])] for who in ("original", "distmlip")]
+        elif case["kind"] == "large":
+            rows.append([*head, f"distmlip, P={case['partitions']}", *_on_gpu(case)])
+        else:
+            rows.append(
+                ["exchange", head[1], "P=4", f"{case['seconds']:.3g}", "", "", f"{case['fill_s']:.3g} s"]
+            )
+    head = ["family", "atoms", "", "s", "µs per atom", "peak MiB", "exchange; or to fill as many bytes"]
+    return "On one GPU (`bench_gpu.py`), seconds of a step in float32:\n\n" + table(head, rows)
+
+
+def _on_gpu(result: Facts) -> list[str]:
+    share = f"{result['exchange_share']:.1%}" if "exchange_share" in result else "–"
+    peak = "–" if result["peak_mib"] is None else f"{result['peak_mib']:,.0f}"
+    return [f"{result['seconds']:.3g}", f"{result['us_per_atom']:.2f}", peak, share]
+
+
 def _seconds(result: Facts, clock: str = "cpu_s") -> str:
     if "status" in result or not result:
         return str(result.get("status", "–"))

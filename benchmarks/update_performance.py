@@ -19,6 +19,7 @@ from harness import RESULTS
 
 GRAPHS = [RESULTS / f"{name}.json" for name in ("neighbors", "partition", "overhead")]
 RANKS = RESULTS / "ranks.json"
+GPU_GRAPHS = "gpu_graphs.json"
 SUBNORMALS = RESULTS / "subnormals.json"
 ROOT = Path(__file__).parents[1]
 PERFORMANCE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
@@ -88,6 +89,9 @@ def chosen_rows(steps: list[dict]) -> str:
 def graphs() -> str:
     """Neighbour lists, partitions and what a step costs beside the model: goals first, then tables."""
     neighbors, partition, overhead = (json.loads(path.read_text()) for path in GRAPHS)
+    if (of_gpu := RESULTS / GPU_GRAPHS).exists():
+        elsewhere = [case for case in partition["cases"] if case["kind"] != "gpu"]
+        partition["cases"] = elsewhere + json.loads(of_gpu.read_text())["cases"]
     machine = neighbors["machine"]
     versions = ", ".join(f"{package} {version}" for package, version in neighbors["versions"].items())
     return "\n\n".join(
@@ -109,7 +113,10 @@ def sweeps(steps: list[dict]) -> str:
     """Steps and ranks: goals, then the table of ranks."""
     parts = ["## Steps, ranks and GPUs"]
     ranks = json.loads(RANKS.read_text()) if RANKS.exists() else {"cases": []}
-    parts.append(goals.as_table(goals.of_steps(steps, ranks["cases"])))
+    gpu = gpu_cases()
+    parts.append(goals.as_table(goals.of_steps(steps, ranks["cases"], gpu)))
+    if gpu:
+        parts.append(tables.on_gpu(gpu))
     if ranks["cases"]:
         parts.append(
             "Ranks with one core each on one machine (more ranks than cores: memory only): medians, the time "
@@ -123,6 +130,12 @@ def sweeps(steps: list[dict]) -> str:
         )
         parts.append(bench_subnormals.as_markdown(json.loads(SUBNORMALS.read_text())["cases"]))
     return "\n\n".join(parts)
+
+
+def gpu_cases() -> list[dict]:
+    """Of bench_gpu.py, in the order of their files."""
+    paths = sorted(path for path in RESULTS.glob("gpu_*.json") if path.name != GPU_GRAPHS)
+    return [case for path in paths for case in json.loads(path.read_text())["cases"]]
 
 
 def section(results: dict) -> str:

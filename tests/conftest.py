@@ -1,13 +1,20 @@
-"""What holds for every test: reproducible examples in CI, one torch thread, nothing global changed."""
+"""What holds for every test: the CPU or a GPU, reproducible examples in CI, one torch thread, nothing global
+changed.
+
+A run is for the CPU, and then there is no GPU in it, also where the machine has one; or for GPUs: `pytest -m
+cuda` imports only the files that have such tests, because packages of the others may be missing there.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from support.gpu import REHEARSAL
 
 collect_ignore = ["ordered"]  # its device is the whole process's: only with `pytest tests/ordered`
 
@@ -22,16 +29,32 @@ settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-def pytest_configure() -> None:
+def for_gpus(config: pytest.Config) -> bool:
+    expression: str = config.getoption("markexpr")
+    return expression.startswith("cuda")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if not for_gpus(config):
+        os.environ["CUDA_VISIBLE_DEVICES"] = (
+            ""  # torch has not looked yet; processes that tests start inherit it
+        )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if torch.cuda.is_available():
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if is_test and for_gpus(config) and "pytest.mark.cuda" not in collection_path.read_text():
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if for_gpus(config) and (REHEARSAL or torch.cuda.is_available()):
         return
     for item in items:
         if item.get_closest_marker("cuda"):
-            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and pytest -m cuda"))
 
 
 @pytest.fixture(autouse=True, scope="session")

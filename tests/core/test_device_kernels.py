@@ -12,6 +12,7 @@ from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
 from support.brute_force import edge_keys, edges_within, lengths_of, offsets_of, sorted_rows
+from support.gpu import GPU
 from support.hard_cases import Case, hard_cases, hydrogens, scattered
 from support.odd_input import BAD_STRUCTURES
 from support.structures_strategy import structures
@@ -19,7 +20,7 @@ from support.structures_strategy import structures
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
+DEVICES = ["cpu", pytest.param(GPU.type, marks=pytest.mark.cuda, id="gpu")]
 on_every_device = pytest.mark.parametrize("device", DEVICES)
 counts = st.sampled_from((1, 2, 3, 4, 8, 15))
 

@@ -126,20 +126,75 @@ def test_the_switch_of_subnormal_numbers_reaches_the_stages(benchmark) -> None:
     assert seen == [True, False, True]
 
 
-def test_large_systems_are_measured(
-    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    output = tmp_path / "gpu.json"
+def run_gpu(benchmark, monkeypatch: pytest.MonkeyPatch, output: Path, options: str) -> list[dict]:
     module = benchmark("bench_gpu")
-    options = f"chgnet --sizes 100 --partitions 2 --device cpu --output {output}"
-    monkeypatch.setattr(sys, "argv", ["bench_gpu", *options.split()])
+    monkeypatch.setattr(
+        sys, "argv", ["bench_gpu", *options.split(), "--device", "cpu", "--output", str(output)]
+    )
     module.main()
-    ours, spilled, theirs, undivided = json.loads(output.read_text())["cases"]
-    assert (ours["partitions"], spilled["recompute"]) == (2, "host")
-    assert ours["exchanged_mib"] > 0
-    assert 0 < ours["exchange_share"] < 1
-    assert theirs["calculator"] == "original"
-    assert undivided["n_atoms"] == theirs["n_atoms"]
+    return json.loads(output.read_text())["cases"]
+
+
+def test_large_systems_are_measured(benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (case,) = run_gpu(benchmark, monkeypatch, tmp_path / "gpu.json", "large chgnet --sizes 100")
+    assert (case["n_atoms"], case["options"]) == (64, {})
+    assert case["partitions"] >= 1
+    assert 0 <= case["exchange_share"] < 1
+
+
+def test_an_original_and_distmlip_run_beside_each_other(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case,) = run_gpu(benchmark, monkeypatch, tmp_path / "gpu.json", "beside chgnet --sizes 64")
+    assert case["original"]["seconds"] > 0
+    assert case["distmlip"]["seconds"] > 0
+
+
+def test_the_exchange_is_measured_beside_the_memory(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case,) = run_gpu(benchmark, monkeypatch, tmp_path / "gpu.json", "exchange --sizes 500")
+    assert case["seconds"] > 0
+    assert case["exchanged_mib"] > 0
+    assert case["fill_s"] > 0
+
+
+def test_originals_start_small_and_end_where_they_do_not_fit(
+    benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, tried = benchmark("bench_gpu"), []
+    assert (module.SIZES["beside"][0], module.SIZES["beside"][-1]) == (1_000, 50_000)
+
+    def attempt(limit: float, function: Callable, size: int, **others: object) -> dict:
+        tried.append(size)
+        return {"n_atoms": size} if size < 4_000 else {"status": "RuntimeError: no memory"}
+
+    monkeypatch.setattr(module, "attempt", attempt)
+    monkeypatch.setattr(sys, "argv", ["bench_gpu", "beside", "mace", "--device", "cpu"])
+    module.main()
+    assert tried == [1_000, 2_000, 4_000]
+
+
+def test_large_systems_get_the_way_that_fits(benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, tried = benchmark("bench_gpu"), []
+
+    def attempt(limit: float, function: Callable, options: dict, **others: object) -> dict:
+        tried.append(options)
+        return {} if options == module.WAYS[1] else {"status": "OutOfMemoryError: no memory"}
+
+    monkeypatch.setattr(module, "attempt", attempt)
+    monkeypatch.setattr(sys, "argv", ["bench_gpu", "large", "mace", "--device", "cpu", "--sizes", "9"])
+    module.main()
+    assert tried == module.WAYS[:2]
+
+
+def test_an_attempt_that_fails_says_why(benchmark) -> None:
+    harness: ModuleType = benchmark("harness")
+    attempt = harness.attempt
+    assert attempt(60.0, contestants.attempted, what="returns") == {"what": "returns"}
+    assert attempt(60.0, contestants.attempted, what="raises") == {"status": "RuntimeError: it does not fit"}
+    assert attempt(60.0, contestants.attempted, what="ends") == {"status": "ended by itself with exit code 3"}
+    assert attempt(1.0, contestants.attempted, what="hangs") == {"status": "over 1 s"}
 
 
 def test_goals_say_what_was_missed_and_what_was_not_measured(benchmark) -> None:
@@ -192,7 +247,7 @@ def test_goals_of_steps_and_ranks(benchmark) -> None:
         for n in (1, 2, 4)
     ]
     ranks[1]["largest_growth_mib"] = 500.0
-    found = {goal.aim: goal for goal in benchmark("goals").of_steps(steps, ranks)}
+    found = {goal.aim: goal for goal in benchmark("goals").of_steps(steps, ranks, [])}
 
     def reached(*words: str) -> bool | None:
         (goal,) = (goal for aim, goal in found.items() if all(word in aim for word in words))
@@ -205,6 +260,26 @@ def test_goals_of_steps_and_ranks(benchmark) -> None:
     assert reached("memory of a rank") is False
     assert reached("the largest size") is None
     assert not any("128" in aim for aim in found)
+
+
+def test_results_of_a_gpu_reach_the_docs(benchmark) -> None:
+    def measured(seconds: float) -> dict:
+        return {"seconds": seconds, "us_per_atom": seconds, "peak_mib": 2048.0}
+
+    large = {"kind": "large", "family": "chgnet", "size": 10**6, "n_atoms": 1_000_000, **measured(19.0)}
+    large |= {"partitions": 16, "exchange_share": 0.015}
+    beside = {"kind": "beside", "family": "mace", "size": 1000, "n_atoms": 1000}
+    beside |= {"original": measured(1.0), "distmlip": measured(0.8)}
+    larger = {**beside, "n_atoms": 2000, "distmlip": measured(1.1)}
+    failed = {"kind": "beside", "family": "mace", "size": 4000, "status": "RuntimeError: no memory"}
+    exchange = {"kind": "exchange", "family": None, "size": 9, "n_atoms": 9, "seconds": 2.0, "fill_s": 1.0}
+    cases = [large, beside, larger, failed, exchange]
+    goals = benchmark("goals").of_steps([], [], cases)
+    assert [(goal.measured, goal.reached) for goal in goals[1:]] == [("19.0 s", True), ("1.10 ×", False)]
+    table = benchmark("tables").on_gpu(cases)
+    assert "| chgnet | 1,000,000 | distmlip, P=16 | 19 | 19.00 | 2,048 | 1.5% |" in table
+    assert "RuntimeError: no memory" in table
+    assert len({line.count("|") for line in table.splitlines()[2:]}) == 1
 
 
 def test_tables_in_the_docs_are_those_of_the_results(

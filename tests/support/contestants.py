@@ -21,3 +21,13 @@ def hangs(atoms: Any) -> Any:
 
 def raises(atoms: Any) -> Any:
     raise ValueError("fewer edges than threads")
+
+
+def attempted(what: str) -> dict[str, str]:
+    if what == "raises":
+        raise RuntimeError("it does not fit")
+    if what == "ends":
+        os._exit(3)
+    if what == "hangs":
+        time.sleep(60)
+    return {"what": what}

@@ -114,12 +114,6 @@ def test_published_chgnet() -> None:
     assert training_difference(model, small(), partitions=4) <= PARITY
 
 
-@pytest.mark.cuda
-@pytest.mark.parametrize("devices", [["cuda:0"], ["cuda:0", "cpu"]])
-def test_devices(devices: list[str]) -> None:
-    assert training_difference(chgnet(), small(), partitions=4, devices=devices) <= PARITY
-
-
 def test_several_devices_share_the_parameters() -> None:
     assert training_difference(chgnet(), small(), partitions=4, devices=["cpu", "cpu"]) <= PARITY
 
