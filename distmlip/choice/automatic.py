@@ -202,14 +202,12 @@ class Automatic:
         try:
             for device in devices.devices:
                 available_bytes(device)
+            return cost_model(self.evaluator.adapter, devices.devices[0], devices.slots[0], atoms)
         except DeviceError as error:
             log.warning("%s", error)
-            return None
-        try:
-            return cost_model(self.evaluator.adapter, devices.devices[0], devices.slots[0], atoms)
         except Exception:  # whatever a model may raise on clusters that nobody asked for
             log.warning("what the model needs could not be measured", exc_info=True)
-            return None
+        return None
 
 
 def _rows(plan: Plan) -> Rows:
