@@ -4,6 +4,12 @@
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <array>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
 #include "bindings/bindings.h"
 #include "core/error.h"
 #include "executor/device.h"
@@ -60,6 +66,35 @@ void device_add_rows(const at::Tensor& to, const at::Tensor& rows, const at::Ten
   }
 }
 
+/// Python's eyes.
+class Watcher final : public kernels::Watch {
+ public:
+  Watcher(py::function begin, py::function end, py::function wait)
+      : begin_(std::move(begin)), end_(std::move(end)), wait_(std::move(wait)) {}
+
+  void run(const char* name, const std::function<void()>& work) override {
+    call(begin_, name);
+    work();
+    call(end_);
+  }
+  void wait() override { call(wait_); }
+
+ private:
+  template <class... Arguments>
+  static void call(const py::function& function, const Arguments&... arguments) {
+    const py::gil_scoped_acquire gil;
+    function(arguments...);
+  }
+
+  py::function begin_, end_, wait_;
+};
+
+void stand_in(at::Device device, const std::optional<std::array<py::function, 3>>& watch) {
+  std::unique_ptr<kernels::Watch> watcher;
+  if (watch) watcher = std::make_unique<Watcher>((*watch)[0], (*watch)[1], (*watch)[2]);
+  executor::stand_in(device.type(), std::move(watcher));
+}
+
 }  // namespace
 
 void bind_kernels(py::module_& module) {
@@ -68,6 +103,9 @@ void bind_kernels(py::module_& module) {
              "Chooses one of simd_levels for the whole process; all give the same results.");
   module.def("has_kernels", &executor::has_kernels, py::arg("device"),
              "Whether graphs are made on this device; elsewhere they are made on the host and moved.");
+  module.def("stand_in", &stand_in, py::arg("device"), py::arg("watch") = py::none(),
+             "For tests: devices of this kind have kernels, those of the CPU. watch: what is called at the "
+             "begin of each (with its name), at its end, and where the host waits; None: they have none.");
   module.def("device_gather_rows", &device_gather_rows, py::arg("source"), py::arg("rows"),
              py::call_guard<py::gil_scoped_release>(), "source[rows]");
   module.def("device_add_rows", &device_add_rows, py::arg("target"), py::arg("rows"), py::arg("values"),

@@ -15,9 +15,20 @@ struct Holder {
   void operator()(void*) { bytes.reset(); }
 };
 
+/// The kind of device that the CPU stands in for, in tests.
+struct StandIn {
+  at::DeviceType kind = at::kCPU;
+  std::unique_ptr<kernels::Watch> watch;
+} stood_in_for;
+
 }  // namespace
 
+void stand_in(at::DeviceType kind, std::unique_ptr<kernels::Watch> watch) {
+  stood_in_for = {kind, std::move(watch)};
+}
+
 bool has_kernels(at::Device device) {
+  if (stood_in_for.watch && device.type() == stood_in_for.kind) return true;
   if (!device.is_cuda()) return false;
   const c10::DeviceGuard guard(device);
   return kernels::has_cuda_kernels(device.index());
@@ -32,6 +43,8 @@ std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
     return std::shared_ptr<void>(data, Holder{std::move(tensor)});
   };
   if (device.is_cpu()) return kernels::host_kernels(target);
+  if (device.type() == stood_in_for.kind) target.watch = stood_in_for.watch.get();
+  if (target.watch) return kernels::host_kernels(target);
   if (!has_kernels(device))
     invalid("the device is ", device.str(),
             ", for which this build has no kernels; build it where nvcc is found, for this GPU");

@@ -20,6 +20,10 @@ bool has_kernels(at::Device device);
 /// Throws std::invalid_argument for anything but a CPU and devices that have kernels.
 std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device);
 
+/// For tests: from now on devices of this kind have kernels, those of the CPU, which `watch` looks at. Null:
+/// no longer.
+void stand_in(at::DeviceType kind, std::unique_ptr<kernels::Watch> watch);
+
 /// Calls `work` with the algorithms on a device, while it and the stream of workers are the calling thread's.
 void on_device(at::Device device, const std::function<void(kernels::DeviceKernels& kernels)>& work);
 

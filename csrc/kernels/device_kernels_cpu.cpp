@@ -2,6 +2,7 @@
 #include <string>
 
 #include "kernels/device/kernels_on.h"
+#include "kernels/device/parallel_host.h"
 
 namespace distmlip::kernels {
 

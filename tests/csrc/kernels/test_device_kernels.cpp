@@ -11,6 +11,7 @@
 
 #include "kernels/device/kernels_on.h"
 #include "kernels/device/parallel_cuda.h"
+#include "kernels/device/parallel_host.h"
 #include "neighbors/device_neighbor_list.h"
 #include "partition/device_candidates.h"
 

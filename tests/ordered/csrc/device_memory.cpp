@@ -12,7 +12,6 @@ namespace ordered {
 namespace {
 
 constexpr size_t kArena = size_t{1} << 34;  // of addresses; pages are made when they are touched
-constexpr size_t kRound = 512;
 
 struct Arena {
   char *forbidden, *open;
@@ -91,13 +90,21 @@ class DeviceMemory final : public c10::DeviceAllocator {
       for (const Block* block : blocks) check_poison(*block);
   }
 
+  Block* at(const char* data) {
+    const std::lock_guard lock(Order::the().mutex);
+    const auto after = all_.upper_bound(data);
+    if (after == all_.begin()) return nullptr;
+    Block* block = std::prev(after)->second;
+    return data < block->data + block->size ? block : nullptr;
+  }
+
   static void release(void* context);
 
  private:
   Block* find(int device, size_t n) {
     Order& order = Order::the();
     const std::lock_guard lock(order.mutex);
-    const size_t size = (n + kRound - 1) / kRound * kRound;
+    const size_t size = (n + kPage - 1) / kPage * kPage;
     const StreamKey home = current_stream(device);
     auto& blocks = free_[{home, size}];
     // Last in, first out: what was freed last is used first, so reuse is as likely as it can be.
@@ -118,10 +125,12 @@ class DeviceMemory final : public c10::DeviceAllocator {
     block->size = size;
     block->home = home;
     arena().used += size;
+    all_[block->data] = block;
     poison(*block);
     return block;
   }
 
+  std::map<const char*, Block*> all_;
   std::map<std::pair<StreamKey, size_t>, std::vector<Block*>> free_;
   int64_t total_[kDevices] = {};
 };
@@ -156,6 +165,8 @@ void* touchable(const void* data) {
   return address >= all.forbidden && address < all.forbidden + kArena ? all.open + (address - all.forbidden)
                                                                       : address;
 }
+
+Block* device_block_at(const char* data) { return device_memory().at(data); }
 
 c10::Allocator* device_allocator() { return &device_memory(); }
 

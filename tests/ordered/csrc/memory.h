@@ -15,11 +15,15 @@ namespace ordered {
 constexpr int kDevices = 4;
 constexpr int kPoison = 0xFF;  ///< each byte of memory that nobody has written yet: NaN, -1
 
+constexpr size_t kPage = 4096;  ///< blocks are whole pages
+
 /// Where the host may touch memory of a device.
 void* touchable(const void* data);
 /// The block that storage of a device or page-locked memory begins in; null for all other memory.
 Block* block_of(const c10::DataPtr& data);
 Block* pinned_block_at(const void* data);
+/// The block of a device that has this address; null if there never was one.
+Block* device_block_at(const char* data);
 
 /// While one exists on a thread, the operators that it calls are the device's own work and not looked at.
 struct OwnWork {

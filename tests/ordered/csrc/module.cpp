@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "kernels.h"
 #include "memory.h"
 #include "streams.h"
 
@@ -43,6 +44,9 @@ PYBIND11_MODULE(_ordered, module) {
   module.def("set_check_device", [](bool on) { Order::the().check_device = on; });
   module.def("begin_host", &begin_host);
   module.def("end_host", &end_host);
+  module.def("begin_kernel", &begin_kernel);
+  module.def("end_kernel", &end_kernel);
+  module.def("wait_for_kernels", &wait_for_kernels);
 }
 
 }  // namespace ordered

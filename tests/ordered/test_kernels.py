@@ -1,0 +1,149 @@
+"""Graphs made by our own kernels on devices that tell what is not ordered; what a step costs the host."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ordered.device import core as device
+from ordered.device import watched
+from support import chgnet_models, structures
+from support.toy import ToyModel, ToyOnDevices, undivided
+
+from distmlip import DistCalculator, DistModel
+from distmlip._native import core
+
+ORDERED = torch.device("ordered:0")
+DEVICES = [["ordered:0"], ["ordered:0", "ordered:1"], ["ordered:1", "cpu"]]
+
+
+@pytest.fixture(autouse=True)
+def own_kernels() -> Iterator[None]:
+    core.stand_in(ORDERED, (device.begin_kernel, device.end_kernel, device.wait_for_kernels))
+    yield
+    core.stand_in(ORDERED)
+
+
+def copper() -> Atoms:
+    atoms = bulk("Cu", cubic=True) * (2, 2, 1)
+    atoms.rattle(0.15, seed=2)
+    return atoms
+
+
+def calculate(devices: list[str], partitions: int) -> None:
+    atoms = copper()
+    atoms.calc = DistCalculator(ToyOnDevices([ToyModel()]), devices=devices, partitions=partitions)
+    expected = undivided(ToyModel(), copper())
+    for _ in range(2):
+        assert atoms.get_potential_energy() == pytest.approx(expected["energy"], abs=1e-9)
+        np.testing.assert_allclose(atoms.get_forces(), expected["forces"], atol=1e-9)
+        atoms.calc.reset()
+
+
+@pytest.mark.parametrize("devices", DEVICES, ids=",".join)
+@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize("has_stream", [False, True])
+def test_nothing_is_out_of_order(devices: list[str], partitions: int, has_stream: bool) -> None:
+    with watched() as found, torch.Stream(device="ordered:0") if has_stream else nullcontext():
+        calculate(devices, partitions)
+        launches, _, _ = device.take_counts()
+    assert not found
+    assert launches["own kernel"] > 10
+
+
+@pytest.mark.parametrize("devices", DEVICES, ids=",".join)
+def test_a_family(devices: list[str]) -> None:
+    atoms = structures.oxide().atoms
+    with watched() as found:
+        calculator = DistCalculator(
+            chgnet_models.build_narrow(), devices=devices, partitions=4, dtype="float64"
+        )
+        difference = calculator.verify(atoms)
+    assert difference.energy_per_atom < 1e-9
+    assert difference.forces < 1e-8
+    assert not found
+
+
+def predict_on_a_stream() -> list[str]:
+    with watched() as found, torch.Stream(device="ordered:0"):
+        energy, _, _ = DistModel(ToyOnDevices([ToyModel()]), devices=["ordered:0"], partitions=3)(copper())
+        energy.backward()
+    return found
+
+
+def test_training_on_the_callers_stream() -> None:
+    assert not predict_on_a_stream()
+
+
+def test_training_that_does_not_join_the_callers_stream_would_be_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(core, "DefaultStreams", lambda devices: nullcontext())
+    assert predict_on_a_stream()
+
+
+# ---- what a step costs the host, beside the model
+
+
+def costs_of_step(partitions: int, bond_cutoff: float) -> tuple[Counter[str], Counter[str]]:
+    """Launches and waits of a step: new positions to graphs, gradients of edges to forces and virials."""
+    atoms = bulk("Cu", cubic=True) * 3
+    atoms.rattle(0.05, seed=1)
+    cut = core.Decomposition(
+        atoms.positions,
+        atoms.cell.array,
+        atoms.pbc,
+        cutoff=4.0,
+        bond_cutoff=bond_cutoff,
+        skin=0.3,
+        n_partitions=partitions,
+        device=ORDERED,
+    )
+    step = core.Step(cut, [ORDERED] * partitions, torch.float32)
+    costs: list[Any] = []
+    for _ in range(2):  # the first one is no different
+        device.take_counts()
+        step.update(atoms.positions, atoms.cell.array)
+        launches, waits, _ = device.take_counts()
+        gradients = [torch.ones_like(part.vectors) for part in step.parts]
+        device.take_counts()
+        step.forces(gradients, True)
+        more, waits_for_forces, _ = device.take_counts()
+        costs.append((Counter(launches) + Counter(more), Counter(waits) + Counter(waits_for_forces)))
+    assert costs[0] == costs[1]
+    assert min(step.n_edges) > 0
+    assert (min(step.n_cut) > 0) == (bond_cutoff > 0 and partitions > 1)
+    return costs[1]
+
+
+COPIES = ("own copy", "aten::copy_")  # are no kernels
+
+
+def n_launched(launches: Counter[str]) -> int:
+    """As on CUDA, where a sum is two kernels."""
+    return sum(n * (2 if name == "own sum" else 1) for name, n in launches.items() if name not in COPIES)
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_launches_and_waits_of_a_step(partitions: int) -> None:
+    with watched() as found:
+        launches, waits = costs_of_step(partitions, bond_cutoff=0.0)
+    assert not found
+    assert n_launched(launches) <= 10 * partitions
+    assert sum(waits.values()) <= 2 * partitions
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_launches_and_waits_of_a_step_with_bonds(partitions: int) -> None:
+    with watched() as found:
+        launches, waits = costs_of_step(partitions, bond_cutoff=3.0)
+    assert not found
+    assert n_launched(launches) <= 30 * partitions
+    assert sum(waits.values()) <= 3 * partitions
