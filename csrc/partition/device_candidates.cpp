@@ -26,10 +26,11 @@ class DeviceBorders {
     const auto rows = kernels_.array<kernels::LocalAtom>(atoms.size);
     kernels_.gather_atoms(atoms.size, atoms.data(), positions_, tables_.wrap_index.data(), rows.data());
     const double reach = reach_of_bonds(reference_.decomposition());
-    return kernels_.copy_of(kernels_.border_candidates({graph.on_device->candidates(), graph.n_owned(),
-                                                        graph.on_device->n_candidates(), rows.data(),
-                                                        tables_.at(cell_.data(), vectors_.data()),
-                                                        /*limit=*/0.0, reach * reach}));
+    const kernels::LocalRows& found = graph.on_device.value();
+    return kernels_.copy_of(
+        kernels_.border_candidates({found.candidates(), found.n_owned(), found.n_candidates(), rows.data(),
+                                    tables_.at(cell_.data(), vectors_.data()),
+                                    /*limit=*/0.0, reach * reach}));
   }
 
  private:
