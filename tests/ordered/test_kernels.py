@@ -71,6 +71,19 @@ def test_a_family(devices: list[str]) -> None:
     assert not found
 
 
+def test_a_model_with_angles_waits_for_nothing_inside_its_stages() -> None:
+    atoms = structures.oxide().atoms
+    atoms.calc = DistCalculator(
+        chgnet_models.build_narrow(), devices=["ordered:0"], partitions=4, dtype="float64"
+    )
+    atoms.get_forces()
+    atoms.calc.reset()
+    device.take_counts()
+    atoms.get_forces()
+    _, waits, _ = device.take_counts()
+    assert not {why for why in waits if why.startswith("aten::")}
+
+
 def predict_on_a_stream() -> list[str]:
     with watched() as found, torch.Stream(device="ordered:0"):
         energy, _, _ = DistModel(ToyOnDevices([ToyModel()]), devices=["ordered:0"], partitions=3)(copper())
