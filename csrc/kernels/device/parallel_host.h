@@ -1,5 +1,5 @@
-// The back end of parallel.h that runs on the CPU, in the calling thread. Sums are taken in the order in which
-// CUDA takes them, so both give the same results to the last bit.
+// The back end of parallel.h that runs on the CPU, in the calling thread. Sums are taken in the order in
+// which CUDA takes them, so both give the same results to the last bit.
 #pragma once
 
 #include <algorithm>
