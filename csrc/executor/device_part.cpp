@@ -55,7 +55,7 @@ DevicePart::DevicePart(kernels::DeviceKernels& kernels, const partition::Decompo
     : decomposition_(decomposition),
       local_(decomposition.parts[partition]),
       dtype_(dtype),
-      candidates_(local_.on_device.value()),
+      candidates_(*local_.on_device),
       sum_of_(copied(kernels, sum_of)),
       by_sender_(kernels.sort_by_sender(candidates_)) {
   std::vector<int32_t> atoms(local_.owned);

@@ -26,7 +26,7 @@ class DeviceBorders {
     const auto rows = kernels_.array<kernels::LocalAtom>(atoms.size);
     kernels_.gather_atoms(atoms.size, atoms.data(), positions_, tables_.wrap_index.data(), rows.data());
     const double reach = reach_of_bonds(reference_.decomposition());
-    const kernels::LocalRows& found = graph.on_device.value();
+    const kernels::LocalRows& found = *graph.on_device;
     return kernels_.copy_of(
         kernels_.border_candidates({found.candidates(), found.n_owned(), found.n_candidates(), rows.data(),
                                     tables_.at(cell_.data(), vectors_.data()),
@@ -67,7 +67,8 @@ void build_on_device(kernels::DeviceKernels& kernels, const Snapshot& reference,
                             decomposition.cutoff + decomposition.skin);
   for (const int32_t p : partitions) {
     LocalCandidates& graph = parts[p];
-    graph.on_device = search.rows({owner.data(), decomposition.n_partitions, p});
+    graph.on_device = std::make_shared<const kernels::LocalRows>(
+        search.rows({owner.data(), decomposition.n_partitions, p}));
     graph.owned = kernels.copy_of(graph.on_device->owned);
     graph.halo = kernels.copy_of(graph.on_device->halo);
     for (const int32_t atom : graph.halo) graph.halo_groups.append(decomposition.owner[atom], 1);

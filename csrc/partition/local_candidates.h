@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <vector>
 
 #include "core/buffer.h"
@@ -26,8 +26,8 @@ struct LocalCandidates {
   Buffer<int64_t> row_begin;    // (n_owned + 1) candidates of each receiver
   Buffer<int32_t> sender;       // (n_candidates) local row
   Buffer<uint16_t> shift_code;  // (n_candidates) row of Decomposition::shifts
-  /// Instead of these three, if the candidates are in the memory of a device.
-  std::optional<kernels::LocalRows> on_device;
+  /// Instead of these three, if the candidates are in the memory of a device; else null.
+  std::shared_ptr<const kernels::LocalRows> on_device;
 
   // With a bond cutoff:
   struct CutCandidate {
