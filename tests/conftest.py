@@ -37,9 +37,8 @@ def for_gpus(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     if not for_gpus(config):
-        os.environ["CUDA_VISIBLE_DEVICES"] = (
-            ""  # torch has not looked yet; processes that tests start inherit it
-        )
+        # Torch has not looked yet; processes that tests start inherit it.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -41,8 +41,7 @@ std::shared_ptr<Decomposition> make_decomposition(const Doubles& positions, cons
   request.here = {here.first, here.second};
   if (device) {
     request.devices = {executor::share_of(*device)};
-    for (int32_t p = 0; p < n_partitions; ++p)
-      if (here.second == 0 || request.here.has(p)) request.devices[0].partitions.push_back(p);
+    for (int32_t p = 0; p < n_partitions; ++p) request.devices[0].partitions.push_back(p);
   }
   if (weights) {
     if (weights->ndim() != 1 || weights->shape(0) != positions.shape(0))

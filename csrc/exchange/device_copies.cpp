@@ -55,6 +55,10 @@ class SideCopies {
 
 }  // namespace
 
+at::Tensor host_memory(at::IntArrayRef sizes, at::ScalarType dtype, at::Device device) {
+  return at::empty(sizes, at::TensorOptions().dtype(dtype).pinned_memory(!device.is_cpu()));
+}
+
 void copy_all(std::vector<std::vector<at::Tensor>>& messages, const std::vector<at::Device>& devices) {
   std::vector<std::pair<at::Tensor*, at::Tensor>> beside;  // a message, and where it goes
   for (size_t k = 0; k < messages.size(); ++k) {

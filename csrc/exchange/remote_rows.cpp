@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "exchange/device_copies.h"
+
 namespace distmlip::exchange {
 
 int32_t Others::rank_of(int32_t partition) const {
@@ -11,9 +13,7 @@ int32_t Others::rank_of(int32_t partition) const {
 }
 
 at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device) {
-  // Page-locked, so that nothing waits for the copy to a GPU.
-  const auto options = at::TensorOptions().dtype(at::kLong).pinned_memory(!device.is_cpu());
-  const at::Tensor rows = at::empty({std::ssize(values)}, options);
+  const at::Tensor rows = host_memory({std::ssize(values)}, at::kLong, device);
   std::copy(values.begin(), values.end(), rows.mutable_data_ptr<int64_t>());
   return rows.to(device, /*non_blocking=*/true);
 }

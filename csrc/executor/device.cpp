@@ -5,6 +5,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "core/error.h"
+#include "exchange/device_copies.h"
 
 namespace distmlip::executor {
 namespace {
@@ -68,14 +69,10 @@ c10::Stream default_stream(at::Device device) {
   return c10::impl::VirtualGuardImpl(device.type()).getDefaultStream(device);
 }
 
-at::Tensor host_memory(int64_t n, at::ScalarType dtype, at::Device device) {
-  return at::empty({n}, at::TensorOptions().dtype(dtype).pinned_memory(!device.is_cpu()));
-}
-
 at::Tensor to_host(const at::Tensor& tensor) {
   if (tensor.is_cpu()) return tensor;
-  const auto options = tensor.options().device(at::kCPU).pinned_memory(true);
-  return at::empty(tensor.sizes(), options).copy_(tensor, /*non_blocking=*/true);
+  return exchange::host_memory(tensor.sizes(), tensor.scalar_type(), tensor.device())
+      .copy_(tensor, /*non_blocking=*/true);
 }
 
 at::Tensor to_device(const at::Tensor& tensor, at::Device device) {

@@ -34,9 +34,6 @@ partition::DeviceShare share_of(at::Device device);
 /// for.
 c10::Stream default_stream(at::Device device);
 
-/// (n) uninitialised, in memory of the host that copies to and from the device need not wait for.
-at::Tensor host_memory(int64_t n, at::ScalarType dtype, at::Device device);
-
 /// A copy in host memory, page-locked, of a tensor on a GPU. It is made in the order of the current stream;
 /// nothing waits for it. Tensors that are in host memory already are returned as they are.
 at::Tensor to_host(const at::Tensor& tensor);

@@ -7,15 +7,11 @@
 #include <utility>
 #include <vector>
 
+#include "exchange/device_copies.h"
 #include "kernels/edge_forces.h"
 
 namespace distmlip::executor {
 namespace {
-
-template <class Container>
-auto copied(kernels::DeviceKernels& kernels, const Container& values) {
-  return kernels.copy_of(values.data(), static_cast<int64_t>(values.size()));
-}
 
 /// Room for n rows, and up to a sixteenth more: tensors of a few sizes only fit into the memory of those of
 /// the step before, where an allocator would keep one block for each size that there ever was.
@@ -37,7 +33,7 @@ DeviceSystem::DeviceSystem(kernels::DeviceKernels& kernels, const partition::Dec
 void DeviceSystem::update(const partition::Snapshot& snapshot) {
   const kernels::ShiftTable shifts = snapshot.shifts();
   const int64_t n_vectors = 4 * snapshot.decomposition().n_codes();
-  const at::Tensor numbers = host_memory(3 * n_atoms_ + 9 + n_vectors, at::kDouble, device_);
+  const at::Tensor numbers = exchange::host_memory({3 * n_atoms_ + 9 + n_vectors}, at::kDouble, device_);
   auto* to = numbers.mutable_data_ptr<double>();
   to = std::copy_n(snapshot.positions(), 3 * n_atoms_, to);
   to = std::copy_n(shifts.cell, 9, to);
@@ -56,15 +52,13 @@ DevicePart::DevicePart(kernels::DeviceKernels& kernels, const partition::Decompo
       local_(decomposition.parts[partition]),
       dtype_(dtype),
       candidates_(*local_.on_device),
-      sum_of_(copied(kernels, sum_of)),
+      atoms_(kernels.copy_of(local_.atoms())),
+      sum_of_(kernels.copy_of(sum_of)),
       by_sender_(kernels.sort_by_sender(candidates_)) {
-  std::vector<int32_t> atoms(local_.owned);
-  atoms.insert(atoms.end(), local_.halo.begin(), local_.halo.end());
-  atoms_ = copied(kernels, atoms);
   static_assert(sizeof(partition::LocalCandidates::CutCandidate) == 2 * sizeof(int32_t));
   const auto* pairs = reinterpret_cast<const int32_t*>(local_.cut_candidate.data());
   cut_candidate_ = kernels.copy_of(pairs, 2 * std::ssize(local_.cut_candidate));
-  cut_bounds_ = copied(kernels, local_.cut_groups.begin);
+  cut_bounds_ = kernels.copy_of(local_.cut_groups.begin);
 }
 
 LocalTensors DevicePart::update(kernels::DeviceKernels& kernels, const DeviceSystem& system,

@@ -11,8 +11,8 @@
 namespace distmlip::executor {
 namespace {
 
-/// Numbers of a row: see kernels::EdgeForces.
-constexpr int64_t force_width = 4, virial_width = 12;
+constexpr int64_t force_width = kernels::EdgeForces::force_width,
+                  virial_width = kernels::EdgeForces::virial_width;
 
 }  // namespace
 

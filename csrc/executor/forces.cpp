@@ -15,8 +15,8 @@ namespace {
 
 using partition::LocalCandidates;
 
-/// Numbers of a row: see kernels::EdgeForces.
-constexpr int64_t force_width = 4, virial_width = 12;
+constexpr int64_t force_width = kernels::EdgeForces::force_width,
+                  virial_width = kernels::EdgeForces::virial_width;
 
 template <class Real>
 void add_edges(const partition::StepGraph& graph, int64_t n_owned, const LocalTensors& tensors,

@@ -91,11 +91,10 @@ std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure, const A
 }
 
 std::vector<partition::DeviceShare> Graphs::shares() const {
-  const partition::PartitionRange here = request_.cut.here;
   std::map<at::DeviceIndex, partition::DeviceShare> shares;
   for (int32_t p = 0; p < n_partitions(); ++p) {
     const at::Device device = request_.devices[p];
-    if ((here.end == 0 || here.has(p)) && has_kernels(device))
+    if (has_kernels(device))
       shares.try_emplace(device.index(), share_of(device)).first->second.partitions.push_back(p);
   }
   std::vector<partition::DeviceShare> result;

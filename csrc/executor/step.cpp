@@ -27,14 +27,6 @@ at::Tensor rows_of(at::Tensor& kept, int64_t n, int64_t columns = 0) {
   return room_for(kept, fits ? n : n + n / 32 + 16, columns, at::kLong).narrow(0, 0, n);
 }
 
-at::Tensor atoms_of(const partition::LocalCandidates& local) {
-  auto atoms = at::empty({local.n_local()}, at::kLong);
-  auto* row = atoms.mutable_data_ptr<int64_t>();
-  row = std::copy(local.owned.begin(), local.owned.end(), row);
-  std::copy(local.halo.begin(), local.halo.end(), row);
-  return atoms;
-}
-
 }  // namespace
 
 Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::vector<at::Device> devices,
@@ -55,8 +47,10 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
   if (others_ && std::count(devices_.begin(), devices_.end(), devices_.front()) != std::ssize(devices_))
     invalid("a rank has one device; start one process for each");
   atoms_ = exchange::atom_routes(*decomposition_, devices_, others_.get());
-  for (size_t p = 0; p < parts_.size(); ++p)
-    local_atoms_.push_back(atoms_of(decomposition_->parts[p]).to(devices_[p]));
+  for (size_t p = 0; p < parts_.size(); ++p) {
+    const std::vector<int32_t> atoms = decomposition_->parts[p].atoms();
+    local_atoms_.push_back(exchange::index_tensor({atoms.begin(), atoms.end()}, devices_[p]));
+  }
   make_device_parts();
 }
 

@@ -92,6 +92,10 @@ class DeviceKernels {
     if (n > 0) write(from, static_cast<size_t>(n) * sizeof(T), result.data());
     return result;
   }
+  template <class Container>
+  auto copy_of(const Container& from) {
+    return copy_of(from.data(), static_cast<int64_t>(from.size()));
+  }
   /// A copy on the host.
   template <class T>
   std::vector<T> copy_of(const Array<T>& from) {

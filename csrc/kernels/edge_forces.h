@@ -18,6 +18,8 @@ struct EdgeGradients {
 /// Sums in float64; everything is added to what is there. Rows of three numbers are followed by a fourth,
 /// which means nothing, so that they are loaded and stored at once.
 struct EdgeForces {
+  static constexpr int64_t force_width = 4, virial_width = 12;  // numbers of a row
+
   double* forces;   // (n_local, 4)
   double* virial;   // (3, 4) of all edges
   double* virials;  // (n_local, 3, 4): half of each edge's to either end; null if not wanted

@@ -185,13 +185,15 @@ void build_parts(const Request& request, const GraphInput& input, int n_threads,
   result.parts.resize(result.n_partitions);
   const Snapshot reference(result, result.reference.data(), result.cell);
   std::vector<char> on_device(result.n_partitions, false);
-  for (const DeviceShare& share : request.devices)
+  std::vector<DeviceShare> shares = request.devices;
+  for (DeviceShare& share : shares) {
+    std::erase_if(share.partitions, [&](int32_t p) { return !result.here.has(p); });
     for (const int32_t p : share.partitions) on_device[p] = true;
-  const auto n_devices = std::ssize(request.devices);
+  }
+  const auto n_devices = std::ssize(shares);
   parallel_for(n_devices, static_cast<int>(n_devices), [&](int64_t d, int) {
-    const DeviceShare& share = request.devices[d];
-    share.run([&](kernels::DeviceKernels& kernels) {
-      build_on_device(kernels, reference, share.partitions, result.parts);
+    shares[d].run([&](kernels::DeviceKernels& kernels) {
+      build_on_device(kernels, reference, shares[d].partitions, result.parts);
     });
   });
   build_on_host(input, reference, n_threads, on_device, result);

@@ -32,7 +32,7 @@ struct Terms {
 
 /// Partitions whose candidates are made, and stay, on a device.
 struct DeviceShare {
-  std::vector<int32_t> partitions;  // some of `here`
+  std::vector<int32_t> partitions;  // those that are not `here` do not count
   /// Calls `work` with the device's kernels, when device and stream are the calling thread's.
   std::function<void(const std::function<void(kernels::DeviceKernels&)>& work)> run;
 };

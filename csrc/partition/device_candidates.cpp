@@ -3,11 +3,6 @@
 namespace distmlip::partition {
 namespace {
 
-template <class Container>
-auto copied(kernels::DeviceKernels& kernels, const Container& values) {
-  return kernels.copy_of(values.data(), static_cast<int64_t>(values.size()));
-}
-
 /// Candidates at the reference positions.
 class DeviceBorders {
  public:
@@ -20,9 +15,7 @@ class DeviceBorders {
         vectors_(kernels.copy_of(reference.shifts().vectors, 4 * reference.decomposition().n_codes())) {}
 
   std::vector<kernels::BorderCandidate> of(const LocalCandidates& graph) const {
-    std::vector<int32_t> local(graph.owned);
-    local.insert(local.end(), graph.halo.begin(), graph.halo.end());
-    const auto atoms = copied(kernels_, local);
+    const auto atoms = kernels_.copy_of(graph.atoms());
     const auto rows = kernels_.array<kernels::LocalAtom>(atoms.size);
     kernels_.gather_atoms(atoms.size, atoms.data(), positions_, tables_.wrap_index.data(), rows.data());
     const double reach = reach_of_bonds(reference_.decomposition());
@@ -54,15 +47,15 @@ kernels::LocalRows DeviceSearch::rows(const kernels::LocalRequest& request) cons
 }
 
 DeviceTables::DeviceTables(kernels::DeviceKernels& kernels, const Decomposition& decomposition)
-    : wrap_index(copied(kernels, decomposition.wrap_index)),
-      shifts(copied(kernels, decomposition.shifts)),
-      wraps(copied(kernels, decomposition.wraps)) {}
+    : wrap_index(kernels.copy_of(decomposition.wrap_index)),
+      shifts(kernels.copy_of(decomposition.shifts)),
+      wraps(kernels.copy_of(decomposition.wraps)) {}
 
 void build_on_device(kernels::DeviceKernels& kernels, const Snapshot& reference,
                      const std::vector<int32_t>& partitions, std::vector<LocalCandidates>& parts) {
   const Decomposition& decomposition = reference.decomposition();
-  const auto positions = copied(kernels, decomposition.reference);
-  const auto owner = copied(kernels, decomposition.owner);
+  const auto positions = kernels.copy_of(decomposition.reference);
+  const auto owner = kernels.copy_of(decomposition.owner);
   const DeviceSearch search(kernels, decomposition.cell, positions.data(), decomposition.n_atoms,
                             decomposition.cutoff + decomposition.skin);
   for (const int32_t p : partitions) {

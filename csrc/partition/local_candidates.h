@@ -39,6 +39,12 @@ struct LocalCandidates {
   int64_t n_owned() const { return static_cast<int64_t>(owned.size()); }
   int64_t n_halo() const { return static_cast<int64_t>(halo.size()); }
   int64_t n_local() const { return n_owned() + n_halo(); }
+  /// (n_local) global index
+  std::vector<int32_t> atoms() const {
+    std::vector<int32_t> all(owned);
+    all.insert(all.end(), halo.begin(), halo.end());
+    return all;
+  }
   int32_t global(int64_t row) const { return row < n_owned() ? owned[row] : halo[row - n_owned()]; }
 };
 

@@ -49,12 +49,8 @@ std::vector<kernels::BorderCandidate> border_candidates(const Snapshot& referenc
   const Decomposition& decomposition = reference.decomposition();
   const kernels::ShiftTable shifts = reference.shifts();
   Buffer<kernels::LocalAtom> atoms(graph.n_local());
-  const auto gather = [&](const std::vector<int32_t>& list, int64_t first_row) {
-    kernels::gather_atoms(static_cast<int64_t>(list.size()), list.data(), reference.positions(),
-                          decomposition.wrap_index.data(), atoms.data() + first_row);
-  };
-  gather(graph.owned, 0);
-  gather(graph.halo, graph.n_owned());
+  kernels::gather_atoms(graph.n_local(), graph.atoms().data(), reference.positions(),
+                        decomposition.wrap_index.data(), atoms.data());
   const double reach = reach_of_bonds(decomposition);
   const auto n_owned = static_cast<int32_t>(graph.n_owned());
   std::vector<kernels::BorderCandidate> found;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import threading
 from collections.abc import Sequence
@@ -13,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
-from ase.build import bulk
 from ordered.device import core as device
 from ordered.device import devices_must_be_current, watched
+from ordered.toy_runs import calculate, copper, expected
 from support import chgnet_models, mace_models, structures
-from support.toy import ToyModel, ToyOnDevices, undivided
+from support.toy import ToyModel, ToyOnDevices
 from torch import Tensor, nn
 
 from distmlip import DistCalculator, DistModel
@@ -33,28 +31,6 @@ DEVICES = [
 ]
 on_all_devices = pytest.mark.parametrize("devices", DEVICES, ids=",".join)
 with_and_without_recompute = pytest.mark.parametrize("recompute", [False, True, "host"])
-
-
-def copper() -> Atoms:
-    atoms = bulk("Cu", cubic=True) * (2, 2, 1)
-    atoms.rattle(0.15, seed=2)
-    return atoms
-
-
-@functools.cache
-def expected() -> dict[str, Any]:
-    return undivided(ToyModel(), copper())
-
-
-def calculate(devices: Sequence[str], partitions: int, adapter: Any = None, **options: Any) -> None:
-    """Two steps of the toy model, which have to be right."""
-    atoms = copper()
-    adapter = adapter or ToyOnDevices([ToyModel()])
-    atoms.calc = DistCalculator(adapter, devices=devices, partitions=partitions, **options)
-    for _ in range(2):
-        assert atoms.get_potential_energy() == pytest.approx(expected()["energy"], abs=1e-9)
-        np.testing.assert_allclose(atoms.get_forces(), expected()["forces"], atol=1e-9)
-        atoms.calc.reset()
 
 
 @with_and_without_recompute

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from ase import Atoms
 from ase.build import bulk
 from ordered.device import core as device
 from ordered.device import watched
+from ordered.toy_runs import calculate, copper
 from support import chgnet_models, structures
-from support.toy import ToyModel, ToyOnDevices, undivided
+from support.toy import ToyModel, ToyOnDevices
 
 from distmlip import DistCalculator, DistModel
 from distmlip._native import core
@@ -29,22 +28,6 @@ def own_kernels() -> Iterator[None]:
     core.stand_in(ORDERED, (device.begin_kernel, device.end_kernel, device.wait_for_kernels))
     yield
     core.stand_in(ORDERED)
-
-
-def copper() -> Atoms:
-    atoms = bulk("Cu", cubic=True) * (2, 2, 1)
-    atoms.rattle(0.15, seed=2)
-    return atoms
-
-
-def calculate(devices: list[str], partitions: int) -> None:
-    atoms = copper()
-    atoms.calc = DistCalculator(ToyOnDevices([ToyModel()]), devices=devices, partitions=partitions)
-    expected = undivided(ToyModel(), copper())
-    for _ in range(2):
-        assert atoms.get_potential_energy() == pytest.approx(expected["energy"], abs=1e-9)
-        np.testing.assert_allclose(atoms.get_forces(), expected["forces"], atol=1e-9)
-        atoms.calc.reset()
 
 
 @pytest.mark.parametrize("devices", DEVICES, ids=",".join)
@@ -142,18 +125,14 @@ def n_launched(launches: Counter[str]) -> int:
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
-def test_launches_and_waits_of_a_step(partitions: int) -> None:
+@pytest.mark.parametrize(
+    ("bond_cutoff", "most_launches", "most_waits"), [(0.0, 10, 2), (3.0, 30, 3)], ids=["edges", "bonds"]
+)
+def test_launches_and_waits_of_a_step(
+    partitions: int, bond_cutoff: float, most_launches: int, most_waits: int
+) -> None:
     with watched() as found:
-        launches, waits = costs_of_step(partitions, bond_cutoff=0.0)
+        launches, waits = costs_of_step(partitions, bond_cutoff)
     assert not found
-    assert n_launched(launches) <= 10 * partitions
-    assert sum(waits.values()) <= 2 * partitions
-
-
-@pytest.mark.parametrize("partitions", [1, 4])
-def test_launches_and_waits_of_a_step_with_bonds(partitions: int) -> None:
-    with watched() as found:
-        launches, waits = costs_of_step(partitions, bond_cutoff=3.0)
-    assert not found
-    assert n_launched(launches) <= 30 * partitions
-    assert sum(waits.values()) <= 3 * partitions
+    assert n_launched(launches) <= most_launches * partitions
+    assert sum(waits.values()) <= most_waits * partitions
