@@ -72,6 +72,7 @@ void bind_ranks(py::module_& module) {
       .def("abandon", &RankGroup::abandon, py::arg("reason"), no_gil(),
            "Ends all waiting with a RankError that says this.")
       .def_property_readonly("broken", &RankGroup::broken)
+      .def_property_readonly("begun", &RankGroup::begun, "How many collectives this rank has begun.")
       .def_property_readonly("abandoned", &RankGroup::abandoned)
       .def("check", &RankGroup::check);
 }

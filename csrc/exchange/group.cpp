@@ -88,6 +88,7 @@ void RankGroup::check() {
 
 void RankGroup::finish(bool on_host, const std::function<c10::intrusive_ptr<c10d::Work>()>& start) {
   check();
+  ++begun_;
   try {
     wait(start(), on_host);
   } catch (const c10::Error& error) {

@@ -54,6 +54,9 @@ class RankGroup {
   /// Whether a connection broke: another rank is probably lost.
   bool broken() const { return broken_; }
 
+  /// How many collectives this rank has begun: all ranks begin the same ones in the same order.
+  int64_t begun() const { return begun_; }
+
  private:
   /// Starts a collective and waits for it.
   void finish(bool on_host, const std::function<c10::intrusive_ptr<c10d::Work>()>& start);
@@ -66,6 +69,7 @@ class RankGroup {
   std::mutex mutex_;
   std::string reason_;  // why the group was abandoned; empty while all is well
   std::atomic<bool> broken_ = false;
+  std::atomic<int64_t> begun_ = 0;
 };
 
 }  // namespace distmlip::exchange

@@ -72,6 +72,7 @@ class Heartbeat:
         self._has_warned = False
         self._looked = time.monotonic()
         self._seen: dict[int, tuple[int, float]] = {}
+        self._ended: dict[int, int] = {}
         self._stopped = threading.Event()
         self._beat()
         self._thread = threading.Thread(target=self._run, name="distmlip heartbeat", daemon=True)
@@ -92,12 +93,12 @@ class Heartbeat:
         self._ranks.abandon(first or reason)
 
     def stop(self) -> None:
-        """The script of this rank has ended: whoever still waits for it waits in vain."""
+        """The script of this rank has ended: whoever waits for more from it waits in vain."""
         self._stopped.set()
         self._thread.join(timeout=2 * INTERVAL)
         try:
             with self._lock:
-                self._store.set(f"{ENDED}/{self._ranks.rank}", "yes")
+                self._store.set(f"{ENDED}/{self._ranks.rank}", str(self._ranks.begun))
             end = time.monotonic() + LINGER
             while self._kept is not None and time.monotonic() < end and not self._all_have_ended():
                 time.sleep(INTERVAL / 10)
@@ -110,14 +111,20 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._stopped.wait(INTERVAL):
-            try:
-                self._beat()
-                reason = self._look()
-            except Exception as error:
-                reason = f"rank 0 is lost: the store that it keeps does not answer ({error})"
+            reason = self._beat_and_look()
             if reason and not self._stopped.is_set():
                 self.report(reason)
                 return
+
+    def _beat_and_look(self) -> str:
+        """Why the group must be abandoned; empty if all is well."""
+        try:
+            self._beat()
+            return self._look()
+        except Exception as error:
+            if 0 in self._ended:  # with its store
+                return self._missed()
+            return f"rank 0 is lost: the store that it keeps does not answer ({error})"
 
     def _beat(self) -> None:
         self._beats += 1
@@ -125,7 +132,6 @@ class Heartbeat:
             self._store.set(f"beat/{self._ranks.rank}", f"{self._beats} {self._calls}")
 
     def _look(self) -> str:
-        """Why the group must be abandoned; empty if all is well."""
         now = time.monotonic()
         # This process was stopped, perhaps the others, too (a job that is suspended): all start anew.
         if now - self._looked > max(QUICK, self.timeout / 2):
@@ -138,15 +144,24 @@ class Heartbeat:
         for rank in range(self._ranks.size):
             if rank != self._ranks.rank and (reason := self._look_at(rank)):
                 return reason
+        return self._missed()
+
+    def _missed(self) -> str:
+        """What this rank has begun needs one that has ended. Who has ended is missed by nobody else: others
+        may still read what it sent last, wait for a third, or compute alone."""
+        for rank, begun in self._ended.items():
+            if self._ranks.begun > begun:
+                return f"rank {rank} has ended its script while others still needed it"
         return ""
 
     def _look_at(self, rank: int) -> str:
         with self._lock:
             key = f"beat/{rank}"
             beats, calls = map(int, self._store.get(key).split()) if self._store.check([key]) else (0, 0)
-            ended = self._store.check([f"{ENDED}/{rank}"])
-        if ended:
-            return f"rank {rank} has ended its script while others still needed it"
+            key = f"{ENDED}/{rank}"
+            if self._store.check([key]):
+                self._ended[rank] = int(self._store.get(key))
+                return ""
         now = time.monotonic()
         last, since = self._seen.get(rank, (-1, now))
         if beats != last:

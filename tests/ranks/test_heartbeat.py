@@ -24,6 +24,7 @@ class Rank:
     def __init__(self, rank: int) -> None:
         self.rank = rank
         self.broken = False
+        self.begun = 0
         self.reasons: list[str] = []
 
     def abandon(self, reason: str) -> None:
@@ -111,9 +112,43 @@ def test_the_first_report_counts_for_all(pair: Pair) -> None:
     assert pair.hearts[0]._look() == "rank 1 failed"
 
 
+MISSED = "rank 1 has ended its script while others still needed it"
+
+
 def test_who_has_ended_is_waited_for_in_vain(pair: Pair) -> None:
+    pair.ranks[0].begun, pair.ranks[1].begun = 8, 7
     pair.hearts[1].stop()
-    assert pair.hearts[0]._look() == "rank 1 has ended its script while others still needed it"
+    assert pair.hearts[0]._look() == MISSED
+
+
+def test_who_took_part_in_all_that_others_have_begun_may_end_before_them(pair: Pair) -> None:
+    pair.ranks[0].begun = pair.ranks[1].begun = 7
+    pair.hearts[1].stop()
+    assert pair.what_rank_0_sees(2 * PATIENCE, beating=False) == ""
+    pair.ranks[0].begun += 1
+    assert pair.hearts[0]._look() == MISSED
+
+
+def test_a_store_that_ends_with_its_rank_is_no_loss(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = pair.hearts
+    first.stop()
+    assert second._look() == ""
+    monkeypatch.setattr(second, "_beat", broken_store)
+    assert second._beat_and_look() == ""
+    pair.ranks[1].begun = 1
+    assert second._beat_and_look() == MISSED.replace("1", "0")
+
+
+def test_a_store_that_goes_before_its_rank_has_ended_is_a_lost_rank(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair.hearts[1], "_beat", broken_store)
+    reason = pair.hearts[1]._beat_and_look()
+    assert reason.startswith("rank 0 is lost: the store that it keeps does not answer")
+
+
+def broken_store() -> None:
+    raise RuntimeError("connection reset by peer")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [(None, 30.0), ("1", 1.0), ("2.5", 2.5), ("inf", float("inf"))])
