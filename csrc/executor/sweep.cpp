@@ -1,6 +1,7 @@
 #include "executor/sweep.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/StreamGuard.h>
 
@@ -8,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "core/thread_pool.h"
 #include "executor/device.h"
 #include "executor/worker.h"
 
@@ -20,6 +22,14 @@ constexpr const char* kEnergy = "energy";
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// Without torch's threads on the host: see add_vector_gradients().
+at::Tensor ones_like(const at::Tensor& energies) {
+  if (!energies.device().is_cpu() || energies.scalar_type() != at::kDouble) return at::ones_like(energies);
+  at::Tensor ones = at::empty(energies.sizes(), energies.options());
+  std::fill_n(ones.mutable_data_ptr<double>(), ones.numel(), 1.0);
+  return ones;
 }
 
 /// One sweep: the tensors between stages, the pullbacks on the way forward, the gradients on the way back.
@@ -55,9 +65,11 @@ class Sweep {
   }
 
  private:
-  /// Runs `job` for every partition that owns atoms, on its device's worker, one after another on each.
-  void for_each_partition(std::vector<Cost> MeasuredStage::* direction, size_t k,
-                          const std::function<void(size_t)>& job) {
+  using Job = std::function<void(size_t partition, int n_threads)>;
+
+  /// Runs `job` for every partition that owns atoms, on its device's worker, one after another on each; those
+  /// of native stages side by side, if there are enough of them.
+  void for_each_partition(std::vector<Cost> MeasuredStage::* direction, size_t k, const Job& job) {
     std::map<size_t, std::vector<size_t>> partitions_of;
     for (size_t p = 0; p < n_partitions_; ++p)
       if (has_atoms(p)) partitions_of[request_.slots[p]].push_back(p);
@@ -68,8 +80,14 @@ class Sweep {
       jobs.push_back([this, direction, k, &job, &partitions] {
         // What a model asks for without naming a device is made where its partition is.
         const c10::StreamGuard current(default_stream(device_of(partitions.front())));
+        const int n_threads = at::get_num_threads();
+        if (runner_.is_native(k) && !request_.measured && std::ssize(partitions) >= n_threads) {
+          parallel_for(std::ssize(partitions), n_threads,
+                       [&](int64_t index, int) { job(partitions[static_cast<size_t>(index)], 1); });
+          return;
+        }
         for (const size_t p : partitions)
-          measured(cost_of(direction, k, p), {request_.crossing.atoms.sources[p]}, [&] { job(p); });
+          measured(cost_of(direction, k, p), {request_.crossing.atoms.sources[p]}, [&] { job(p, n_threads); });
       });
     }
     run_on_workers(slots, jobs);
@@ -94,21 +112,22 @@ class Sweep {
              [&] { exchange_forward(k, inputs); });
     std::vector<Tensors> outputs(n_partitions_);
     const bool last = k + 1 == request_.stages.size();
-    for_each_partition(&MeasuredStage::forward, k, [&](size_t p) {
+    for_each_partition(&MeasuredStage::forward, k, [&](size_t p, int n_threads) {
       // The last stage goes back at once, so only one partition's is ever in memory.
       const bool keep = request_.backward && (request_.recompute == Recompute::never || last);
-      StageOutput output = runner_.run(k, p, inputs[p], keep);
+      StageOutput output = runner_.run(k, p, inputs[p], keep, n_threads);
       if (!request_.backward)
         output.pullback = nullptr;
       else if (request_.recompute == Recompute::host && !keep)
         output.pullback = spilled(k, p, inputs[p]);
       inputs[p].clear();
       if (request_.backward && last)
-        pull_back(p, {{kEnergy, at::ones_like(output.tensors.at(kEnergy))}}, output.pullback);
+        pull_back(p, {{kEnergy, ones_like(output.tensors.at(kEnergy))}}, output.pullback, n_threads);
       else
         pullbacks_[k][p] = std::move(output.pullback);
       outputs[p] = std::move(output.tensors);
     });
+    add_vector_gradients();
     for (size_t p = 0; p < n_partitions_; ++p)
       if (has_atoms(p))
         measured(cost_of(&MeasuredStage::forward, k, p), {}, [&] { store(k, p, outputs[p]); });
@@ -118,10 +137,11 @@ class Sweep {
   Pullback spilled(size_t k, size_t p, const Tensors& inputs) {
     Tensors waiting;
     for (const auto& [name, tensor] : inputs) waiting[name] = to_host(tensor);
-    return [this, k, p, waiting = std::move(waiting)](Tensors output_gradients) {
+    return [this, k, p, waiting = std::move(waiting)](Tensors output_gradients, int n_threads) {
       Tensors given;
       for (const auto& [name, tensor] : waiting) given[name] = to_device(tensor, device_of(p));
-      return runner_.run(k, p, given, /*keep=*/true).pullback(std::move(output_gradients));
+      return runner_.run(k, p, given, /*keep=*/true, n_threads)
+          .pullback(std::move(output_gradients), n_threads);
     };
   }
 
@@ -175,13 +195,14 @@ class Sweep {
   void backward(size_t k) {
     const StageSpec& stage = request_.stages[k];
     if (k + 1 < request_.stages.size()) {
-      for_each_partition(&MeasuredStage::backward, k, [&](size_t p) {
+      for_each_partition(&MeasuredStage::backward, k, [&](size_t p, int n_threads) {
         Tensors output_gradients;
         for (const auto& name : stage.writes)
           if (auto found = gradients_[p].extract(name)) output_gradients.insert(std::move(found));
         const Pullback pullback = std::exchange(pullbacks_[k][p], nullptr);
-        if (!output_gradients.empty()) pull_back(p, std::move(output_gradients), pullback);
+        if (!output_gradients.empty()) pull_back(p, std::move(output_gradients), pullback, n_threads);
       });
+      add_vector_gradients();
     }
     measured(cost_of(&MeasuredStage::exchange_backward, k), request_.crossing.atoms.sources,
              [&] { exchange_backward(stage.before); });
@@ -194,12 +215,19 @@ class Sweep {
     }
   }
 
-  void pull_back(size_t p, Tensors output_gradients, const Pullback& pullback) {
-    Gradients gradients = pullback(std::move(output_gradients));
+  void pull_back(size_t p, Tensors output_gradients, const Pullback& pullback, int n_threads) {
+    Gradients gradients = pullback(std::move(output_gradients), n_threads);
     input_gradients_[p] = std::move(gradients.inputs);
-    if (gradients.vectors.defined()) {
+    vector_gradients_[p] = std::move(gradients.vectors);
+  }
+
+  /// Of a stage, after it has gone back on all partitions. Not in the jobs: those of native stages run on
+  /// threads that would each start a team for torch's own operations.
+  void add_vector_gradients() {
+    for (size_t p = 0; p < n_partitions_; ++p) {
+      const at::Tensor gradients = std::exchange(vector_gradients_[p], {});
       auto& total = result_.edge_gradients[p];
-      total = total.defined() ? total + gradients.vectors : gradients.vectors;
+      if (gradients.defined()) total = total.defined() ? total + gradients : gradients;
     }
   }
 
@@ -231,6 +259,7 @@ class Sweep {
   std::vector<Tensors> state_;      // tensors that later stages read, by name
   std::vector<Tensors> gradients_;  // of state_, on the way back
   std::vector<Tensors> input_gradients_ = std::vector<Tensors>(n_partitions_);  // of the stage at hand
+  PerPartition vector_gradients_ = PerPartition(n_partitions_);                 // of the stage at hand
   std::vector<std::vector<Pullback>> pullbacks_;                                // [stage][partition]
   SweepResult result_;
 };

@@ -32,7 +32,8 @@ struct Gradients {
   Tensors inputs;
   at::Tensor vectors;  ///< undefined where nothing depends on the edge vectors
 };
-using Pullback = std::function<Gradients(Tensors output_gradients)>;
+/// `n_threads`: that native stages may use.
+using Pullback = std::function<Gradients(Tensors output_gradients, int n_threads)>;
 
 struct StageOutput {
   Tensors tensors;
@@ -43,7 +44,12 @@ struct StageOutput {
 class StageRunner {
  public:
   virtual ~StageRunner() = default;
-  virtual StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool keep) = 0;
+  /// `n_threads`: that a native stage may use.
+  virtual StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool keep,
+                          int n_threads) = 0;
+  /// Whether the stage needs neither Python nor torch's own threads: partitions may then run it, and its
+  /// pullback, side by side, on any thread.
+  virtual bool is_native(size_t stage) const = 0;
   /// Called between stages on the thread that called sweep(); may throw to end the sweep.
   virtual void check_interrupt() = 0;
 };

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
-#include <vector>
 
 namespace distmlip::kernels {
 
@@ -68,14 +66,7 @@ struct Filter {
   int32_t (*number)(const RowNumbers& rows, int32_t* ordinals, int64_t n);
 };
 
-/// The fastest one that this processor runs, or the one that set_simd() chose.
+/// The one of the instruction set in use (kernels/simd.h): all give the same results.
 Filter distance_filter();
-
-/// Instruction sets that this processor has, best first; the last is always "generic".
-std::vector<std::string> simd_levels();
-
-/// Chooses one of simd_levels() for the whole process: all give the same results. Throws
-/// std::invalid_argument for any other name.
-void set_simd(const std::string& level);
 
 }  // namespace distmlip::kernels

@@ -1,8 +1,7 @@
 #include <algorithm>
-#include <atomic>
 
-#include "core/error.h"
 #include "kernels/distance_filter_inline.h"
+#include "kernels/simd.h"
 
 namespace distmlip::kernels {
 
@@ -12,7 +11,7 @@ extern const Filter filter_avx512, filter_avx2;
 
 namespace {
 
-struct Generic {
+struct Portable {
   static constexpr int64_t lanes = 16;
   struct Point {
     float x, y, z;
@@ -60,52 +59,16 @@ struct Generic {
   }
 };
 
-struct Level {
-  const char* name;
-  const Filter* filter;
-};
-
-const Filter filter_generic{pack_with<Generic>, around_with<Generic>, number_with<Generic>};
-
-/// Those that this processor runs, best first.
-std::vector<Level> levels() {
-  std::vector<Level> all;
-#ifdef DISTMLIP_X86_SIMD
-  __builtin_cpu_init();
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  if (avx512) all.push_back({"avx512", &filter_avx512});
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back({"avx2", &filter_avx2});
-#endif
-  all.push_back({"generic", &filter_generic});
-  return all;
-}
-
-std::atomic<const Filter*>& chosen() {
-  static std::atomic<const Filter*> filter{levels().front().filter};
-  return filter;
-}
+const Filter filter_portable{pack_with<Portable>, around_with<Portable>, number_with<Portable>};
 
 }  // namespace
 
-Filter distance_filter() { return *chosen(); }
-
-std::vector<std::string> simd_levels() {
-  std::vector<std::string> names;
-  for (const Level& level : levels()) names.emplace_back(level.name);
-  return names;
-}
-
-void set_simd(const std::string& level) {
-  std::string known;
-  for (const Level& candidate : levels()) {
-    if (candidate.name == level) {
-      chosen() = candidate.filter;
-      return;
-    }
-    known += std::string(known.empty() ? "" : ", ") + candidate.name;
-  }
-  invalid("simd is '", level, "'; this processor has ", known);
+Filter distance_filter() {
+#ifdef DISTMLIP_X86_SIMD
+  if (simd() == Simd::avx512) return filter_avx512;
+  if (simd() == Simd::avx2) return filter_avx2;
+#endif
+  return filter_portable;
 }
 
 }  // namespace distmlip::kernels

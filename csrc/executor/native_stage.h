@@ -1,0 +1,26 @@
+// A stage that runs without Python.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "executor/sweep.h"
+
+namespace distmlip::executor {
+
+/// What native stages read of a partition's graph (distmlip/models/local_graph.py, LocalGraph); on the host.
+struct NativeGraph {
+  int64_t n_owned = 0;
+  at::Tensor numbers, senders, receivers, vectors;
+};
+
+/// Immutable: partitions may run it side by side. Results do not depend on the number of threads.
+class NativeStage {
+ public:
+  virtual ~NativeStage() = default;
+  /// As StageRunner::run. Throws std::invalid_argument for tensors that do not fit the stage.
+  virtual StageOutput run(const NativeGraph& graph, const Tensors& inputs, bool keep, int n_threads) const = 0;
+};
+
+}  // namespace distmlip::executor

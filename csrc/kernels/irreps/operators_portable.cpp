@@ -1,0 +1,11 @@
+#define DISTMLIP_VECTOR_BYTES 16
+#include "kernels/irreps/set_inline.h"
+
+namespace distmlip::kernels::irreps {
+
+extern const Operators<float> operators_portable_f32;
+extern const Operators<double> operators_portable_f64;
+const Operators<float> operators_portable_f32 = set<float>;
+const Operators<double> operators_portable_f64 = set<double>;
+
+}  // namespace distmlip::kernels::irreps

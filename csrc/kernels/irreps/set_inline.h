@@ -1,0 +1,36 @@
+// All operators of one instruction set: included by one source file per set.
+#pragma once
+
+#include "kernels/irreps/contraction_inline.h"
+#include "kernels/irreps/convolution_inline.h"
+#include "kernels/irreps/harmonics_inline.h"
+#include "kernels/irreps/tables_inline.h"
+
+namespace distmlip::kernels::irreps {
+namespace {
+
+template <class T>
+void silu(int n, const T* x, T factor, T* y, T* derivative) {
+  for (int k = 0; k < n; k += lanes<T>) {
+    const Vec<T> value = load<T>(x + k), sigmoid = T(1) / (exponential(-value) + T(1)), out = value * sigmoid;
+    store<T>(y + k, out * factor);
+    store<T>(derivative + k, (sigmoid + out * (T(1) - sigmoid)) * factor);
+  }
+}
+
+template <class T>
+void tanh(int n, const T* x, T factor, T* y, T* derivative) {
+  for (int k = 0; k < n; k += lanes<T>) {
+    const Vec<T> value = load<T>(x + k), out = T(1) - T(2) / (exponential(value * T(2)) + T(1));
+    store<T>(y + k, out * factor);
+    store<T>(derivative + k, (T(1) - out * out) * factor);
+  }
+}
+
+template <class T>
+constexpr Operators<T> set{packed_size<T>, pack<T>,     multiply<T>,      harmonics<T>, harmonics_back<T>,
+                           chebyshev<T>,   look_up<T>,  convolve<T>,      convolve_back<T>,
+                           contract<T>,    contract_back<T>, silu<T>, tanh<T>, lanes<T>, panel * lanes<T>};
+
+}  // namespace
+}  // namespace distmlip::kernels::irreps

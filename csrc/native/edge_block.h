@@ -1,0 +1,47 @@
+// Edges of one receiver on their way through the operators of a stage.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/buffer.h"
+#include "native/matrix.h"
+
+namespace distmlip::native {
+
+constexpr int edges_per_block = 128;
+
+template <class T>
+struct EdgeBlock {
+  EdgeBlock() { harmonics.resize(edges_per_block * kernels::irreps::n_harmonics + slack); }
+
+  int n = 0;
+  std::array<int64_t, edges_per_block> edges;          ///< of the partition, ordered by cell
+  std::array<int32_t, edges_per_block> senders, cells; ///< local rows; cells of tables (edges of one together)
+  std::array<int32_t, edges_per_block> species_pairs;  ///< receiver's · n_species + sender's
+  std::array<int32_t, edges_per_block> pairs;          ///< undirected, of the partition; unused with tables
+  std::array<T, edges_per_block> lengths, t, slopes;   ///< Å; place in the cell, and its slope
+  std::array<const T*, edges_per_block> vectors;
+  Buffer<T> harmonics;    ///< [edge][n_harmonics]
+  Buffer<T> polynomials;  ///< [edge][per][most_coefficients]
+
+  // On the way back.
+  Buffer<T> harmonic_gradients;
+  std::array<T, edges_per_block + slack> length_gradients;
+
+  // Scratch of operators.
+  Buffer<T> couplings, coupling_gradients, weights;
+  std::vector<const T*> a = std::vector<const T*>(2 * edges_per_block);
+  std::vector<T*> b = std::vector<T*>(2 * edges_per_block);
+  std::vector<T*> c = std::vector<T*>(2 * edges_per_block);
+};
+
+/// Makes room, if there is less.
+template <class T>
+T* room(Buffer<T>& buffer, int64_t size) {
+  if (buffer.size() < static_cast<size_t>(size + slack)) buffer.resize(static_cast<size_t>(size + slack));
+  return buffer.data();
+}
+
+}  // namespace distmlip::native

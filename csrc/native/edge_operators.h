@@ -1,0 +1,62 @@
+// What receivers get from their edges.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "native/block.h"
+#include "native/radial.h"
+
+namespace distmlip::native {
+
+/// What belongs to the edges of a block besides the block itself.
+template <class T>
+struct EdgeRows {
+  const T* const* senders = nullptr;      ///< of each edge: the sender's row
+  T* const* sender_gradients = nullptr;   ///< null: none are wanted
+  const T* kept = nullptr;                ///< of exact radial functions, of all pairs
+};
+
+template <class T>
+class EdgeOperator {
+ public:
+  virtual ~EdgeOperator() = default;
+  /// Adds to the receiver's row.
+  virtual void forward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, T* receiver) const = 0;
+  /// Adds to gradients of senders, harmonics and lengths.
+  virtual void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradient) const = 0;
+
+  int writes = 0;
+  int senders = -1;  ///< register; -1: reads none
+  int radial = -1;   ///< index among the stage's; -1: none
+};
+
+/// Channels [first_channel, …) of a segment of the message from a segment of the sender. `couplings`:
+/// (n_harmonics, (2l_in+1)(2l_out+1)), to be multiplied by the harmonics. `group`: of the radial functions.
+struct ConvolutionPath {
+  int from, to, first_channel, group;
+  Matrix couplings;
+};
+
+template <class T>
+std::unique_ptr<EdgeOperator<T>> convolution(const Operators<T>& operators, const Layout& senders,
+                                             const Layout& message, const Radial<T>& radial,
+                                             const std::vector<ConvolutionPath>& paths);
+
+/// Sums of radial functions over the edges.
+template <class T>
+std::unique_ptr<EdgeOperator<T>> edge_sum(const Radial<T>& radial);
+
+/// Ziegler, Biersack and Littmark's repulsion, half of it for either atom, under a polynomial envelope.
+struct Repulsion {
+  std::vector<double> charges;  ///< of each species pair: product of atomic numbers times e²/(4πε₀), eV·Å
+  std::vector<double> lengths;  ///< of each species pair: screening, Å
+  std::vector<double> cutoffs;  ///< Å
+  std::vector<double> weights, exponents;
+  int power;
+};
+
+template <class T>
+std::unique_ptr<EdgeOperator<T>> repulsion(const Repulsion& repulsion);
+
+}  // namespace distmlip::native

@@ -1,0 +1,173 @@
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/thread_pool.h"
+#include "native/partition_run.h"
+
+namespace distmlip::native {
+namespace {
+
+/// Rows whose gradients are added up by one thread.
+constexpr int64_t rows_per_job = 256;
+
+}  // namespace
+
+template <class T>
+executor::Gradients PartitionRun<T>::backward(const executor::Tensors& output_gradients, int n_threads) {
+  output_gradients_.clear();
+  for (const Output& output : program_.outputs) {
+    const auto found = output_gradients.find(output.name);
+    output_gradients_.push_back(found == output_gradients.end() ? at::Tensor() : found->second.contiguous());
+  }
+  make_gradients();
+  const int64_t n_chunks = (n_owned_ + atoms_per_chunk - 1) / atoms_per_chunk;
+  std::vector<Chunk> chunks(static_cast<size_t>(n_chunks));
+  parallel_for(n_chunks, n_threads, [&](int64_t k, int) {
+    auto space = workspaces_.take();
+    Chunk& chunk = chunks[static_cast<size_t>(k)];
+    const int64_t first = k * atoms_per_chunk, last = std::min(n_owned_, first + atoms_per_chunk);
+    find_rows(*space, chunk, first, last);
+    for (int64_t atom = first; atom < last; atom += atoms_per_block) backward(*space, chunk, atom);
+    for (const int32_t row : chunk.rows) space->row_of[static_cast<size_t>(row)] = -1;
+    workspaces_.give(std::move(space));
+  });
+  executor::Gradients gradients{{}, vector_gradients_};
+  for (size_t k = 0; k < program_.inputs.size(); ++k) {
+    if (program_.inputs[k].of_senders) add_up(chunks, k, n_threads);
+    gradients.inputs[program_.inputs[k].name] = input_gradients_[k];
+  }
+  return gradients;
+}
+
+template <class T>
+void PartitionRun<T>::make_gradients() {
+  vector_gradients_ = at::empty({n_edges_, 3}, graph_.vectors.options());
+  input_gradients_.clear();
+  for (const at::Tensor& input : inputs_)
+    input_gradients_.push_back(at::empty(input.sizes(), graph_.vectors.options()));
+}
+
+template <class T>
+void PartitionRun<T>::find_rows(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int64_t last_atom) const {
+  chunk.gradients.resize(program_.inputs.size());
+  const bool any = std::any_of(program_.inputs.begin(), program_.inputs.end(),
+                               [](const Input& input) { return input.of_senders; });
+  if (!any) return;
+  if (space.row_of.size() < static_cast<size_t>(n_local_)) space.row_of.resize(static_cast<size_t>(n_local_), -1);
+  const int64_t last = first_edge_[static_cast<size_t>(last_atom)];
+  for (int64_t e = first_edge_[static_cast<size_t>(first_atom)]; e < last; ++e) {
+    int32_t& row = space.row_of[static_cast<size_t>(senders_[e])];
+    if (row >= 0) continue;
+    row = static_cast<int32_t>(chunk.rows.size());
+    chunk.rows.push_back(static_cast<int32_t>(senders_[e]));
+  }
+  for (size_t k = 0; k < program_.inputs.size(); ++k) {
+    if (!program_.inputs[k].of_senders) continue;
+    const int64_t size = program_.registers[static_cast<size_t>(program_.inputs[k].of)].layout.size();
+    chunk.gradients[k].resize(chunk.rows.size() * static_cast<size_t>(size) + slack);
+    std::fill(chunk.gradients[k].begin(), chunk.gradients[k].end(), T(0));
+  }
+}
+
+/// Gradients of the outputs, as rows.
+template <class T>
+void PartitionRun<T>::seed(Workspace<T>& space, int64_t first_atom) const {
+  Block<T>& block = space.block;
+  for (size_t k = 0; k < program_.outputs.size(); ++k) {
+    const Output& output = program_.outputs[k];
+    const Layout& layout = program_.registers[static_cast<size_t>(output.of)].layout;
+    const at::Tensor& given = output_gradients_[k];
+    for (int atom = 0; atom < block.n; ++atom) {
+      T* row = block.gradient(output.of, atom);
+      const int64_t from = (first_atom + atom) * layout.width();
+      if (!given.defined()) {
+        std::fill_n(row, layout.size(), T(0));
+      } else if (output.in_float64) {
+        std::fill_n(row, layout.size(), T(0));
+        row[0] = static_cast<T>(given.template const_data_ptr<double>()[from] * output.factor);
+      } else {
+        layout.read(given.template const_data_ptr<T>() + from, row);
+      }
+    }
+  }
+}
+
+template <class T>
+void PartitionRun<T>::backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom) const {
+  Block<T>& block = space.block;
+  const auto n = static_cast<int>(std::min<int64_t>(atoms_per_block, n_owned_ - first_atom));
+  block.set_atoms(species_.data() + first_atom, n, program_.n_species());
+  for (size_t r = 0; r < program_.registers.size(); ++r) {
+    const int of = static_cast<int>(r);
+    if (program_.registers[r].is_saved)
+      std::copy_n(saved_row(of, first_atom), program_.registers[r].layout.size() * n, block.value(of, 0));
+  }
+  seed(space, first_atom);
+  for (size_t k = program_.node_operators.size(); k-- > 0;)
+    if (program_.leads_back[k]) program_.node_operators[k]->backward(block);
+  for (int atom = 0; atom < n; ++atom) edges_backward(space, chunk, first_atom, atom);
+  for (size_t k = 0; k < program_.inputs.size(); ++k) {
+    const Input& input = program_.inputs[k];
+    if (input.of_senders) continue;
+    const Layout& layout = program_.registers[static_cast<size_t>(input.of)].layout;
+    T* to = input_gradients_[k].template mutable_data_ptr<T>() + first_atom * layout.width();
+    for (int atom = 0; atom < n; ++atom) layout.write(block.gradient(input.of, atom), to + atom * layout.width());
+  }
+}
+
+template <class T>
+void PartitionRun<T>::edges_backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int atom) const {
+  EdgeBlock<T>& edges = space.edges;
+  T* gradients = vector_gradients_.template mutable_data_ptr<T>();
+  for (int64_t first = 0; first < n_edges_of(first_atom + atom); first += edges_per_block) {
+    find_geometry(edges, first_atom + atom, first, 2);
+    T* of_harmonics = room(edges.harmonic_gradients, edges_per_block * kernels::irreps::n_harmonics);
+    std::fill_n(of_harmonics, edges.n * kernels::irreps::n_harmonics, T(0));
+    std::fill_n(edges.length_gradients.data(), edges.n, T(0));
+    for (const auto& edge : program_.edge_operators) {
+      EdgeRows<T> rows = rows_for(space, *edge);
+      for (size_t k = 0; k < program_.inputs.size(); ++k) {
+        const Input& input = program_.inputs[k];
+        if (!input.of_senders || input.of != edge->senders) continue;
+        const int64_t size = program_.registers[static_cast<size_t>(input.of)].layout.size();
+        for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
+          space.sender_gradients[e] = chunk.gradients[k].data() +
+                                      size * space.row_of[static_cast<size_t>(edges.senders[e])];
+        rows.sender_gradients = space.sender_gradients.data();
+      }
+      edge->backward(edges, rows, space.block.gradient(edge->writes, atom));
+    }
+    for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
+      space.vector_gradients[e] = gradients + 3 * edges.edges[e];
+    program_.operators->harmonics_back(edges.n, edges.vectors.data(), program_.sign, of_harmonics,
+                                       edges.length_gradients.data(), space.vector_gradients.data());
+  }
+}
+
+/// Chunk by chunk, in their order.
+template <class T>
+void PartitionRun<T>::add_up(const std::vector<Chunk>& chunks, size_t input, int n_threads) {
+  const Layout& layout = program_.registers[static_cast<size_t>(program_.inputs[input].of)].layout;
+  const int64_t size = layout.size();
+  std::vector<std::vector<const T*>> parts(static_cast<size_t>(n_local_));
+  for (const Chunk& chunk : chunks)
+    for (size_t k = 0; k < chunk.rows.size(); ++k)
+      parts[static_cast<size_t>(chunk.rows[k])].push_back(chunk.gradients[input].data() + static_cast<int64_t>(k) * size);
+  T* total = input_gradients_[input].template mutable_data_ptr<T>();
+  parallel_for((n_local_ + rows_per_job - 1) / rows_per_job, n_threads, [&](int64_t job, int) {
+    std::vector<T> sum(static_cast<size_t>(size));
+    for (int64_t row = job * rows_per_job; row < std::min(n_local_, (job + 1) * rows_per_job); ++row) {
+      std::fill(sum.begin(), sum.end(), T(0));
+      for (const T* part : parts[static_cast<size_t>(row)])
+        for (int64_t c = 0; c < size; ++c) sum[static_cast<size_t>(c)] += part[c];
+      layout.write(sum.data(), total + row * layout.width());
+    }
+  });
+}
+
+template executor::Gradients PartitionRun<float>::backward(const executor::Tensors&, int);
+template executor::Gradients PartitionRun<double>::backward(const executor::Tensors&, int);
+
+}  // namespace distmlip::native

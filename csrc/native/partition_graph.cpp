@@ -1,0 +1,230 @@
+// How a stage reads its partition's graph.
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/thread_pool.h"
+#include "native/partition_run.h"
+
+namespace distmlip::native {
+namespace {
+
+constexpr int64_t rows_per_job = 512;
+
+/// Calls work(first, last) for stretches of [0, n).
+template <class F>
+void in_stretches(int64_t n, int n_threads, F work) {
+  parallel_for((n + rows_per_job - 1) / rows_per_job, n_threads, [&](int64_t job, int) {
+    work(job * rows_per_job, std::min(n, (job + 1) * rows_per_job));
+  });
+}
+
+const int64_t* integers(const at::Tensor& tensor, const char* name) {
+  if (!tensor.device().is_cpu() || tensor.scalar_type() != at::kLong || !tensor.is_contiguous() ||
+      tensor.dim() != 1)
+    invalid(name, " must be contiguous int64 numbers on the host");
+  return tensor.const_data_ptr<int64_t>();
+}
+
+}  // namespace
+
+template <class T>
+void PartitionRun<T>::read_graph() {
+  const int64_t* numbers = integers(graph_.numbers, "numbers");
+  senders_ = integers(graph_.senders, "senders");
+  const int64_t* receivers = integers(graph_.receivers, "receivers");
+  n_owned_ = graph_.n_owned;
+  n_local_ = graph_.numbers.numel();
+  n_edges_ = graph_.senders.numel();
+  const at::Tensor& vectors = graph_.vectors;
+  if (!vectors.device().is_cpu() || vectors.scalar_type() != c10::CppTypeToScalarType<T>::value ||
+      !vectors.is_contiguous() || vectors.numel() != 3 * n_edges_ || graph_.receivers.numel() != n_edges_)
+    invalid("vectors must be contiguous, (n_edges, 3), in the stage's dtype and on the host");
+  vectors_ = vectors.const_data_ptr<T>();
+  std::vector<int32_t> species_of;
+  for (size_t s = 0; s < program_.numbers.size(); ++s) {
+    const auto number = static_cast<size_t>(program_.numbers[s]);
+    if (species_of.size() <= number) species_of.resize(number + 1, -1);
+    species_of[number] = static_cast<int32_t>(s);
+  }
+  species_.resize(static_cast<size_t>(n_local_));
+  for (int64_t row = 0; row < n_local_; ++row) {
+    const int64_t number = numbers[row];
+    if (number < 0 || number >= std::ssize(species_of) || species_of[static_cast<size_t>(number)] < 0)
+      invalid("atomic number ", number, ", for which the stage was not made");
+    species_[static_cast<size_t>(row)] = species_of[static_cast<size_t>(number)];
+  }
+  first_edge_.assign(static_cast<size_t>(n_owned_ + 1), 0);
+  for (int64_t e = 0; e < n_edges_; ++e) {
+    if (receivers[e] < 0 || receivers[e] >= n_owned_ || (e > 0 && receivers[e] < receivers[e - 1]) ||
+        senders_[e] < 0 || senders_[e] >= n_local_)
+      invalid("edge ", e, " is out of order or out of range");
+    ++first_edge_[static_cast<size_t>(receivers[e] + 1)];
+  }
+  for (int64_t atom = 0; atom < n_owned_; ++atom)
+    first_edge_[static_cast<size_t>(atom + 1)] += first_edge_[static_cast<size_t>(atom)];
+}
+
+template <class T>
+int64_t PartitionRun<T>::n_edges_of(int64_t receiver) const {
+  return first_edge_[static_cast<size_t>(receiver + 1)] - first_edge_[static_cast<size_t>(receiver)];
+}
+
+/// Edges that read the same cells of tables stand together.
+template <class T>
+void PartitionRun<T>::order_edges(int n_threads) {
+  order_.resize(static_cast<size_t>(n_edges_));
+  const auto n_species = static_cast<uint64_t>(program_.n_species());
+  const auto n_cells = static_cast<uint64_t>(program_.cells.n());
+  bool by_species = false;
+  for (const auto& radial : program_.radials) by_species = by_species || radial->reads_species();
+  in_stretches(n_owned_, n_threads, [&](int64_t first, int64_t last) {
+    std::vector<uint64_t> keys;
+    for (int64_t atom = first; atom < last; ++atom) {
+      const int64_t begin = first_edge_[static_cast<size_t>(atom)], n = n_edges_of(atom);
+      int32_t* order = order_.data() + begin;
+      keys.clear();
+      for (int64_t k = 0; k < n; ++k) {
+        uint64_t key = 0;
+        if (program_.has_tables) {
+          const T* v = vectors_ + 3 * (begin + k);
+          T t, slope;
+          key = static_cast<uint64_t>(
+              program_.cells.find(std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]), t, slope));
+          if (by_species)
+            key += n_cells * (static_cast<uint64_t>(species(atom)) * n_species +
+                              static_cast<uint64_t>(species(senders_[begin + k])));
+        }
+        keys.push_back(key << 32 | static_cast<uint64_t>(k));
+      }
+      if (program_.has_tables) std::sort(keys.begin(), keys.end());
+      for (int64_t k = 0; k < n; ++k) order[k] = static_cast<int32_t>(keys[static_cast<size_t>(k)] & 0xffffffff);
+    }
+  });
+}
+
+/// An edge and its reverse are one pair where both are here: their vectors are exact opposites.
+template <class T>
+void PartitionRun<T>::find_pairs(int n_threads) {
+  Buffer<int32_t> reverse(static_cast<size_t>(n_edges_));
+  in_stretches(n_owned_, n_threads, [&](int64_t first, int64_t last) {
+    for (int64_t atom = first; atom < last; ++atom) {
+      for (int64_t e = first_edge_[static_cast<size_t>(atom)]; e < first_edge_[static_cast<size_t>(atom + 1)]; ++e) {
+        const int64_t other = senders_[e];
+        const T* v = vectors_ + 3 * e;
+        int64_t found = -1;
+        if (other < n_owned_) {
+          for (int64_t f = first_edge_[static_cast<size_t>(other)];
+               f < first_edge_[static_cast<size_t>(other + 1)] && found < 0; ++f) {
+            const T* w = vectors_ + 3 * f;
+            if (senders_[f] == atom && w[0] == -v[0] && w[1] == -v[1] && w[2] == -v[2]) found = f;
+          }
+        }
+        reverse[static_cast<size_t>(e)] = static_cast<int32_t>(found);
+      }
+    }
+  });
+  pair_of_edge_.resize(static_cast<size_t>(n_edges_));
+  int32_t n_pairs = 0;
+  for (int64_t e = 0; e < n_edges_; ++e) {
+    const int32_t other = reverse[static_cast<size_t>(e)];
+    const bool is_known = other >= 0 && other < e;
+    pair_of_edge_[static_cast<size_t>(e)] = is_known ? pair_of_edge_[static_cast<size_t>(other)] : n_pairs++;
+  }
+}
+
+template <class T>
+void PartitionRun<T>::evaluate_pairs(int n_threads) {
+  kept_.resize(program_.radials.size());
+  kept_data_.resize(program_.radials.size(), nullptr);
+  const bool any = std::any_of(program_.radials.begin(), program_.radials.end(),
+                               [](const auto& radial) { return radial->is_exact(); });
+  if (!any) return;
+  find_pairs(n_threads);
+  std::vector<double> lengths;
+  std::vector<int32_t> species_pairs;
+  for (int64_t atom = 0; atom < n_owned_; ++atom) {
+    for (int64_t e = first_edge_[static_cast<size_t>(atom)]; e < first_edge_[static_cast<size_t>(atom + 1)]; ++e) {
+      if (pair_of_edge_[static_cast<size_t>(e)] != std::ssize(lengths)) continue;
+      const T* v = vectors_ + 3 * e;
+      const auto x = static_cast<double>(v[0]), y = static_cast<double>(v[1]), z = static_cast<double>(v[2]);
+      lengths.push_back(std::sqrt(x * x + y * y + z * z));
+      species_pairs.push_back(species(atom) * program_.n_species() + species(senders_[e]));
+    }
+  }
+  for (size_t r = 0; r < program_.radials.size(); ++r) {
+    const Radial<T>& radial = *program_.radials[r];
+    if (!radial.is_exact()) continue;
+    kept_[r] = at::empty({std::ssize(lengths) * radial.pair_size() + slack}, graph_.vectors.options());
+    T* kept = kept_[r].template mutable_data_ptr<T>();
+    kept_data_[r] = kept;
+    in_stretches(std::ssize(lengths), n_threads, [&](int64_t first, int64_t last) {
+      radial.evaluate_pairs(last - first, lengths.data() + first, species_pairs.data() + first,
+                            kept + first * radial.pair_size());
+    });
+  }
+}
+
+/// Rows that edges read: constants by species, inputs by local row.
+template <class T>
+void PartitionRun<T>::read_senders(int n_threads) {
+  sender_rows_.resize(program_.registers.size());
+  sender_data_.resize(program_.registers.size(), nullptr);
+  for (size_t r = 0; r < program_.registers.size(); ++r)
+    if (!program_.constants[r].empty()) sender_data_[r] = program_.constants[r].data();
+  for (size_t k = 0; k < program_.inputs.size(); ++k) {
+    const Input& input = program_.inputs[k];
+    if (!input.of_senders) continue;
+    const auto r = static_cast<size_t>(input.of);
+    const Layout& layout = program_.registers[r].layout;
+    sender_rows_[r] = at::empty({n_local_ * layout.size() + slack}, graph_.vectors.options());
+    T* rows = sender_rows_[r].template mutable_data_ptr<T>();
+    const T* given = inputs_[k].template const_data_ptr<T>();
+    in_stretches(n_local_, n_threads, [&](int64_t first, int64_t last) {
+      for (int64_t row = first; row < last; ++row)
+        layout.read(given + row * layout.width(), rows + row * layout.size());
+    });
+    sender_data_[r] = rows;
+  }
+}
+
+template <class T>
+void PartitionRun<T>::find_geometry(EdgeBlock<T>& edges, int64_t receiver, int64_t first, int per) const {
+  const int64_t begin = first_edge_[static_cast<size_t>(receiver)];
+  edges.n = static_cast<int>(std::min<int64_t>(edges_per_block, n_edges_of(receiver) - first));
+  for (int k = 0; k < edges.n; ++k) {
+    const auto e = static_cast<size_t>(k);
+    const int64_t edge = begin + order_[static_cast<size_t>(begin + first + k)];
+    edges.edges[e] = edge;
+    edges.senders[e] = static_cast<int32_t>(senders_[edge]);
+    edges.vectors[e] = vectors_ + 3 * edge;
+    edges.species_pairs[e] = species(receiver) * program_.n_species() + species(senders_[edge]);
+    if (!pair_of_edge_.empty()) edges.pairs[e] = pair_of_edge_[static_cast<size_t>(edge)];
+  }
+  program_.operators->harmonics(edges.n, edges.vectors.data(), program_.sign, edges.harmonics.data(),
+                                edges.lengths.data());
+  if (!program_.has_tables) return;
+  for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
+    edges.cells[e] = program_.cells.find(edges.lengths[e], edges.t[e], edges.slopes[e]);
+  int n_coefficients = 0;
+  for (const auto& radial : program_.radials) n_coefficients = std::max(n_coefficients, radial->n_coefficients());
+  T* polynomials = room(edges.polynomials, 2 * edges_per_block * kernels::irreps::most_coefficients);
+  program_.operators->chebyshev(edges.n, n_coefficients, per, edges.t.data(), edges.slopes.data(), polynomials);
+}
+
+template void PartitionRun<float>::read_graph();
+template void PartitionRun<float>::order_edges(int);
+template void PartitionRun<float>::evaluate_pairs(int);
+template void PartitionRun<float>::read_senders(int);
+template int64_t PartitionRun<float>::n_edges_of(int64_t) const;
+template void PartitionRun<float>::find_geometry(EdgeBlock<float>&, int64_t, int64_t, int) const;
+template void PartitionRun<double>::read_graph();
+template void PartitionRun<double>::order_edges(int);
+template void PartitionRun<double>::evaluate_pairs(int);
+template void PartitionRun<double>::read_senders(int);
+template int64_t PartitionRun<double>::n_edges_of(int64_t) const;
+template void PartitionRun<double>::find_geometry(EdgeBlock<double>&, int64_t, int64_t, int) const;
+
+}  // namespace distmlip::native

@@ -1,0 +1,194 @@
+#include "native/partition_run.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/thread_pool.h"
+
+namespace distmlip::native {
+
+template <class T>
+std::unique_ptr<Workspace<T>> Workspaces<T>::take() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!free_.empty()) {
+      auto workspace = std::move(free_.back());
+      free_.pop_back();
+      return workspace;
+    }
+  }
+  return std::make_unique<Workspace<T>>(registers_);
+}
+
+template <class T>
+void Workspaces<T>::give(std::unique_ptr<Workspace<T>> workspace) {
+  const std::lock_guard lock(mutex_);
+  free_.push_back(std::move(workspace));
+}
+
+template <class T>
+PartitionRun<T>::PartitionRun(const Program<T>& program, Workspaces<T>& workspaces,
+                              executor::NativeGraph graph, const executor::Tensors& inputs, int n_threads)
+    : program_(program), workspaces_(workspaces), graph_(std::move(graph)) {
+  read_graph();
+  for (const Input& input : program.inputs) {
+    const auto found = inputs.find(input.name);
+    if (found == inputs.end()) invalid("there is no '", input.name, "'");
+    const at::Tensor given = found->second.contiguous();
+    const int64_t rows = input.of_senders ? n_local_ : n_owned_;
+    const Layout& layout = program.registers[static_cast<size_t>(input.of)].layout;
+    if (given.scalar_type() != graph_.vectors.scalar_type() || !given.device().is_cpu() || given.dim() < 1 ||
+        given.size(0) != rows || given.numel() != rows * layout.width())
+      invalid("'", input.name, "' must be (", rows, ", ", layout.width(), ") in the stage's dtype on the host");
+    inputs_.push_back(given);
+  }
+  order_edges(n_threads);
+  evaluate_pairs(n_threads);
+  read_senders(n_threads);
+}
+
+template <class T>
+T* PartitionRun<T>::saved_row(int of, int64_t atom) const {
+  const auto r = static_cast<size_t>(of);
+  return saved_data_[r] + atom * program_.registers[r].layout.size();
+}
+
+template <class T>
+executor::Tensors PartitionRun<T>::empty_outputs() const {
+  executor::Tensors outputs;
+  const auto own = graph_.vectors.options();
+  for (const Output& output : program_.outputs) {
+    const int64_t width = program_.registers[static_cast<size_t>(output.of)].layout.width();
+    const auto options = output.in_float64 ? own.dtype(at::kDouble) : own;
+    outputs[output.name] = output.is_flat ? at::empty({n_owned_}, options) : at::empty({n_owned_, width}, options);
+  }
+  for (const Constant& constant : program_.constant_outputs)
+    outputs[constant.name] = at::empty({n_owned_}, own.dtype(at::kDouble));
+  return outputs;
+}
+
+template <class T>
+executor::Tensors PartitionRun<T>::forward(bool keep, int n_threads) {
+  executor::Tensors outputs = empty_outputs();
+  if (keep) {
+    saved_.resize(program_.registers.size());
+    saved_data_.resize(program_.registers.size(), nullptr);
+    for (size_t r = 0; r < saved_.size(); ++r) {
+      if (!program_.registers[r].is_saved) continue;
+      saved_[r] = at::empty({n_owned_ * program_.registers[r].layout.size()}, graph_.vectors.options());
+      saved_data_[r] = saved_[r].template mutable_data_ptr<T>();
+    }
+  }
+  for (const Constant& constant : program_.constant_outputs) {
+    auto* to = outputs[constant.name].template mutable_data_ptr<double>();
+    for (int64_t atom = 0; atom < n_owned_; ++atom)
+      to[atom] = constant.of_species[static_cast<size_t>(species(atom))];
+  }
+  const int64_t n_blocks = (n_owned_ + atoms_per_block - 1) / atoms_per_block;
+  parallel_for(n_blocks, n_threads, [&](int64_t block, int) {
+    auto space = workspaces_.take();
+    forward(*space, block * atoms_per_block, outputs, keep);
+    workspaces_.give(std::move(space));
+  });
+  return outputs;
+}
+
+/// Rows of the atoms' own inputs and constants.
+template <class T>
+void PartitionRun<T>::load(Workspace<T>& space, int64_t first_atom) const {
+  Block<T>& block = space.block;
+  const auto n = static_cast<int>(std::min<int64_t>(atoms_per_block, n_owned_ - first_atom));
+  block.set_atoms(species_.data() + first_atom, n, program_.n_species());
+  for (size_t k = 0; k < program_.inputs.size(); ++k) {
+    const Input& input = program_.inputs[k];
+    if (input.of_senders) continue;
+    const Layout& layout = program_.registers[static_cast<size_t>(input.of)].layout;
+    const T* given = inputs_[k].template const_data_ptr<T>() + first_atom * layout.width();
+    for (int atom = 0; atom < n; ++atom) layout.read(given + atom * layout.width(), block.value(input.of, atom));
+  }
+  for (size_t r = 0; r < program_.constants.size(); ++r) {
+    const Buffer<T>& constant = program_.constants[r];
+    if (constant.empty() || !program_.is_read[r]) continue;
+    const int64_t size = program_.registers[r].layout.size();
+    for (int atom = 0; atom < n; ++atom)
+      std::copy_n(constant.data() + species(first_atom + atom) * size, size,
+                  block.value(static_cast<int>(r), atom));
+  }
+}
+
+/// For the edges that the workspace has now.
+template <class T>
+EdgeRows<T> PartitionRun<T>::rows_for(Workspace<T>& space, const EdgeOperator<T>& edge) const {
+  EdgeRows<T> rows{space.senders.data(), nullptr, nullptr};
+  if (edge.radial >= 0) rows.kept = kept_data_[static_cast<size_t>(edge.radial)];
+  if (edge.senders < 0) return rows;
+  const auto r = static_cast<size_t>(edge.senders);
+  const int64_t size = program_.registers[r].layout.size();
+  const bool by_species = !program_.constants[r].empty();
+  for (size_t e = 0; e < static_cast<size_t>(space.edges.n); ++e) {
+    const int32_t sender = space.edges.senders[e];
+    space.senders[e] = sender_data_[r] + size * (by_species ? species(sender) : sender);
+  }
+  return rows;
+}
+
+template <class T>
+void PartitionRun<T>::forward(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs,
+                              bool keep) const {
+  Block<T>& block = space.block;
+  load(space, first_atom);
+  for (const auto& edge : program_.edge_operators) {
+    const int64_t size = program_.registers[static_cast<size_t>(edge->writes)].layout.size();
+    std::fill_n(block.value(edge->writes, 0), size * block.n, T(0));
+  }
+  for (int atom = 0; atom < block.n; ++atom) {
+    for (int64_t first = 0; first < n_edges_of(first_atom + atom); first += edges_per_block) {
+      find_geometry(space.edges, first_atom + atom, first, 1);
+      for (const auto& edge : program_.edge_operators)
+        edge->forward(space.edges, rows_for(space, *edge), block.value(edge->writes, atom));
+    }
+  }
+  for (const auto& node : program_.node_operators) node->forward(block);
+  if (keep) {
+    for (size_t r = 0; r < program_.registers.size(); ++r) {
+      if (!program_.registers[r].is_saved) continue;
+      const int64_t size = program_.registers[r].layout.size();
+      const int of = static_cast<int>(r);
+      std::copy_n(block.value(of, 0), size * block.n, saved_row(of, first_atom));
+    }
+  }
+  write_outputs(space, first_atom, outputs);
+}
+
+template <class T>
+void PartitionRun<T>::write_outputs(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs) const {
+  for (const Output& output : program_.outputs) {
+    const Layout& layout = program_.registers[static_cast<size_t>(output.of)].layout;
+    at::Tensor& tensor = outputs.at(output.name);
+    for (int atom = 0; atom < space.block.n; ++atom) {
+      const T* row = space.block.value(output.of, atom);
+      const int64_t to = (first_atom + atom) * layout.width();
+      if (output.in_float64)
+        tensor.template mutable_data_ptr<double>()[to] = static_cast<double>(row[0]) * output.factor + output.shift;
+      else
+        layout.write(row, tensor.template mutable_data_ptr<T>() + to);
+    }
+  }
+}
+
+template class Workspaces<float>;
+template class Workspaces<double>;
+template PartitionRun<float>::PartitionRun(const Program<float>&, Workspaces<float>&, executor::NativeGraph,
+    const executor::Tensors&, int);
+template executor::Tensors PartitionRun<float>::forward(bool, int);
+template EdgeRows<float> PartitionRun<float>::rows_for(Workspace<float>&, const EdgeOperator<float>&) const;
+template float* PartitionRun<float>::saved_row(int, int64_t) const;
+template PartitionRun<double>::PartitionRun(const Program<double>&, Workspaces<double>&, executor::NativeGraph,
+    const executor::Tensors&, int);
+template executor::Tensors PartitionRun<double>::forward(bool, int);
+template EdgeRows<double> PartitionRun<double>::rows_for(Workspace<double>&, const EdgeOperator<double>&) const;
+template double* PartitionRun<double>::saved_row(int, int64_t) const;
+
+}  // namespace distmlip::native

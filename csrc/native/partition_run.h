@@ -1,0 +1,109 @@
+// A stage on one partition: forward, and what has to be known on the way back.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "executor/native_stage.h"
+#include "native/program.h"
+
+namespace distmlip::native {
+
+/// Receivers whose senders' gradients are added up in memory of their own: their number, not that of threads,
+/// decides in which order sums are taken.
+constexpr int64_t atoms_per_chunk = 256;
+
+/// Scratch of one thread.
+template <class T>
+struct Workspace {
+  explicit Workspace(const std::vector<Register>& registers) : block(registers) {}
+  Block<T> block;
+  EdgeBlock<T> edges;
+  std::vector<const T*> senders = std::vector<const T*>(edges_per_block);
+  std::vector<T*> sender_gradients = std::vector<T*>(edges_per_block);
+  std::vector<T*> vector_gradients = std::vector<T*>(edges_per_block);
+  std::vector<int32_t> row_of;  ///< of each local row among those that a chunk's edges come from; -1: none
+};
+
+/// Kept for the next call: their memory is warm.
+template <class T>
+class Workspaces {
+ public:
+  explicit Workspaces(const std::vector<Register>& registers) : registers_(registers) {}
+  std::unique_ptr<Workspace<T>> take();
+  void give(std::unique_ptr<Workspace<T>> workspace);
+
+ private:
+  const std::vector<Register>& registers_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace<T>>> free_;
+};
+
+template <class T>
+class PartitionRun {
+ public:
+  /// Throws std::invalid_argument for tensors that do not fit the stage.
+  PartitionRun(const Program<T>& program, Workspaces<T>& workspaces, executor::NativeGraph graph,
+               const executor::Tensors& inputs, int n_threads);
+
+  /// `keep`: for backward().
+  executor::Tensors forward(bool keep, int n_threads);
+  executor::Gradients backward(const executor::Tensors& output_gradients, int n_threads);
+
+ private:
+  struct Chunk {
+    std::vector<int32_t> rows;          ///< local rows that its edges come from
+    std::vector<Buffer<T>> gradients;   ///< of each input of senders: [row][size]
+  };
+
+  // partition_graph.cpp
+  void read_graph();
+  void order_edges(int n_threads);
+  void find_pairs(int n_threads);
+  void evaluate_pairs(int n_threads);
+  void read_senders(int n_threads);
+  void find_geometry(EdgeBlock<T>& edges, int64_t receiver, int64_t first, int per) const;
+
+  void load(Workspace<T>& space, int64_t first_atom) const;
+  void forward(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs, bool keep) const;
+  void write_outputs(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs) const;
+  EdgeRows<T> rows_for(Workspace<T>& space, const EdgeOperator<T>& edge) const;
+  executor::Tensors empty_outputs() const;
+
+  // partition_backward.cpp
+  void make_gradients();
+  void backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom) const;
+  void seed(Workspace<T>& space, int64_t first_atom) const;
+  void find_rows(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int64_t last_atom) const;
+  void edges_backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int atom) const;
+  void add_up(const std::vector<Chunk>& chunks, size_t input, int n_threads);
+
+  int32_t species(int64_t row) const { return species_[static_cast<size_t>(row)]; }
+  int64_t n_edges_of(int64_t receiver) const;
+  T* saved_row(int of, int64_t atom) const;
+
+  const Program<T>& program_;
+  Workspaces<T>& workspaces_;
+  const executor::NativeGraph graph_;
+  int64_t n_owned_ = 0, n_local_ = 0, n_edges_ = 0;
+  const int64_t* senders_ = nullptr;
+  const T* vectors_ = nullptr;
+  std::vector<at::Tensor> inputs_;          ///< in the order of the program's
+  std::vector<at::Tensor> sender_rows_;     ///< of each register that edges read: [local row][size]
+  std::vector<const T*> sender_data_;
+  std::vector<int64_t> first_edge_;
+  std::vector<int32_t> species_;
+  Buffer<int32_t> order_;                   ///< edges of each receiver by cell, from its first
+  Buffer<int32_t> pair_of_edge_;
+  std::vector<at::Tensor> kept_;            ///< of each radial function
+  std::vector<const T*> kept_data_;
+  std::vector<at::Tensor> saved_;           ///< of each register: [atom][size]
+  std::vector<T*> saved_data_;
+  // On the way back.
+  std::vector<at::Tensor> output_gradients_;  ///< in the order of the program's; undefined: zero
+  at::Tensor vector_gradients_;
+  std::vector<at::Tensor> input_gradients_;
+};
+
+}  // namespace distmlip::native

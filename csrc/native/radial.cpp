@@ -1,0 +1,150 @@
+#include "native/radial.h"
+
+#include <cmath>
+
+namespace distmlip::native {
+namespace {
+
+constexpr int pairs_per_block = 24;
+
+}  // namespace
+
+template <class T>
+Radial<T>::Radial(const Operators<T>& operators, const Cells& cells, const RadialTables& tables)
+    : operators_(operators),
+      n_coefficients_(tables.n_coefficients),
+      n_cells_(cells.n()),
+      of_pair_(tables.of_pair) {
+  cells.require_valid();
+  const int d = n_coefficients_;
+  if (d < 2 || d > kernels::irreps::most_coefficients)
+    invalid("tables of ", d, " coefficients; 2 to ", kernels::irreps::most_coefficients, " are possible");
+  int width = 0;
+  for (const int columns : tables.columns) {
+    groups_.push_back({kernels::irreps::padded(columns), cell_stride_, {}});
+    cell_stride_ += operators.packed_size(d, columns);
+    width += columns;
+  }
+  const size_t n_tables = tables.cells.size() / static_cast<size_t>(n_cells_);
+  for (const int table : of_pair_)
+    if (table < 0 || static_cast<size_t>(table) >= n_tables) invalid("table ", table, " of ", n_tables);
+  if (tables.cells.empty() || tables.cells.size() != n_tables * static_cast<size_t>(n_cells_))
+    invalid("tables with ", tables.cells.size(), " cells, which must be a multiple of ", n_cells_);
+  cells_.resize(cell_stride_ * tables.cells.size() + slack);
+  T* to = cells_.data();
+  for (const Matrix& cell : tables.cells) {
+    if (cell.rows != d || cell.columns != width)
+      invalid("a cell (", cell.rows, ", ", cell.columns, "); it must be (", d, ", ", width, ")");
+    int first = 0;
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      operators.pack(d, tables.columns[g], cell.values + first, cell.columns, 1, to + groups_[g].offset);
+      first += tables.columns[g];
+    }
+    to += cell_stride_;
+  }
+}
+
+template <class T>
+Radial<T>::Radial(const Operators<T>& operators, RadialNetwork network)
+    : operators_(operators), network_(std::move(network)) {
+  int width = network_->basis.size();
+  if (network_->layers.empty()) invalid("a radial network without layers");
+  for (const Matrix& layer : network_->layers) {
+    if (layer.rows != width) invalid("a layer of ", layer.rows, " inputs behind ", width, " numbers");
+    layers_.emplace_back(operators, layer);
+    width = layer.columns;
+  }
+  hidden_ = kernels::irreps::padded(width);
+  if (network_->groups.empty()) {
+    if (layers_.size() != 1 || width != 1) invalid("tanh(x²) of ", width, " numbers");
+    groups_.push_back({kernels::irreps::padding, 0, {}});
+  }
+  for (const Matrix& group : network_->groups) {
+    if (group.rows != width) invalid("a group of ", group.rows, " inputs behind ", width, " numbers");
+    groups_.push_back({kernels::irreps::padded(group.columns), 0, PackedMatrix<T>(operators, group)});
+  }
+}
+
+template <class T>
+void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* species_pairs, T* kept) const {
+  const RadialBasis& basis = network_->basis;
+  int widest = kernels::irreps::padded(basis.size());
+  for (const auto& layer : layers_) widest = std::max(widest, kernels::irreps::padded(layer.columns()));
+  std::vector<double> values(static_cast<size_t>(basis.size())), derivatives(values);
+  Buffer<T> in(static_cast<size_t>(2 * pairs_per_block * widest + slack)), out(in.size());
+  std::vector<T> slope(static_cast<size_t>(widest));
+  std::vector<const T*> a;
+  std::vector<T*> c;
+  for (int64_t first = 0; first < n; first += pairs_per_block) {
+    const int of_block = static_cast<int>(std::min<int64_t>(pairs_per_block, n - first));
+    a.clear();
+    c.clear();
+    for (int k = 0; k < 2 * of_block; ++k) {
+      a.push_back(in.data() + k * widest);
+      c.push_back(out.data() + k * widest);
+    }
+    for (int k = 0; k < of_block; ++k) {
+      basis.evaluate(lengths[first + k], species_pairs[first + k], values.data(), derivatives.data());
+      for (size_t b = 0; b < values.size(); ++b) {
+        in[static_cast<size_t>(2 * k * widest) + b] = static_cast<T>(values[b]);
+        in[static_cast<size_t>((2 * k + 1) * widest) + b] = static_cast<T>(derivatives[b]);
+      }
+    }
+    for (size_t l = 0; l < layers_.size(); ++l) {
+      layers_[l].multiply(operators_, a, c.data(), false);
+      const bool last = l + 1 == layers_.size();
+      const int width = kernels::irreps::padded(layers_[l].columns());
+      for (int k = 0; k < of_block; ++k) {
+        const T *x = out.data() + 2 * k * widest, *dx = x + widest;
+        T* to = last ? kept + (first + k) * pair_size() : in.data() + 2 * k * widest;
+        T* slope_to = to + (last ? hidden_ : widest);
+        if (network_->groups.empty()) {
+          const T square = std::tanh(x[0] * x[0]);
+          std::fill_n(to, 2 * hidden_, T(0));
+          *to = square;
+          *slope_to = (1 - square * square) * 2 * x[0] * dx[0];
+          continue;
+        }
+        operators_.silu(width, x, static_cast<T>(network_->silu_factor), to, slope.data());
+        for (int b = 0; b < width; ++b) slope_to[b] = slope[static_cast<size_t>(b)] * dx[b];
+      }
+    }
+  }
+}
+
+template <class T>
+void Radial<T>::weights(EdgeBlock<T>& edges, size_t group, int first, int n, int per, const T* kept, T* to,
+                        std::ptrdiff_t stride) const {
+  const Group& of = groups_[group];
+  if (!is_exact()) {
+    std::array<int32_t, edges_per_block> cells;
+    const int32_t* where = edges.cells.data();
+    if (reads_species()) {
+      for (int e = 0; e < edges.n; ++e)
+        cells[static_cast<size_t>(e)] = table_of(edges.species_pairs[static_cast<size_t>(e)]) * n_cells_ +
+                                        edges.cells[static_cast<size_t>(e)];
+      where = cells.data();
+    }
+    operators_.look_up(edges.n, per, n_coefficients_, n, where, edges.polynomials.data(),
+                       cells_.data() + of.offset + static_cast<size_t>(first) * static_cast<size_t>(n_coefficients_),
+                       cell_stride_, to, stride);
+    return;
+  }
+  for (int e = 0; e < edges.n; ++e) {
+    for (int k = 0; k < per; ++k) {
+      const auto row = static_cast<size_t>(e * per + k);
+      edges.a[row] = kept + edges.pairs[static_cast<size_t>(e)] * pair_size() + k * hidden_;
+      edges.c[row] = to + (e * per + k) * stride;
+      if (network_->groups.empty()) std::copy_n(edges.a[row], n, edges.c[row]);
+    }
+  }
+  if (network_->groups.empty()) return;
+  operators_.multiply(edges.n * per, edges.a.data(), 1, of.matrix.rows(), n,
+                      of.matrix.data() + static_cast<std::ptrdiff_t>(first) * of.matrix.rows(), edges.c.data(),
+                      false);
+}
+
+template class Radial<float>;
+template class Radial<double>;
+
+}  // namespace distmlip::native

@@ -1,0 +1,77 @@
+// Functions of an edge's length (and, where the model says so, of its species): by tables or exactly.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "native/cells.h"
+#include "native/edge_block.h"
+#include "native/radial_basis.h"
+
+namespace distmlip::native {
+
+/// Functions in groups of columns (the channels of a path), each padded.
+struct RadialTables {
+  int n_coefficients;
+  std::vector<int> columns;        ///< of each group
+  std::vector<int> of_pair;        ///< table of each species pair; one entry: the same for all
+  std::vector<Matrix> cells;       ///< [table][cell]: (n_coefficients, Σ columns)
+};
+
+/// A network on a basis: layers (in, out) with silu between, and after the last one. Then either matrices
+/// (hidden, columns) of each group, or, without matrices, tanh(x²) of its only number x, which has no silu.
+struct RadialNetwork {
+  RadialBasis basis;
+  std::vector<Matrix> layers;
+  double silu_factor;
+  std::vector<Matrix> groups;
+};
+
+template <class T>
+class Radial {
+ public:
+  Radial(const Operators<T>& operators, const Cells& cells, const RadialTables& tables);
+  Radial(const Operators<T>& operators, RadialNetwork network);
+
+  bool is_exact() const { return network_.has_value(); }
+  size_t n_groups() const { return groups_.size(); }
+  int columns(size_t group) const { return groups_.at(group).columns; }  ///< padded
+
+  /// Elements that exact functions keep of an undirected pair: what the groups' matrices are applied to, and
+  /// its derivative.
+  int64_t pair_size() const { return 2 * hidden_; }
+  void evaluate_pairs(int64_t n, const double* lengths, const int32_t* species_pairs, T* kept) const;
+
+  /// Whether functions differ by species pair.
+  bool reads_species() const { return of_pair_.size() > 1; }
+  int table_of(int species_pair) const {
+    return reads_species() ? of_pair_[static_cast<size_t>(species_pair)] : 0;
+  }
+  int n_coefficients() const { return n_coefficients_; }
+
+  /// [edge][per] rows of columns [first, first + n) of a group; per == 2: values and derivatives. `first` is a
+  /// multiple of the operators' panel width. `kept`: of all pairs of the partition.
+  void weights(EdgeBlock<T>& edges, size_t group, int first, int n, int per, const T* kept, T* to,
+               std::ptrdiff_t stride) const;
+
+ private:
+  struct Group {
+    int columns;
+    size_t offset = 0;  ///< in a cell
+    PackedMatrix<T> matrix;
+  };
+
+  const Operators<T>& operators_;
+  std::vector<Group> groups_;
+  // Tables.
+  int n_coefficients_ = 0, n_cells_ = 0;
+  std::vector<int> of_pair_;
+  size_t cell_stride_ = 0;
+  Buffer<T> cells_;
+  // Exact.
+  std::optional<RadialNetwork> network_;
+  std::vector<PackedMatrix<T>> layers_;
+  int hidden_ = 0;
+};
+
+}  // namespace distmlip::native

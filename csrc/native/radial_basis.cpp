@@ -1,0 +1,48 @@
+#include "native/radial_basis.h"
+
+#include <cmath>
+
+namespace distmlip::native {
+namespace {
+
+ValueAndSlope xplor(double length, double on, double cutoff) {
+  if (length < on) return {1, 0};
+  if (length >= cutoff) return {0, 0};
+  const double r2 = length * length, on2 = on * on, cutoff2 = cutoff * cutoff;
+  const double span = std::pow(cutoff2 - on2, 3), rest = cutoff2 - r2, other = cutoff2 + 2 * r2 - 3 * on2;
+  return {rest * rest * other / span, (-4 * length * rest * other + rest * rest * 4 * length) / span};
+}
+
+ValueAndSlope transformed(const Agnesi& agnesi, double length, int species_pair) {
+  const double radius = agnesi.radii[static_cast<size_t>(species_pair)];
+  const double x = length / radius;
+  const double high = std::pow(x, agnesi.q), low = std::pow(x, agnesi.q - agnesi.p);
+  const double fraction = agnesi.a * high / (1 + low);
+  const double slope = fraction / x * (agnesi.q - (agnesi.q - agnesi.p) * low / (1 + low));
+  const double value = 1 / (1 + fraction);
+  return {value, -value * value * slope / radius};
+}
+
+}  // namespace
+
+ValueAndSlope polynomial_envelope(double x, int power) {
+  if (x >= 1) return {0, 0};
+  const double p = power, below = std::pow(x, power - 1), at = below * x;
+  return {1 - (p + 1) * (p + 2) / 2 * at + p * (p + 2) * at * x - p * (p + 1) / 2 * at * x * x,
+          p * (p + 1) * (p + 2) * (-below / 2 + at - at * x / 2)};
+}
+
+void RadialBasis::evaluate(double length, int species_pair, double* values, double* derivatives) const {
+  ValueAndSlope envelope = power > 0 ? polynomial_envelope(length / cutoff, power)
+                                     : xplor(length, switch_on, cutoff);
+  if (power > 0) envelope.slope /= cutoff;
+  const ValueAndSlope x = transform ? transformed(*transform, length, species_pair) : ValueAndSlope{length, 1};
+  for (size_t n = 0; n < frequencies.size(); ++n) {
+    const double w = frequencies[n], sine = std::sin(w * x.value), cosine = std::cos(w * x.value);
+    const double value = factor * sine / x.value, slope = factor * (w * cosine - sine / x.value) / x.value;
+    values[n] = value * envelope.value;
+    derivatives[n] = slope * x.slope * envelope.value + value * envelope.slope;
+  }
+}
+
+}  // namespace distmlip::native

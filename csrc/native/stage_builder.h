@@ -1,0 +1,56 @@
+// Puts a stage together, operator by operator. Registers are numbered in the order in which they are made.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "native/stage.h"
+
+namespace distmlip::native {
+
+/// Every call throws std::invalid_argument for what does not fit together. Matrices are read in the call.
+template <class T>
+class StageBuilder {
+ public:
+  /// With the kernels of the instruction set that is in use now. Harmonics are those of sign · (sender −
+  /// receiver).
+  StageBuilder(std::vector<int> numbers, int sign, const Cells& cells);
+
+  /// A tensor of the stage before, or, for edges, rows of all local atoms.
+  int input(const std::string& name, const Layout& layout, bool of_senders);
+  /// A row per species, in e3nn's order.
+  int constant(const Layout& layout, const Matrix& of_species);
+
+  int tables(const RadialTables& tables);
+  int network(RadialNetwork network);
+
+  int convolution(int senders, int radial, const Layout& message, const std::vector<ConvolutionPath>& paths);
+  int edge_sum(int radial);
+  /// A register with one scalar.
+  int repulsion(const Repulsion& repulsion);
+
+  int linear(int from, const Layout& layout, const std::vector<LinearMap>& maps);
+  /// Adds to a register that exists.
+  void add_linear(int from, int to, const std::vector<LinearMap>& maps);
+  int contraction(int from, const Layout& layout, const std::vector<int>& outputs,
+                  const std::vector<std::vector<int>>& inputs, const std::vector<Matrix>& coefficients);
+  int gate(int from, const Layout& layout, const std::vector<Gated>& segments);
+  int normalised(int from, int density);
+
+  void output(Output output);
+  void constant_output(const std::string& name, std::vector<double> of_species);
+
+  /// Ends the building.
+  std::shared_ptr<executor::NativeStage> stage();
+
+ private:
+  int add(Layout layout, Register::Source source = Register::Source::computed);
+  Register& at(int of);
+  const Radial<T>& radial(int index) const;
+  int add(std::unique_ptr<EdgeOperator<T>> edge, int writes, int senders, int of_radial);
+
+  Program<T> program_;
+};
+
+}  // namespace distmlip::native
