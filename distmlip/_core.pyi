@@ -42,7 +42,7 @@ torch_version: str
 methods: tuple[str, ...]
 """How a system can be cut."""
 simd_levels: list[str]
-"""Of this processor, the best one first."""
+"""Of this processor, the best one first: of ``avx512``, ``avx2``, ``portable``."""
 
 # core
 
@@ -52,6 +52,7 @@ def kept_pages() -> tuple[int, int]: ...
 # kernels
 
 def set_simd(level: str) -> None: ...
+def simd() -> str: ...
 def stand_in(
     device: torch.device,
     watch: tuple[Callable[[str], None], Callable[[], None], Callable[[], None]] | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from distmlip.errors import BuildMismatchError
+from distmlip.errors import BuildMismatchError, InvalidInputError
 
 __all__ = ["core"]
 
@@ -30,7 +31,22 @@ def _load() -> ModuleType:
             f"distmlip was built for torch {built_for}, but torch {torch.__version__} is running; "
             "build it again: pip install --force-reinstall --no-deps . (in the distmlip source folder)"
         )
-    return importlib.import_module("distmlip._core")
+    compiled = importlib.import_module("distmlip._core")
+    _choose_simd(compiled, os.environ.get("DISTMLIP_ISA", ""))
+    return compiled
+
+
+def _choose_simd(compiled: ModuleType, wanted: str) -> None:
+    """Of the instruction sets that kernels are compiled for, not the best one of this processor but the one
+    that the environment asks for."""
+    if not wanted:
+        return
+    if wanted not in compiled.simd_levels:
+        raise InvalidInputError(
+            f"DISTMLIP_ISA={wanted} in the environment, but this processor has "
+            f"{', '.join(compiled.simd_levels)}; set it to one of these, or unset it for the best one"
+        )
+    compiled.set_simd(wanted)
 
 
 def _without_core(package: Path) -> str:

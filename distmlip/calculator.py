@@ -8,22 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import all_changes
-from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from distmlip.cell import volume_of
 from distmlip.choice.automatic import Automatic
 from distmlip.errors import InvalidInputError
 from distmlip.evaluation.evaluator import Evaluator
+from distmlip.evaluation.results import results_of
 from distmlip.evaluation.settings import Settings
 from distmlip.inputs import (
     check_atoms,
-    check_results,
     checked_choice,
     checked_dtype,
     checked_steps,
@@ -65,12 +62,18 @@ class DistCalculator(KeepsResults):
             on a GPU were given waits in host memory (slower; for the largest systems).
         skin: Å; the neighbour list is kept until atoms can have come nearer by that. It changes no result.
         dtype: ``torch.float32`` or ``torch.float64`` (or their names); None: the model's own.
+        kernels: what evaluates the inside of stages: ``"original"``, the model's own modules; ``"fused"``,
+            native stages of the core, for CPUs; ``"auto"``: these where they know the model and agree with
+            the original on small clusters, which is looked at once for each set of elements.
+        radial: how native stages evaluate radial functions: ``"exact"``, ``"table"`` (piecewise polynomials)
+            or ``"auto"``: tables where they are as exact as the dtype.
         ranks: ``"auto"``: the processes that torchrun started share the partitions, each with one device;
             ``False``: this process has all of them. See docs/ranks.md.
         **family_options: options of the model family, such as ``head`` for MACE.
 
     Raises:
-        UnsupportedModelError: the model, or a named part of it, cannot be distributed.
+        UnsupportedModelError: the model, or a named part of it, cannot be distributed; with
+            ``kernels="fused"``, at a calculation: NotNativeError for what native stages do not know.
         InvalidInputError: an argument is out of its range.
         DeviceError: a device does not exist, or does not have the dtype.
     """
@@ -89,6 +92,8 @@ class DistCalculator(KeepsResults):
         recompute: bool | str = "auto",
         skin: float = 0.5,
         dtype: torch.dtype | str | None = None,
+        kernels: str = "auto",
+        radial: str = "auto",
         ranks: bool | str = "auto",
         **family_options: Any,
     ) -> None:
@@ -102,6 +107,8 @@ class DistCalculator(KeepsResults):
             "recompute": recompute,
             "skin": skin,
             "dtype": dtype,
+            "kernels": kernels,
+            "radial": radial,
             "ranks": ranks,
         }
         self._arguments = (model, {**options, **family_options})
@@ -116,6 +123,8 @@ class DistCalculator(KeepsResults):
             weights=of_atoms,
             recompute=recompute,
             skin=skin,
+            kernels=kernels,
+            radial=radial,
         )
         self._adapter = adapter_for(model, checked_dtype(dtype), **family_options)
         if self._adapter.dtype == torch.float64:
@@ -133,6 +142,8 @@ class DistCalculator(KeepsResults):
             recompute=recompute,
             skin=settings.skin,
             dtype=str(self._adapter.dtype).removeprefix("torch."),
+            kernels=kernels,
+            radial=radial,
         )
 
     @usual_modes()
@@ -181,8 +192,8 @@ class DistCalculator(KeepsResults):
     def plan(self, atoms: Atoms | None = None) -> Plan:
         """How these atoms (default: the last ones) are distributed and why, and the memory that takes.
 
-        Evaluates nothing, but measures the model on two small clusters if it has not been measured on this
-        device before.
+        Evaluates nothing of these atoms, but small clusters of them, if native stages have not been compared
+        with the original, or the model not been measured on this device before.
         """
         target = self._given(atoms, "plan")
         with self._turn(), self._sharing.work:
@@ -282,16 +293,7 @@ class DistCalculator(KeepsResults):
 
     def _results(self, atoms: Atoms, with_virials: bool, system: Mapping[str, Tensor]) -> dict[str, Any]:
         evaluations = self._automatic.evaluate(atoms, with_virials, system)
-        results = self._adapter.results(atoms, evaluations)
-        check_results(results)
-        volume = volume_of(atoms)
-        if volume > 0 and self._adapter.conservative:
-            virial = np.mean([evaluation.virial for evaluation in evaluations], axis=0)
-            results["stress"] = full_3x3_to_voigt_6_stress(-virial / volume)
-            virials = [evaluation.virials for evaluation in evaluations if evaluation.virials is not None]
-            if virials:
-                results["stresses"] = full_3x3_to_voigt_6_stress(-np.mean(virials, axis=0) / volume)
-        return results
+        return results_of(self._adapter, atoms, evaluations)
 
 
 def _rebuild(model: Any, options: dict[str, Any]) -> DistCalculator:

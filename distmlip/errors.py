@@ -33,6 +33,10 @@ class UnsupportedModelError(DistMLIPError, NotImplementedError):
     """A model, or a part of a model, that cannot be distributed."""
 
 
+class NotNativeError(UnsupportedModelError):
+    """A model, or a part of a model, that native stages do not know."""
+
+
 class NonFiniteResultError(DistMLIPError, RuntimeError):
     """The model returned an energy or a force that is not a finite number."""
 

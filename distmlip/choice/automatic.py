@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,10 +13,10 @@ from torch import Tensor
 from distmlip._native import core
 from distmlip.choice.chooser import Choice, Chooser, what_suits_all
 from distmlip.choice.costs import CostModel, Rows, rows_of
+from distmlip.choice.kernels import Kernels
 from distmlip.choice.probe import cost_model
 from distmlip.errors import DeviceError, OutOfMemoryError
 from distmlip.evaluation.evaluator import Evaluator
-from distmlip.evaluation.settings import ATOMS_PER_CPU_PARTITION
 from distmlip.machine.memory import available_bytes, is_out_of_memory, release_unused
 from distmlip.models.interface import Evaluation
 from distmlip.records.plan import Plan
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 MEASURED_ABOVE = 2000
-"""Atoms per accelerator: with fewer any model fits, and nothing has to be known of it. On a CPU it is one
-partition's atoms."""
+"""Atoms per device: with fewer any model fits, and nothing has to be known of it. On a CPU, with the model's
+own modules, it is one partition's atoms."""
 MEASURED_ABOVE_IF_GIVEN = 1000
 """The same where the number of partitions is given."""
 MOST_CHOICES = 4
@@ -51,6 +52,7 @@ class Automatic:
     def __init__(self, evaluator: Evaluator, recompute_is_open: bool) -> None:
         self.evaluator = evaluator
         self._ranks = evaluator.settings.ranks
+        self._kernels = Kernels(evaluator)
         self._chooser = Chooser(evaluator.settings, recompute_is_open, evaluator.adapter.conservative)
         self._choice = Choice(0, core.Recompute.never)  # for no atoms at all
         self._n_atoms = 0
@@ -64,7 +66,7 @@ class Automatic:
     def plan(self, atoms: Atoms) -> Plan:
         """See :meth:`Evaluator.plan`; with what was chosen, why, and the memory that is expected."""
         plan = self._in_memory(atoms, lambda: self.evaluator.plan(atoms))
-        plan = replace(plan, why=self._choice.why)
+        plan = replace(plan, why=self._choice.why, kernels=self._kernels.in_words)
         costs = self._cost_model(atoms, least=0)
         if costs is None:
             return plan
@@ -91,7 +93,7 @@ class Automatic:
         evaluator.forget()
         anew = evaluator.measure(atoms)
         measured = [evaluator.measure(atoms) for _ in range(steps)]
-        plan = replace(evaluator.plan(atoms), why=self._choice.why)
+        plan = replace(evaluator.plan(atoms), why=self._choice.why, kernels=self._kernels.in_words)
         devices, workers = self._whose(plan.n_partitions)
         stages = [*evaluator.stages()] * len(evaluator.adapter.models)
         return profile_of(
@@ -120,6 +122,7 @@ class Automatic:
         Several ranks try only once: those that wait in the middle of a step for the one whose memory ran out
         cannot go back to its beginning.
         """
+        self._settle(atoms)
         if self._ranks is not None:
             with self._ranks.together("choosing partitions"):
                 self._choose(atoms)
@@ -153,6 +156,16 @@ class Automatic:
         release_unused()
         return shortage
 
+    def _settle(self, atoms: Atoms) -> None:
+        """Choose kernels; with others than before what they need has to be found out anew."""
+        together = self._ranks.together("choosing kernels") if self._ranks else nullcontext()
+        with together:
+            has_changed = self._kernels.settle(atoms)
+        if has_changed:
+            self._chooser = self._chooser.with_kernels(is_native=self.evaluator.native is not None)
+            self._n_atoms, self._costs, self._is_measured = 0, None, False
+        self._kernels.require()
+
     def _choose(self, atoms: Atoms) -> None:
         """Once for a number of atoms: while they move, the choice stays."""
         if self._n_atoms == len(atoms):
@@ -160,8 +173,8 @@ class Automatic:
         if self._ranks is not None:
             self._ranks.require_same_devices(self.evaluator.settings.devices.devices[0])
         self._take(self._chooser.first(len(atoms)))
-        devices = self._chooser.given.devices
-        least = ATOMS_PER_CPU_PARTITION if devices.devices[0].type == "cpu" else MEASURED_ABOVE
+        devices, small = self._chooser.given.devices, self._chooser.given.atoms_per_partition
+        least = MEASURED_ABOVE if small is None or devices.devices[0].type != "cpu" else small
         if not self._chooser.partitions_are_open:
             least = MEASURED_ABOVE_IF_GIVEN
         costs = self._cost_model(atoms, least * len(devices))
@@ -202,7 +215,8 @@ class Automatic:
         try:
             for device in devices.devices:
                 available_bytes(device)
-            return cost_model(self.evaluator.adapter, devices.devices[0], devices.slots[0], atoms)
+            native = self.evaluator.native
+            return cost_model(self.evaluator.adapter, devices.devices[0], devices.slots[0], atoms, native)
         except DeviceError as error:
             log.warning("%s", error)
         except Exception:  # whatever a model may raise on clusters that nobody asked for

@@ -68,6 +68,11 @@ class Chooser:
         """Whether their number is to be chosen."""
         return self.given.partitions is None
 
+    def with_kernels(self, *, is_native: bool) -> Chooser:
+        """The same for native stages, or for the model's own modules."""
+        atoms = None if is_native else ATOMS_PER_CPU_PARTITION
+        return replace(self, given=replace(self.given, atoms_per_partition=atoms))
+
     def first(self, n_atoms: int) -> Choice:
         """Without a cost model."""
         given = self.given
@@ -78,7 +83,7 @@ class Chooser:
         recompute, why = self._recompute(costs, rows)
         partitions, reason = now.partitions, now.why_partitions
         if self.partitions_are_open:
-            if self.given.devices.on_cpu:
+            if self.given.devices.on_cpu and self.given.atoms_per_partition is not None:
                 partitions, reason = self._small_enough(now, costs, rows, recompute)
             if recompute:
                 partitions, reason = self._that_fit(partitions, reason, now, costs, rows, recompute)
@@ -136,9 +141,12 @@ class Chooser:
     def _reason(self) -> str:
         if not self.partitions_are_open:
             return "as many partitions as were asked for"
-        if self.given.devices.on_cpu:
-            return f"at most {ATOMS_PER_CPU_PARTITION} atoms per partition, for the caches of a CPU"
-        return "one partition per device"
+        if not self.given.devices.on_cpu:
+            return "one partition per device"
+        atoms = self.given.atoms_per_partition
+        if atoms is None:
+            return "one partition per device, because native stages need no small ones"
+        return f"at most {atoms} atoms per partition, for the caches of a CPU"
 
     def _recompute(self, costs: CostModel, rows: Rows) -> tuple[core.Recompute, str]:
         """What to compute again, and why."""

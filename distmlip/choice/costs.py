@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distmlip._native import core
-
-Json: TypeAlias = Any
-"""What a file may hold: checked where it is read."""
+from distmlip.choice.cache import Json
 
 
 class PerKind(NamedTuple):

@@ -21,8 +21,12 @@ from distmlip.evaluation.evaluator import Evaluator
 from distmlip.evaluation.settings import Settings
 from distmlip.machine.devices import Devices, name_of
 from distmlip.models.interface import Adapter, Stage
+from distmlip.models.native import NativeChoice
 from distmlip.models.stages import Sizes
 from distmlip.records.profile import MeasuredStage
+
+COSTS = cache.Shelf("costs", CostModel.to_json, CostModel.from_json)
+"""Cost models on disk."""
 
 CLUSTERS = ((2.6, 48, 2), (3.7, 64, 4))
 """Å to the nearest neighbour, atoms, partitions. Only the first has many angles; sizes and partitions differ,
@@ -30,28 +34,31 @@ so that what depends on atoms, on halos, on edges and on nothing can be told apa
 REPEATS = 3
 
 
-def cost_model(adapter: Adapter, device: torch.device, slot: int, atoms: Atoms) -> CostModel:
+def cost_model(
+    adapter: Adapter, device: torch.device, slot: int, atoms: Atoms, native: NativeChoice | None = None
+) -> CostModel:
     """From the cache, else measured and kept there. ``atoms`` say which elements the clusters have, and the
-    quantities besides positions that the model reads."""
-    key = fingerprint(adapter, device)
-    known = cache.load(key)
+    quantities besides positions that the model reads; ``native``: which native stages are measured."""
+    key = fingerprint(adapter, device, native)
+    known = COSTS.load(key)
     if known is None:
-        known = probe(adapter, Devices((device,), (slot,)), atoms)
-        cache.save(key, known)
+        known = probe(adapter, Devices((device,), (slot,)), atoms, native)
+        COSTS.save(key, known)
     return known
 
 
-def probe(adapter: Adapter, devices: Devices, atoms: Atoms) -> CostModel:
+def probe(adapter: Adapter, devices: Devices, atoms: Atoms, native: NativeChoice | None = None) -> CostModel:
     """Measure the model's stages on a device."""
     never, stages = core.Recompute.never, core.Recompute.stages
-    kept, recomputed = (_stage_costs(adapter, devices, atoms, recompute) for recompute in (never, stages))
+    kept, recomputed = (
+        _stage_costs(adapter, devices, atoms, recompute, native) for recompute in (never, stages)
+    )
     return CostModel(kept, recomputed)
 
 
-def fingerprint(adapter: Adapter, device: torch.device) -> cache.Key:
+def fingerprint(adapter: Adapter, device: torch.device, native: NativeChoice | None = None) -> cache.Key:
     """What costs depend on."""
     model = adapter.models[0]
-    package = type(model).__module__.partition(".")[0]
     tensors = [*model.named_parameters(), *model.named_buffers()]
     on_cpu = device.type == "cpu"
     return {
@@ -61,7 +68,9 @@ def fingerprint(adapter: Adapter, device: torch.device) -> cache.Key:
         "dtype": str(adapter.dtype),
         "device": name_of(device),
         "threads": torch.get_num_threads() if on_cpu else 0,
-        "versions": [sys.version, torch.__version__, _version("distmlip"), _version(package)],
+        "kernels": "original" if native is None else str(native.table or "exact"),
+        "simd": core.simd(),
+        "versions": versions(model),
     }
 
 
@@ -80,12 +89,17 @@ def cluster(atoms: Atoms, spacing: float, n_atoms: int) -> Atoms:
 
 
 def _stage_costs(
-    adapter: Adapter, devices: Devices, atoms: Atoms, recompute: core.Recompute
+    adapter: Adapter,
+    devices: Devices,
+    atoms: Atoms,
+    recompute: core.Recompute,
+    native: NativeChoice | None,
 ) -> tuple[StageCost, ...]:
     evaluator = Evaluator(
         adapter,
         Settings(devices, partitions=None, method="slab", weights=None, recompute=recompute, skin=0.0),
     )
+    evaluator.use(native)
     rows: list[Rows] = []
     exchanged: list[list[list[float]]] = []
     costs: list[list[tuple[list[core.Cost], list[core.Cost]]]] = []
@@ -145,6 +159,12 @@ def _bytes_exchanged(stage: Stage, sizes: Sizes, dtype: torch.dtype) -> list[flo
     for exchange in stage.before:
         total += exchange.bytes_of(exchange.made(sizes), dtype)
     return total.tolist()
+
+
+def versions(model: torch.nn.Module) -> list[str]:
+    """Of everything that computes."""
+    package = type(model).__module__.partition(".")[0]
+    return [sys.version, torch.__version__, _version("distmlip"), _version(package)]
 
 
 def _version(package: str) -> str:

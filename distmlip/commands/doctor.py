@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import platform
 import re
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ def examine() -> list[Finding]:
         Finding("python", True, platform.python_version()),
         *(_version(package) for package in PACKAGES),
         _core(),
+        _instruction_set(),
         *(_family(family) for family in FAMILIES.values()),
         _accelerators(),
         _graphs(),
@@ -76,6 +78,20 @@ def _core() -> Finding:
     except Exception as error:  # a doctor reports whatever is wrong
         return Finding("compiled core", False, str(error))
     return Finding("compiled core", n_neighbors == 12, f"finds {n_neighbors} of 12 neighbours in fcc copper")
+
+
+def _instruction_set() -> Finding:
+    """That kernels on the CPU use."""
+    what = "instruction set"
+    try:
+        from distmlip._native import core
+
+        runs, has = core.simd(), ", ".join(core.simd_levels)
+    except Exception as error:  # a doctor reports whatever is wrong
+        return Finding(what, False, str(error))
+    wanted = os.environ.get("DISTMLIP_ISA")
+    why = f", as DISTMLIP_ISA={wanted} in the environment says" if wanted else ""
+    return Finding(what, True, f"{runs} runs{why}; this processor has {has}")
 
 
 def _family(family: Family) -> Finding:

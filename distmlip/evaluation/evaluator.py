@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from distmlip._native import core
 from distmlip.evaluation.graphs import Graphs
 from distmlip.evaluation.settings import Settings
 from distmlip.models.checks import CheckedStage, checked
 from distmlip.models.interface import Adapter, Evaluation, LocalGraph, Stage
+from distmlip.models.native import NativeChoice, Weights
 from distmlip.models.stages import Sizes, received
 from distmlip.ranks.results import Counters, costs_of_all_ranks, of_all_ranks
 from distmlip.records.plan import Plan
@@ -33,6 +34,9 @@ class Evaluator:
         self.settings = settings
         self.graphs = Graphs(adapter, settings)
         self.counters: Counters = {}
+        self.native: NativeChoice | None = None
+        """Which native stages are used; None: the model's own modules."""
+        self._packed: Weights | None = None
         self._stages: dict[tuple[int, int], Sequence[CheckedStage]] = {}
         self._specs: dict[int, core.StageSpecs] = {}
 
@@ -75,10 +79,24 @@ class Evaluator:
 
     def redistribute(self, partitions: int, recompute: core.Recompute) -> None:
         """From now on so many partitions, with this recompute."""
-        if bool(recompute) != bool(self.settings.recompute):
+        if self.native is None and bool(recompute) != bool(self.settings.recompute):
             self._stages.clear()
         self.settings = replace(self.settings, partitions=partitions, recompute=recompute)
         self.graphs = Graphs(self.adapter, self.settings)
+
+    def use(self, choice: NativeChoice | None) -> None:
+        """From now on these native stages; None: the model's own modules."""
+        if choice == self.native:
+            return
+        self.native = choice
+        self._packed = None if choice is None else Weights(self.adapter.models)
+        self._stages.clear()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether weights of the user's models were changed in place after native stages had taken their
+        values; the model's own modules share storage with them, where dtype and device agree."""
+        return self._packed is not None and self._packed.changed()
 
     def forget(self) -> None:
         """Drop the graph; the next call builds a new one."""
@@ -132,14 +150,18 @@ class Evaluator:
         if (model, device) not in self._stages:
             where = self.settings.devices.devices[device]
             with core.DefaultStreams([where]):  # what names no device is made here, too
-                replica = self.adapter.replicate(model, where)
                 stages = checked(
-                    self.adapter.stages(replica, bool(self.settings.recompute)),
+                    self._unchecked(self.adapter.replicate(model, where)),
                     has_bonds=self.adapter.bond_cutoff is not None,
                     conservative=self.adapter.conservative,
                 )
             self._stages[model, device], self._specs[model] = stages, core.StageSpecs(stages)
         return self._stages[model, device]
+
+    def _unchecked(self, replica: nn.Module) -> Sequence[Stage]:
+        if self.native is not None:
+            return self.adapter.native_stages(replica, self.native)
+        return self.adapter.stages(replica, bool(self.settings.recompute))
 
     def _sweep(
         self, model: int, graphs: list[LocalGraph], with_virials: bool, measured: bool = False

@@ -24,6 +24,9 @@ from distmlip.ranks.group import Ranks, device_of_rank
 ATOMS_PER_CPU_PARTITION = 128
 """For ``partitions="auto"`` on a CPU: small partitions stay in the caches (``benchmarks/bench_step.py``)."""
 
+KERNELS = ("auto", "fused", "original")
+RADIAL = ("auto", "exact", "table")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -38,6 +41,12 @@ class Settings:
     skin: float
     ranks: Ranks | None = None
     """The processes that share the partitions; None: this one has all of them."""
+    kernels: str = "original"
+    """One of :data:`KERNELS`: what evaluates the inside of stages."""
+    radial: str = "auto"
+    """One of :data:`RADIAL`: how native stages evaluate radial functions."""
+    atoms_per_partition: int | None = ATOMS_PER_CPU_PARTITION
+    """On a CPU, where the number of partitions is left open; None: as many as devices or ranks."""
 
     @classmethod
     def checked(
@@ -50,6 +59,8 @@ class Settings:
         weights: ArrayLike | None,
         recompute: bool | str = False,
         skin: float = 0.0,
+        kernels: str = "original",
+        radial: str = "auto",
     ) -> Settings:
         """Of the options that a user gives; ``group``: the ranks that share the partitions.
 
@@ -65,6 +76,8 @@ class Settings:
             recompute=checked_recompute(recompute),
             skin=checked_length("skin", skin),
             ranks=group,
+            kernels=checked_choice("kernels", kernels, KERNELS),
+            radial=checked_choice("radial", radial, RADIAL),
         )
 
     def n_partitions(self, n_atoms: int) -> int:
@@ -72,6 +85,6 @@ class Settings:
         if self.partitions is not None:
             return self.partitions
         n_workers = self.ranks.size if self.ranks else len(self.devices)
-        if not self.devices.on_cpu:
+        if not self.devices.on_cpu or self.atoms_per_partition is None:
             return n_workers
-        return max(n_workers, math.ceil(n_atoms / ATOMS_PER_CPU_PARTITION))
+        return max(n_workers, math.ceil(n_atoms / self.atoms_per_partition))

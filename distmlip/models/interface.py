@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distmlip.errors import InvalidInputError
+from distmlip.errors import InvalidInputError, NotNativeError
 from distmlip.models.local_graph import BondGraph, LocalGraph
+from distmlip.models.native import NativeChoice
 from distmlip.models.replicate import replicate
 from distmlip.models.stages import (
     Add,
@@ -48,6 +49,7 @@ __all__ = [
     "Halo",
     "LocalGraph",
     "ModelLike",
+    "NativeChoice",
     "Results",
     "Stage",
     "Swap",
@@ -114,6 +116,21 @@ class Adapter(ABC):
     @abstractmethod
     def stages(self, module: torch.nn.Module, recompute: bool) -> Sequence[Stage]:
         """The stages that evaluate a replica."""
+
+    def native_stages(
+        self,
+        module: torch.nn.Module,  # noqa: ARG002
+        choice: NativeChoice,  # noqa: ARG002
+    ) -> Sequence[Stage]:
+        """The same in the core, for evaluation on a CPU: built from the values of a replica's tensors.
+
+        Their names, reads, writes, results and exchanges are those of ``stages(module, recompute=True)``, so
+        that what crosses partitions is the same.
+
+        Raises:
+            NotNativeError: native stages do not know a part of the model, which it names.
+        """
+        raise NotNativeError(f"there are no native stages for {self.family}")
 
     def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> Results:  # noqa: ARG002
         """ASE results from one evaluation per model: every key of the original calculator, in ASE's units.

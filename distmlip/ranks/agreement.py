@@ -102,11 +102,16 @@ def _largest(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
-def digest_of(models: Sequence[torch.nn.Module], options: Mapping[str, Any], with_values: bool = True) -> str:
+def digest_of(
+    models: Sequence[torch.nn.Module],
+    options: Mapping[str, Any],
+    with_values: bool = True,
+    with_buffers: bool = False,
+) -> str:
     """A short name of models and options: the same on ranks that have the same.
 
     ``with_values``: of the parameters; else only names and shapes count, as of buffers, which may be computed
-    anew on each machine. Devices are each rank's.
+    anew on each machine; ``with_buffers``: theirs, too. Devices are each rank's.
     """
     digest = hashlib.blake2b(digest_size=16)
     for name, value in options.items():
@@ -116,7 +121,8 @@ def digest_of(models: Sequence[torch.nn.Module], options: Mapping[str, Any], wit
     for model in models:
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-            if with_values and isinstance(tensor, torch.nn.Parameter) and tensor.layout is torch.strided:
+            counts = with_buffers or (with_values and isinstance(tensor, torch.nn.Parameter))
+            if counts and tensor.layout is torch.strided:
                 values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
                 digest.update(values.numpy().data)
     return digest.hexdigest()

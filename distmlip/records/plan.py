@@ -61,6 +61,8 @@ class Plan:
     """Of the forward sweep; the backward sweep sends as many bytes back."""
     why: str = ""
     """Why there are so many partitions, and why their inside is kept or computed again."""
+    kernels: str = ""
+    """What evaluates the inside of stages, and why."""
     memory: Mapping[str, Memory] = field(default_factory=dict)
     """Of each device, as expected; empty where no cost model was needed."""
     seconds: tuple[float, float] | None = None
@@ -88,7 +90,7 @@ class Plan:
         columns = [self.owned, self.halo, self.edges, self.bonds, self.angles, self.bytes_received]
         rows = [[str(p), *(f"{column[p]:,}" for column in columns)] for p in range(self.n_partitions)]
         rows.append(["sum", *(f"{sum(column):,}" for column in columns)])
-        notes = [self.why] if self.why else []
+        notes = [note for note in (self.why, self.kernels) if note]
         for device, memory in self.memory.items():
             notes.append(
                 f"{device}: {_gigabytes(memory.expected)} expected of {_gigabytes(memory.usable)} that may "

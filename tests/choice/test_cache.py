@@ -1,4 +1,4 @@
-"""Cost models on disk: found again, also by colleagues, and never an error."""
+"""What is found of models, on disk: found again, also by colleagues, and never an error."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pytest
 
 from distmlip.choice import cache
 from distmlip.choice.costs import CostModel, PerKind, StageCost
+from distmlip.choice.probe import COSTS
 
-COSTS = PerKind(1.0, 1.0, 1.0, 1.0, 1.0)
-MODEL = CostModel((StageCost("only", *[COSTS] * 6),), (StageCost("only", *[COSTS] * 6),))
+ONES = PerKind(1.0, 1.0, 1.0, 1.0, 1.0)
+MODEL = CostModel((StageCost("only", *[ONES] * 6),), (StageCost("only", *[ONES] * 6),))
 KEY = {"model": "toy", "tensors": ["weight (3, 4)"], "threads": 2}
 
 
@@ -28,35 +29,35 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_was_saved_is_found_by_its_key_only(folder: Path) -> None:
-    assert cache.load(KEY) is None
-    cache.save(KEY, MODEL)
-    assert cache.load(KEY) == MODEL
-    assert cache.load({**KEY, "threads": 3}) is None
+    assert COSTS.load(KEY) is None
+    COSTS.save(KEY, MODEL)
+    assert COSTS.load(KEY) == MODEL
+    assert COSTS.load({**KEY, "threads": 3}) is None
     assert len(list(folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\x00", b'{"key": 1, "costs": 2}'])
 def test_a_spoilt_file_is_as_good_as_none_and_is_replaced(folder: Path, content: bytes) -> None:
-    cache.save(KEY, MODEL)
+    COSTS.save(KEY, MODEL)
     (file,) = folder.iterdir()
     file.write_bytes(content)
-    assert cache.load(KEY) is None
-    cache.save(KEY, MODEL)
-    assert cache.load(KEY) == MODEL
+    assert COSTS.load(KEY) is None
+    COSTS.save(KEY, MODEL)
+    assert COSTS.load(KEY) == MODEL
 
 
 def test_a_file_of_another_key_under_the_same_name_is_not_believed(folder: Path) -> None:
-    cache.save(KEY, MODEL)
+    COSTS.save(KEY, MODEL)
     (file,) = folder.iterdir()
     file.write_text(file.read_text().replace("weight (3, 4)", "weight (4, 4)"))
-    assert cache.load(KEY) is None
+    assert COSTS.load(KEY) is None
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
 def test_files_have_the_mode_that_the_users_umask_gives(mask: int, mode: int, folder: Path) -> None:
     before = os.umask(mask)
     try:
-        cache.save(KEY, MODEL)
+        COSTS.save(KEY, MODEL)
         assert os.umask(mask) == mask
     finally:
         os.umask(before)
@@ -74,8 +75,8 @@ def test_a_folder_that_cannot_be_written_is_one_warning_and_no_error(
 ) -> None:
     folder.write_text("a file where the folder should be")
     for _ in range(2):
-        cache.save(KEY, MODEL)
-        assert cache.load(KEY) is None
+        COSTS.save(KEY, MODEL)
+        assert COSTS.load(KEY) is None
     (warning,) = warnings_of(caplog)
     assert str(folder) in warning
     assert "DISTMLIP_CACHE" in warning
@@ -84,7 +85,7 @@ def test_a_folder_that_cannot_be_written_is_one_warning_and_no_error(
 def test_a_file_that_cannot_be_read_is_one_warning(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache.save(KEY, MODEL)
+    COSTS.save(KEY, MODEL)
     (file,) = folder.iterdir()
 
     def refuse(path: Path, *_: object) -> str:
@@ -92,7 +93,7 @@ def test_a_file_that_cannot_be_read_is_one_warning(
 
     monkeypatch.setattr(Path, "read_text", refuse)
     for _ in range(2):
-        assert cache.load(KEY) is None
+        assert COSTS.load(KEY) is None
     (warning,) = warnings_of(caplog)
     assert str(file) in warning
     assert "Permission denied" in warning
@@ -106,17 +107,17 @@ def test_a_disk_that_is_full_leaves_no_parts_of_files(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(json, "dump", write_half)
-    cache.save(KEY, MODEL)
+    COSTS.save(KEY, MODEL)
     assert list(folder.iterdir()) == []
     assert len(warnings_of(caplog)) == 1
 
 
 def test_no_file_and_a_spoilt_file_are_no_warnings(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert cache.load(KEY) is None
-    cache.save(KEY, MODEL)
+    assert COSTS.load(KEY) is None
+    COSTS.save(KEY, MODEL)
     (file,) = folder.iterdir()
     file.write_text("{")
-    assert cache.load(KEY) is None
+    assert COSTS.load(KEY) is None
     assert warnings_of(caplog) == []
 
 
