@@ -17,6 +17,7 @@ void bind_neighbors(pybind11::module_& module);
 void bind_partition(pybind11::module_& module);
 void bind_executor(pybind11::module_& module);
 void bind_exchange(pybind11::module_& module);
+void bind_native(pybind11::module_& module);
 
 /// What an exchange of Python (distmlip/models/stages.py) is here.
 std::shared_ptr<const exchange::Exchange> exchange_of(const pybind11::handle& exchange);

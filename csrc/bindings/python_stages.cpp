@@ -1,5 +1,6 @@
 #include "bindings/python_stages.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,13 +30,39 @@ std::shared_ptr<py::object> shared(py::object object) {
 
 }  // namespace
 
-StageOutput PythonStages::run(size_t stage, size_t partition, const Tensors& inputs, bool keep) {
+PythonStages::PythonStages(py::list stages, py::list graphs)
+    : stages_(std::move(stages)), graphs_(std::move(graphs)) {
+  bool any = false;
+  for (const py::handle of_partition : stages_) {
+    auto& natives = natives_.emplace_back();
+    for (const py::handle stage : of_partition) {
+      natives.push_back(stage.attr("native").cast<std::shared_ptr<executor::NativeStage>>());
+      any = any || natives.back() != nullptr;
+    }
+  }
+  if (!any) return;
+  for (const py::handle graph : graphs_) {
+    const auto tensor = [&](const char* name) { return graph.attr(name).cast<at::Tensor>(); };
+    native_graphs_.push_back({graph.attr("n_owned").cast<int64_t>(), tensor("numbers"), tensor("senders"),
+                              tensor("receivers"), tensor("vectors")});
+  }
+}
+
+bool PythonStages::is_native(size_t stage) const {
+  return std::all_of(natives_.begin(), natives_.end(),
+                     [&](const auto& of_partition) { return of_partition[stage] != nullptr; });
+}
+
+StageOutput PythonStages::run(size_t stage, size_t partition, const Tensors& inputs, bool keep,
+                              int n_threads) {
+  if (const auto& native = natives_[partition][stage])
+    return native->run(native_graphs_[partition], inputs, keep, n_threads);
   const py::gil_scoped_acquire gil;
   try {
     const py::tuple output =
         stage_of(stage, partition).attr("run")(py::object(graphs_[partition]), to_dict(inputs), keep);
     return {output[0].cast<Tensors>(),
-            [this, pullback = shared(output[1]), stage, partition](const Tensors& output_gradients) {
+            [this, pullback = shared(output[1]), stage, partition](const Tensors& output_gradients, int) {
               return pull_back(*pullback, stage, partition, output_gradients);
             }};
   } catch (py::error_already_set& error) {

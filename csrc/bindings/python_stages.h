@@ -4,10 +4,11 @@
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <memory>
 #include <utility>
 #include <vector>
 
-#include "executor/sweep.h"
+#include "executor/native_stage.h"
 
 namespace distmlip::bindings {
 
@@ -15,11 +16,11 @@ namespace distmlip::bindings {
 class PythonStages : public executor::StageRunner {
  public:
   /// `stages[p]` and `graphs[p]`: the stages and the local graph of partition p.
-  PythonStages(pybind11::list stages, pybind11::list graphs)
-      : stages_(std::move(stages)), graphs_(std::move(graphs)) {}
+  PythonStages(pybind11::list stages, pybind11::list graphs);
 
-  executor::StageOutput run(size_t stage, size_t partition, const executor::Tensors& inputs,
-                            bool keep) override;
+  executor::StageOutput run(size_t stage, size_t partition, const executor::Tensors& inputs, bool keep,
+                            int n_threads) override;
+  bool is_native(size_t stage) const override;
   void check_interrupt() override;
 
   /// Workers may fail together, but only one error can be raised: it also tells of the others.
@@ -33,6 +34,9 @@ class PythonStages : public executor::StageRunner {
                const char* direction);
 
   pybind11::list stages_, graphs_;
+  // Of each partition; empty where no stage is native, so that nothing is read of graphs in vain.
+  std::vector<std::vector<std::shared_ptr<const executor::NativeStage>>> natives_;
+  std::vector<executor::NativeGraph> native_graphs_;
   std::vector<std::pair<pybind11::object, pybind11::str>> failures_;  // guarded by the GIL
 };
 

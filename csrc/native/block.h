@@ -37,9 +37,9 @@ struct Block {
   void set_atoms(const int32_t* species, int n_atoms, int n_species);
 
   int n = 0;
-  std::vector<int> by_species;   ///< atoms of the block, in the order of their species
-  std::vector<int> first_atom;   ///< in by_species, of each species; n at the end
-  std::vector<const T*> a;       ///< rows for products
+  std::vector<int> by_species;  ///< atoms of the block, in the order of their species
+  std::vector<int> first_atom;  ///< in by_species, of each species; n at the end
+  std::vector<const T*> a;      ///< rows for products
   std::vector<T*> b, c;
 
  private:

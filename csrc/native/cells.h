@@ -7,7 +7,8 @@
 
 namespace distmlip::native {
 
-/// Of one width up to the middle, of another one behind it: radial functions are rougher where they are steep.
+/// Of one width up to the middle, of another one behind it: radial functions are rougher where they are
+/// steep.
 struct Cells {
   double first = 0, middle = 0, last = 0;
   int n_inner = 0, n_outer = 0;

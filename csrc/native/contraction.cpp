@@ -9,7 +9,8 @@ namespace distmlip::native {
 MonomialLists monomial_lists(const std::vector<int>& outputs, const std::vector<std::vector<int>>& inputs,
                              int n_outputs, int n_inputs) {
   if (outputs.size() != inputs.size()) invalid(outputs.size(), " outputs of ", inputs.size(), " monomials");
-  if (n_inputs < 1 || n_inputs > kernels::irreps::n_harmonics) invalid("a contraction of ", n_inputs, " inputs");
+  if (n_inputs < 1 || n_inputs > kernels::irreps::n_harmonics)
+    invalid("a contraction of ", n_inputs, " inputs");
   MonomialLists lists;
   lists.n_firsts.assign(static_cast<size_t>(n_outputs), 0);
   lists.n_coefficients = static_cast<int>(outputs.size());
@@ -19,7 +20,8 @@ MonomialLists monomial_lists(const std::vector<int>& outputs, const std::vector<
     const std::vector<int>& of = inputs[k];
     std::tuple<int, std::vector<int>> now{outputs[k], of};
     const bool in_range = std::all_of(of.begin(), of.end(), [&](int i) { return 0 <= i && i < n_inputs; });
-    if (now <= before || outputs[k] < 0 || outputs[k] >= n_outputs || of.empty() || of.size() > 3 || !in_range)
+    if (now <= before || outputs[k] < 0 || outputs[k] >= n_outputs || of.empty() || of.size() > 3 ||
+        !in_range)
       invalid("monomial ", k, " of a contraction is out of order or out of range");
     const auto& [output, last] = before;
     const bool same_first = output == outputs[k] && !last.empty() && last[0] == of[0];
@@ -66,32 +68,42 @@ class Contraction : public NodeOperator<T> {
   }
 
   void forward(Block<T>& block) const override {
-    for_each_species(block, [&](size_t s, int n) {
-      operators_.contract(monomials(), n, stride(), lists_.n_coefficients, coefficients_[s].data(),
-                          block.a.data(), stride_, block.c.data(), stride_);
-    }, &Block<T>::value, &Block<T>::value);
+    for_each_species(
+        block,
+        [&](size_t s, int n) {
+          operators_.contract(monomials(), n, stride(), lists_.n_coefficients, coefficients_[s].data(),
+                              block.a.data(), stride_, block.c.data(), stride_);
+        },
+        &Block<T>::value, &Block<T>::value);
   }
 
   void backward(Block<T>& block) const override {
     if (!this->reads[0].accumulate)
       for (int atom = 0; atom < block.n; ++atom)
         std::fill_n(block.gradient(this->reads[0].of, atom), size_, T(0));
-    for_each_species(block, [&](size_t s, int n) {
-      block.b.clear();
-      for (int k = 0; k < n; ++k)
-        block.b.push_back(block.gradient(
-            this->reads[0].of, block.by_species[static_cast<size_t>(block.first_atom[s] + k)]));
-      operators_.contract_back(monomials(), n, stride(), lists_.n_coefficients, coefficients_[s].data(),
-                               block.a.data(), stride_, block.c.data(), stride_, block.b.data());
-    }, &Block<T>::value, &Block<T>::gradient);
+    for_each_species(
+        block,
+        [&](size_t s, int n) {
+          block.b.clear();
+          for (int k = 0; k < n; ++k)
+            block.b.push_back(block.gradient(this->reads[0].of,
+                                             block.by_species[static_cast<size_t>(block.first_atom[s] + k)]));
+          operators_.contract_back(monomials(), n, stride(), lists_.n_coefficients, coefficients_[s].data(),
+                                   block.a.data(), stride_, block.c.data(), stride_, block.b.data());
+        },
+        &Block<T>::value, &Block<T>::gradient);
   }
 
  private:
   int stride() const { return static_cast<int>(stride_); }
 
   kernels::irreps::Monomials monomials() const {
-    return {lists_.n_firsts.data(), lists_.firsts.data(),  lists_.pairs.data(), lists_.triples.data(),
-            static_cast<int>(lists_.n_firsts.size()), lists_.n_inputs};
+    return {lists_.n_firsts.data(),
+            lists_.firsts.data(),
+            lists_.pairs.data(),
+            lists_.triples.data(),
+            static_cast<int>(lists_.n_firsts.size()),
+            lists_.n_inputs};
   }
 
   /// [block of a vector's channels][monomial][vector]

@@ -50,7 +50,8 @@ class Convolution : public EdgeOperator<T> {
     }
     for (size_t e = 0; e < size(edges); ++e) {
       const T* of_edge = back + static_cast<std::ptrdiff_t>(e) * back_stride_;
-      for (const Path& path : paths_) edges.length_gradients[e] += of_edge[path.back + path.n_in * path.n_out];
+      for (const Path& path : paths_)
+        edges.length_gradients[e] += of_edge[path.back + path.n_in * path.n_out];
       edges.a[e] = of_edge;
       edges.c[e] = edges.harmonic_gradients.data() + e * n_harmonics;
     }
@@ -74,8 +75,8 @@ class Convolution : public EdgeOperator<T> {
       invalid("a convolution from degree ", from.degree, " to ", to.degree, "; at most ", largest_degree);
     if (path.first_channel % kernels::irreps::padding != 0 || path.first_channel < 0 ||
         path.first_channel + from.padded > to.padded)
-      invalid("channels ", path.first_channel, " to ", path.first_channel + from.padded, " of a message with ",
-              to.padded);
+      invalid("channels ", path.first_channel, " to ", path.first_channel + from.padded,
+              " of a message with ", to.padded);
     const auto group = static_cast<size_t>(path.group);
     if (path.group < 0 || group >= radial_.n_groups() || radial_.columns(group) != from.padded)
       invalid("radial functions that do not fit a convolution's path");

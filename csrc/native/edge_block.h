@@ -17,8 +17,9 @@ struct EdgeBlock {
   EdgeBlock() { harmonics.resize(edges_per_block * kernels::irreps::n_harmonics + slack); }
 
   int n = 0;
-  std::array<int64_t, edges_per_block> edges;          ///< of the partition, ordered by cell
-  std::array<int32_t, edges_per_block> senders, cells; ///< local rows; cells of tables (edges of one together)
+  std::array<int64_t, edges_per_block> edges;  ///< of the partition, ordered by cell
+  std::array<int32_t, edges_per_block> senders,
+      cells;  ///< local rows; cells of tables (edges of one together)
   std::array<int32_t, edges_per_block> species_pairs;  ///< receiver's · n_species + sender's
   std::array<int32_t, edges_per_block> pairs;          ///< undirected, of the partition; unused with tables
   std::array<T, edges_per_block> lengths, t, slopes;   ///< Å; place in the cell, and its slope

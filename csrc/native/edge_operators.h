@@ -12,9 +12,9 @@ namespace distmlip::native {
 /// What belongs to the edges of a block besides the block itself.
 template <class T>
 struct EdgeRows {
-  const T* const* senders = nullptr;      ///< of each edge: the sender's row
-  T* const* sender_gradients = nullptr;   ///< null: none are wanted
-  const T* kept = nullptr;                ///< of exact radial functions, of all pairs
+  const T* const* senders = nullptr;     ///< of each edge: the sender's row
+  T* const* sender_gradients = nullptr;  ///< null: none are wanted
+  const T* kept = nullptr;               ///< of exact radial functions, of all pairs
 };
 
 template <class T>

@@ -9,8 +9,12 @@ template <class T>
 void activate(const Operators<T>& operators, const Gated& gated, const T* x, int n, T* value, T* slope) {
   const T factor = static_cast<T>(gated.factor);
   switch (gated.activation) {
-    case Activation::silu: operators.silu(n, x, factor, value, slope); break;
-    case Activation::tanh: operators.tanh(n, x, factor, value, slope); break;
+    case Activation::silu:
+      operators.silu(n, x, factor, value, slope);
+      break;
+    case Activation::tanh:
+      operators.tanh(n, x, factor, value, slope);
+      break;
     default:
       for (int c = 0; c < n; ++c) {
         value[c] = factor * x[c];

@@ -59,8 +59,7 @@ template <class T>
 void Layout::write(const T* row, T* e3nn) const {
   for (const Segment& segment : segments_)
     for (int c = 0; c < segment.channels; ++c)
-      for (int m = 0; m < segment.rows(); ++m)
-        *e3nn++ = row[segment.row(m) + c];
+      for (int m = 0; m < segment.rows(); ++m) *e3nn++ = row[segment.row(m) + c];
 }
 
 }  // namespace distmlip::native

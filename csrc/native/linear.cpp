@@ -67,7 +67,8 @@ class Linear : public NodeOperator<T> {
   void run(Block<T>& block, const Packed& map, const std::vector<PackedMatrix<T>>& matrices,
            const Segment& in, const Segment& out, bool accumulate, Rows rows) const {
     const bool back = &in == &map.to;
-    const int source = back ? this->writes : this->reads[0].of, target = back ? this->reads[0].of : this->writes;
+    const int source = back ? this->writes : this->reads[0].of,
+              target = back ? this->reads[0].of : this->writes;
     for (size_t s = 0; s < matrices.size(); ++s) {
       const int first = matrices.size() == 1 ? 0 : block.first_atom[s];
       const int last = matrices.size() == 1 ? block.n : block.first_atom[s + 1];

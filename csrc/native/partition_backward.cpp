@@ -50,12 +50,14 @@ void PartitionRun<T>::make_gradients() {
 }
 
 template <class T>
-void PartitionRun<T>::find_rows(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int64_t last_atom) const {
+void PartitionRun<T>::find_rows(Workspace<T>& space, Chunk& chunk, int64_t first_atom,
+                                int64_t last_atom) const {
   chunk.gradients.resize(program_.inputs.size());
   const bool any = std::any_of(program_.inputs.begin(), program_.inputs.end(),
                                [](const Input& input) { return input.of_senders; });
   if (!any) return;
-  if (space.row_of.size() < static_cast<size_t>(n_local_)) space.row_of.resize(static_cast<size_t>(n_local_), -1);
+  if (space.row_of.size() < static_cast<size_t>(n_local_))
+    space.row_of.resize(static_cast<size_t>(n_local_), -1);
   const int64_t last = first_edge_[static_cast<size_t>(last_atom)];
   for (int64_t e = first_edge_[static_cast<size_t>(first_atom)]; e < last; ++e) {
     int32_t& row = space.row_of[static_cast<size_t>(senders_[e])];
@@ -113,7 +115,8 @@ void PartitionRun<T>::backward(Workspace<T>& space, Chunk& chunk, int64_t first_
     if (input.of_senders) continue;
     const Layout& layout = program_.registers[static_cast<size_t>(input.of)].layout;
     T* to = input_gradients_[k].template mutable_data_ptr<T>() + first_atom * layout.width();
-    for (int atom = 0; atom < n; ++atom) layout.write(block.gradient(input.of, atom), to + atom * layout.width());
+    for (int atom = 0; atom < n; ++atom)
+      layout.write(block.gradient(input.of, atom), to + atom * layout.width());
   }
 }
 
@@ -133,8 +136,8 @@ void PartitionRun<T>::edges_backward(Workspace<T>& space, Chunk& chunk, int64_t 
         if (!input.of_senders || input.of != edge->senders) continue;
         const int64_t size = program_.registers[static_cast<size_t>(input.of)].layout.size();
         for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
-          space.sender_gradients[e] = chunk.gradients[k].data() +
-                                      size * space.row_of[static_cast<size_t>(edges.senders[e])];
+          space.sender_gradients[e] =
+              chunk.gradients[k].data() + size * space.row_of[static_cast<size_t>(edges.senders[e])];
         rows.sender_gradients = space.sender_gradients.data();
       }
       edge->backward(edges, rows, space.block.gradient(edge->writes, atom));
@@ -154,7 +157,8 @@ void PartitionRun<T>::add_up(const std::vector<Chunk>& chunks, size_t input, int
   std::vector<std::vector<const T*>> parts(static_cast<size_t>(n_local_));
   for (const Chunk& chunk : chunks)
     for (size_t k = 0; k < chunk.rows.size(); ++k)
-      parts[static_cast<size_t>(chunk.rows[k])].push_back(chunk.gradients[input].data() + static_cast<int64_t>(k) * size);
+      parts[static_cast<size_t>(chunk.rows[k])].push_back(chunk.gradients[input].data() +
+                                                          static_cast<int64_t>(k) * size);
   T* total = input_gradients_[input].template mutable_data_ptr<T>();
   parallel_for((n_local_ + rows_per_job - 1) / rows_per_job, n_threads, [&](int64_t job, int) {
     std::vector<T> sum(static_cast<size_t>(size));

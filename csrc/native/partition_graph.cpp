@@ -16,9 +16,8 @@ constexpr int64_t rows_per_job = 512;
 /// Calls work(first, last) for stretches of [0, n).
 template <class F>
 void in_stretches(int64_t n, int n_threads, F work) {
-  parallel_for((n + rows_per_job - 1) / rows_per_job, n_threads, [&](int64_t job, int) {
-    work(job * rows_per_job, std::min(n, (job + 1) * rows_per_job));
-  });
+  parallel_for((n + rows_per_job - 1) / rows_per_job, n_threads,
+               [&](int64_t job, int) { work(job * rows_per_job, std::min(n, (job + 1) * rows_per_job)); });
 }
 
 const int64_t* integers(const at::Tensor& tensor, const char* name) {
@@ -100,7 +99,8 @@ void PartitionRun<T>::order_edges(int n_threads) {
         keys.push_back(key << 32 | static_cast<uint64_t>(k));
       }
       if (program_.has_tables) std::sort(keys.begin(), keys.end());
-      for (int64_t k = 0; k < n; ++k) order[k] = static_cast<int32_t>(keys[static_cast<size_t>(k)] & 0xffffffff);
+      for (int64_t k = 0; k < n; ++k)
+        order[k] = static_cast<int32_t>(keys[static_cast<size_t>(k)] & 0xffffffff);
     }
   });
 }
@@ -111,7 +111,8 @@ void PartitionRun<T>::find_pairs(int n_threads) {
   Buffer<int32_t> reverse(static_cast<size_t>(n_edges_));
   in_stretches(n_owned_, n_threads, [&](int64_t first, int64_t last) {
     for (int64_t atom = first; atom < last; ++atom) {
-      for (int64_t e = first_edge_[static_cast<size_t>(atom)]; e < first_edge_[static_cast<size_t>(atom + 1)]; ++e) {
+      for (int64_t e = first_edge_[static_cast<size_t>(atom)]; e < first_edge_[static_cast<size_t>(atom + 1)];
+           ++e) {
         const int64_t other = senders_[e];
         const T* v = vectors_ + 3 * e;
         int64_t found = -1;
@@ -146,7 +147,8 @@ void PartitionRun<T>::evaluate_pairs(int n_threads) {
   std::vector<double> lengths;
   std::vector<int32_t> species_pairs;
   for (int64_t atom = 0; atom < n_owned_; ++atom) {
-    for (int64_t e = first_edge_[static_cast<size_t>(atom)]; e < first_edge_[static_cast<size_t>(atom + 1)]; ++e) {
+    for (int64_t e = first_edge_[static_cast<size_t>(atom)]; e < first_edge_[static_cast<size_t>(atom + 1)];
+         ++e) {
       if (pair_of_edge_[static_cast<size_t>(e)] != std::ssize(lengths)) continue;
       const T* v = vectors_ + 3 * e;
       const auto x = static_cast<double>(v[0]), y = static_cast<double>(v[1]), z = static_cast<double>(v[2]);
@@ -209,9 +211,11 @@ void PartitionRun<T>::find_geometry(EdgeBlock<T>& edges, int64_t receiver, int64
   for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
     edges.cells[e] = program_.cells.find(edges.lengths[e], edges.t[e], edges.slopes[e]);
   int n_coefficients = 0;
-  for (const auto& radial : program_.radials) n_coefficients = std::max(n_coefficients, radial->n_coefficients());
+  for (const auto& radial : program_.radials)
+    n_coefficients = std::max(n_coefficients, radial->n_coefficients());
   T* polynomials = room(edges.polynomials, 2 * edges_per_block * kernels::irreps::most_coefficients);
-  program_.operators->chebyshev(edges.n, n_coefficients, per, edges.t.data(), edges.slopes.data(), polynomials);
+  program_.operators->chebyshev(edges.n, n_coefficients, per, edges.t.data(), edges.slopes.data(),
+                                polynomials);
 }
 
 template void PartitionRun<float>::read_graph();

@@ -41,7 +41,8 @@ PartitionRun<T>::PartitionRun(const Program<T>& program, Workspaces<T>& workspac
     const Layout& layout = program.registers[static_cast<size_t>(input.of)].layout;
     if (given.scalar_type() != graph_.vectors.scalar_type() || !given.device().is_cpu() || given.dim() < 1 ||
         given.size(0) != rows || given.numel() != rows * layout.width())
-      invalid("'", input.name, "' must be (", rows, ", ", layout.width(), ") in the stage's dtype on the host");
+      invalid("'", input.name, "' must be (", rows, ", ", layout.width(),
+              ") in the stage's dtype on the host");
     inputs_.push_back(given);
   }
   order_edges(n_threads);
@@ -62,7 +63,8 @@ executor::Tensors PartitionRun<T>::empty_outputs() const {
   for (const Output& output : program_.outputs) {
     const int64_t width = program_.registers[static_cast<size_t>(output.of)].layout.width();
     const auto options = output.in_float64 ? own.dtype(at::kDouble) : own;
-    outputs[output.name] = output.is_flat ? at::empty({n_owned_}, options) : at::empty({n_owned_, width}, options);
+    outputs[output.name] =
+        output.is_flat ? at::empty({n_owned_}, options) : at::empty({n_owned_, width}, options);
   }
   for (const Constant& constant : program_.constant_outputs)
     outputs[constant.name] = at::empty({n_owned_}, own.dtype(at::kDouble));
@@ -106,7 +108,8 @@ void PartitionRun<T>::load(Workspace<T>& space, int64_t first_atom) const {
     if (input.of_senders) continue;
     const Layout& layout = program_.registers[static_cast<size_t>(input.of)].layout;
     const T* given = inputs_[k].template const_data_ptr<T>() + first_atom * layout.width();
-    for (int atom = 0; atom < n; ++atom) layout.read(given + atom * layout.width(), block.value(input.of, atom));
+    for (int atom = 0; atom < n; ++atom)
+      layout.read(given + atom * layout.width(), block.value(input.of, atom));
   }
   for (size_t r = 0; r < program_.constants.size(); ++r) {
     const Buffer<T>& constant = program_.constants[r];
@@ -163,7 +166,8 @@ void PartitionRun<T>::forward(Workspace<T>& space, int64_t first_atom, executor:
 }
 
 template <class T>
-void PartitionRun<T>::write_outputs(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs) const {
+void PartitionRun<T>::write_outputs(Workspace<T>& space, int64_t first_atom,
+                                    executor::Tensors& outputs) const {
   for (const Output& output : program_.outputs) {
     const Layout& layout = program_.registers[static_cast<size_t>(output.of)].layout;
     at::Tensor& tensor = outputs.at(output.name);
@@ -171,7 +175,8 @@ void PartitionRun<T>::write_outputs(Workspace<T>& space, int64_t first_atom, exe
       const T* row = space.block.value(output.of, atom);
       const int64_t to = (first_atom + atom) * layout.width();
       if (output.in_float64)
-        tensor.template mutable_data_ptr<double>()[to] = static_cast<double>(row[0]) * output.factor + output.shift;
+        tensor.template mutable_data_ptr<double>()[to] =
+            static_cast<double>(row[0]) * output.factor + output.shift;
       else
         layout.write(row, tensor.template mutable_data_ptr<T>() + to);
     }
@@ -181,14 +186,15 @@ void PartitionRun<T>::write_outputs(Workspace<T>& space, int64_t first_atom, exe
 template class Workspaces<float>;
 template class Workspaces<double>;
 template PartitionRun<float>::PartitionRun(const Program<float>&, Workspaces<float>&, executor::NativeGraph,
-    const executor::Tensors&, int);
+                                           const executor::Tensors&, int);
 template executor::Tensors PartitionRun<float>::forward(bool, int);
 template EdgeRows<float> PartitionRun<float>::rows_for(Workspace<float>&, const EdgeOperator<float>&) const;
 template float* PartitionRun<float>::saved_row(int, int64_t) const;
-template PartitionRun<double>::PartitionRun(const Program<double>&, Workspaces<double>&, executor::NativeGraph,
-    const executor::Tensors&, int);
+template PartitionRun<double>::PartitionRun(const Program<double>&, Workspaces<double>&,
+                                            executor::NativeGraph, const executor::Tensors&, int);
 template executor::Tensors PartitionRun<double>::forward(bool, int);
-template EdgeRows<double> PartitionRun<double>::rows_for(Workspace<double>&, const EdgeOperator<double>&) const;
+template EdgeRows<double> PartitionRun<double>::rows_for(Workspace<double>&,
+                                                         const EdgeOperator<double>&) const;
 template double* PartitionRun<double>::saved_row(int, int64_t) const;
 
 }  // namespace distmlip::native

@@ -53,8 +53,8 @@ class PartitionRun {
 
  private:
   struct Chunk {
-    std::vector<int32_t> rows;          ///< local rows that its edges come from
-    std::vector<Buffer<T>> gradients;   ///< of each input of senders: [row][size]
+    std::vector<int32_t> rows;         ///< local rows that its edges come from
+    std::vector<Buffer<T>> gradients;  ///< of each input of senders: [row][size]
   };
 
   // partition_graph.cpp
@@ -89,16 +89,16 @@ class PartitionRun {
   int64_t n_owned_ = 0, n_local_ = 0, n_edges_ = 0;
   const int64_t* senders_ = nullptr;
   const T* vectors_ = nullptr;
-  std::vector<at::Tensor> inputs_;          ///< in the order of the program's
-  std::vector<at::Tensor> sender_rows_;     ///< of each register that edges read: [local row][size]
+  std::vector<at::Tensor> inputs_;       ///< in the order of the program's
+  std::vector<at::Tensor> sender_rows_;  ///< of each register that edges read: [local row][size]
   std::vector<const T*> sender_data_;
   std::vector<int64_t> first_edge_;
   std::vector<int32_t> species_;
-  Buffer<int32_t> order_;                   ///< edges of each receiver by cell, from its first
+  Buffer<int32_t> order_;  ///< edges of each receiver by cell, from its first
   Buffer<int32_t> pair_of_edge_;
-  std::vector<at::Tensor> kept_;            ///< of each radial function
+  std::vector<at::Tensor> kept_;  ///< of each radial function
   std::vector<const T*> kept_data_;
-  std::vector<at::Tensor> saved_;           ///< of each register: [atom][size]
+  std::vector<at::Tensor> saved_;  ///< of each register: [atom][size]
   std::vector<T*> saved_data_;
   // On the way back.
   std::vector<at::Tensor> output_gradients_;  ///< in the order of the program's; undefined: zero

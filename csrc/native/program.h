@@ -49,8 +49,8 @@ struct Program {
 
   int n_species() const { return static_cast<int>(numbers.size()); }
 
-  /// Fills what follows, now that all operators are known. Throws std::invalid_argument if what edges give, or
-  /// an input, is read by nothing.
+  /// Fills what follows, now that all operators are known. Throws std::invalid_argument if what edges give,
+  /// or an input, is read by nothing.
   void finish();
   std::vector<bool> is_read;       ///< registers that operators on atoms or outputs read
   std::vector<bool> leads_back;    ///< operators between outputs and what depends on vectors or inputs

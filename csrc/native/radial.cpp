@@ -66,7 +66,8 @@ Radial<T>::Radial(const Operators<T>& operators, RadialNetwork network)
 }
 
 template <class T>
-void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* species_pairs, T* kept) const {
+void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* species_pairs,
+                               T* kept) const {
   const RadialBasis& basis = network_->basis;
   int widest = kernels::irreps::padded(basis.size());
   for (const auto& layer : layers_) widest = std::max(widest, kernels::irreps::padded(layer.columns()));
@@ -125,9 +126,10 @@ void Radial<T>::weights(EdgeBlock<T>& edges, size_t group, int first, int n, int
                                         edges.cells[static_cast<size_t>(e)];
       where = cells.data();
     }
-    operators_.look_up(edges.n, per, n_coefficients_, n, where, edges.polynomials.data(),
-                       cells_.data() + of.offset + static_cast<size_t>(first) * static_cast<size_t>(n_coefficients_),
-                       cell_stride_, to, stride);
+    operators_.look_up(
+        edges.n, per, n_coefficients_, n, where, edges.polynomials.data(),
+        cells_.data() + of.offset + static_cast<size_t>(first) * static_cast<size_t>(n_coefficients_),
+        cell_stride_, to, stride);
     return;
   }
   for (int e = 0; e < edges.n; ++e) {
@@ -140,8 +142,8 @@ void Radial<T>::weights(EdgeBlock<T>& edges, size_t group, int first, int n, int
   }
   if (network_->groups.empty()) return;
   operators_.multiply(edges.n * per, edges.a.data(), 1, of.matrix.rows(), n,
-                      of.matrix.data() + static_cast<std::ptrdiff_t>(first) * of.matrix.rows(), edges.c.data(),
-                      false);
+                      of.matrix.data() + static_cast<std::ptrdiff_t>(first) * of.matrix.rows(),
+                      edges.c.data(), false);
 }
 
 template class Radial<float>;

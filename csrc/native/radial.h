@@ -13,9 +13,9 @@ namespace distmlip::native {
 /// Functions in groups of columns (the channels of a path), each padded.
 struct RadialTables {
   int n_coefficients;
-  std::vector<int> columns;        ///< of each group
-  std::vector<int> of_pair;        ///< table of each species pair; one entry: the same for all
-  std::vector<Matrix> cells;       ///< [table][cell]: (n_coefficients, Σ columns)
+  std::vector<int> columns;   ///< of each group
+  std::vector<int> of_pair;   ///< table of each species pair; one entry: the same for all
+  std::vector<Matrix> cells;  ///< [table][cell]: (n_coefficients, Σ columns)
 };
 
 /// A network on a basis: layers (in, out) with silu between, and after the last one. Then either matrices
@@ -49,8 +49,8 @@ class Radial {
   }
   int n_coefficients() const { return n_coefficients_; }
 
-  /// [edge][per] rows of columns [first, first + n) of a group; per == 2: values and derivatives. `first` is a
-  /// multiple of the operators' panel width. `kept`: of all pairs of the partition.
+  /// [edge][per] rows of columns [first, first + n) of a group; per == 2: values and derivatives. `first` is
+  /// a multiple of the operators' panel width. `kept`: of all pairs of the partition.
   void weights(EdgeBlock<T>& edges, size_t group, int first, int n, int per, const T* kept, T* to,
                std::ptrdiff_t stride) const;
 

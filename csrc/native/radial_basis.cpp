@@ -33,10 +33,11 @@ ValueAndSlope polynomial_envelope(double x, int power) {
 }
 
 void RadialBasis::evaluate(double length, int species_pair, double* values, double* derivatives) const {
-  ValueAndSlope envelope = power > 0 ? polynomial_envelope(length / cutoff, power)
-                                     : xplor(length, switch_on, cutoff);
+  ValueAndSlope envelope =
+      power > 0 ? polynomial_envelope(length / cutoff, power) : xplor(length, switch_on, cutoff);
   if (power > 0) envelope.slope /= cutoff;
-  const ValueAndSlope x = transform ? transformed(*transform, length, species_pair) : ValueAndSlope{length, 1};
+  const ValueAndSlope x =
+      transform ? transformed(*transform, length, species_pair) : ValueAndSlope{length, 1};
   for (size_t n = 0; n < frequencies.size(); ++n) {
     const double w = frequencies[n], sine = std::sin(w * x.value), cosine = std::cos(w * x.value);
     const double value = factor * sine / x.value, slope = factor * (w * cosine - sine / x.value) / x.value;

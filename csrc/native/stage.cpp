@@ -26,7 +26,8 @@ executor::StageOutput Stage<T>::run(const executor::NativeGraph& graph, const ex
   std::shared_ptr<PartitionRun<T>> run = start(n_threads);
   executor::Tensors outputs = run->forward(keep, n_threads);
   if (!keep) run = nullptr;
-  return {std::move(outputs), [run, start, shared = shared_](executor::Tensors output_gradients, int threads) {
+  return {std::move(outputs),
+          [run, start, shared = shared_](executor::Tensors output_gradients, int threads) {
             if (run) return run->backward(output_gradients, threads);
             const auto again = start(threads);
             again->forward(true, threads);

@@ -47,8 +47,8 @@ int StageBuilder<T>::input(const std::string& name, const Layout& layout, bool o
 template <class T>
 int StageBuilder<T>::constant(const Layout& layout, const Matrix& of_species) {
   if (of_species.rows != program_.n_species() || of_species.columns != layout.width())
-    invalid("a constant (", of_species.rows, ", ", of_species.columns, "); it must be (", program_.n_species(),
-            ", ", layout.width(), ")");
+    invalid("a constant (", of_species.rows, ", ", of_species.columns, "); it must be (",
+            program_.n_species(), ", ", layout.width(), ")");
   const int of = add(layout, Register::Source::constant);
   Buffer<T>& rows = program_.constants.back();
   rows.resize(static_cast<size_t>(layout.size() * of_species.rows) + slack);
@@ -114,8 +114,8 @@ template <class T>
 int StageBuilder<T>::linear(int from, const Layout& layout, const std::vector<LinearMap>& maps) {
   at(from);
   const int to = add(layout);
-  program_.node_operators.push_back(native::linear(*program_.operators, program_.registers, from, to, false,
-                                                   program_.n_species(), maps));
+  program_.node_operators.push_back(
+      native::linear(*program_.operators, program_.registers, from, to, false, program_.n_species(), maps));
   return to;
 }
 
@@ -123,8 +123,8 @@ template <class T>
 void StageBuilder<T>::add_linear(int from, int to, const std::vector<LinearMap>& maps) {
   at(from);
   if (at(to).source != Register::Source::computed) invalid("register ", to, " cannot be added to");
-  program_.node_operators.push_back(native::linear(*program_.operators, program_.registers, from, to, true,
-                                                   program_.n_species(), maps));
+  program_.node_operators.push_back(
+      native::linear(*program_.operators, program_.registers, from, to, true, program_.n_species(), maps));
 }
 
 template <class T>
@@ -175,7 +175,8 @@ void StageBuilder<T>::output(Output output) {
 template <class T>
 void StageBuilder<T>::constant_output(const std::string& name, std::vector<double> of_species) {
   if (of_species.size() != program_.numbers.size())
-    invalid("output '", name, "' has ", of_species.size(), " numbers for ", program_.numbers.size(), " species");
+    invalid("output '", name, "' has ", of_species.size(), " numbers for ", program_.numbers.size(),
+            " species");
   program_.constant_outputs.push_back({name, std::move(of_species)});
 }
 

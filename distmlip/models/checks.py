@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from torch import Tensor
 
+from distmlip._native import core
 from distmlip.errors import InvalidInputError
 from distmlip.models.local_graph import LocalGraph
 from distmlip.models.stages import Exchange, Pullback, Stage, Tensors
@@ -22,6 +23,11 @@ class CheckedStage(Stage):
     stage: Stage
     leaving: tuple[Exchange, ...]
     """Exchanges before later stages of what this one writes."""
+
+    @property
+    def native(self) -> core.NativeStage | None:
+        """That of the other one: it gives what it says."""
+        return self.stage.native
 
     def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
         """As the other one does; looks at the outputs."""

@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from distmlip._native import core
 from distmlip.models.local_graph import LocalGraph
 from distmlip.records.plan import Received
 
@@ -163,6 +164,11 @@ class Stage(ABC):
     """Outputs of any shape that are summed over partitions."""
     computes: tuple[str, ...] = ()
     """Which rows the stage updates, of ``"atoms"``, ``"edges"``, ``"bonds"``, ``"angles"``."""
+
+    @property
+    def native(self) -> core.NativeStage | None:
+        """What the executor runs without Python in the place of :meth:`run`."""
+        return None
 
     @abstractmethod
     def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:

@@ -1,5 +1,5 @@
-// "uvu" tensor-product convolution. For an edge a path is a small matrix coupling[m1][m3] = Σ_m2 CG Y[m2]; the
-// rest runs over channels in lanes: out[m3, c] += radial[c] Σ_m1 sender[m1, c] coupling[m1, m3].
+// "uvu" tensor-product convolution. For an edge a path is a small matrix coupling[m1][m3] = Σ_m2 CG Y[m2];
+// the rest runs over channels in lanes: out[m3, c] += radial[c] Σ_m1 sender[m1, c] coupling[m1, m3].
 #pragma once
 
 #include "kernels/irreps/vectors_inline.h"
@@ -21,7 +21,8 @@ DISTMLIP_INLINE void convolve_channels(const PathEdges<T>& edges, int channel, T
     for (int i = 0; i < IN; ++i) {
       Vec<T> weighted[VECTORS];
       for (int v = 0; v < VECTORS; ++v)
-        weighted[v] = load<T>(radial + v * lanes<T>) * load<T>(sender + i * edges.sender_stride + v * lanes<T>);
+        weighted[v] =
+            load<T>(radial + v * lanes<T>) * load<T>(sender + i * edges.sender_stride + v * lanes<T>);
 #pragma GCC unroll 16
       for (int m = 0; m < OUT; ++m)
         for (int v = 0; v < VECTORS; ++v) sums[m][v] += weighted[v] * coupling[i * OUT + m];

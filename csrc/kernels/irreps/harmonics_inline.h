@@ -101,8 +101,8 @@ void harmonics(int n_edges, const T* const* vectors, T sign, T* values, T* lengt
 }
 
 template <class T>
-void harmonics_back(int n_edges, const T* const* vectors, T sign, const T* gradients, const T* length_gradients,
-                    T* const* vector_gradients) {
+void harmonics_back(int n_edges, const T* const* vectors, T sign, const T* gradients,
+                    const T* length_gradients, T* const* vector_gradients) {
   for (int e = 0; e < n_edges; ++e) {
     const T* v = vectors[e];
     const T inverse = 1 / root(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]), scale = sign * inverse;

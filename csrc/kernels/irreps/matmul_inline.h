@@ -73,12 +73,23 @@ DISTMLIP_INLINE void rows_of_panel(int m, const T* const* a, std::ptrdiff_t a_st
     }
   }
   switch (m - i) {
-    case 1: tile<T, 1, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate); break;
-    case 2: tile<T, 2, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate); break;
-    case 3: tile<T, 3, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate); break;
-    case 4: tile<T, 4, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate); break;
-    case 5: tile<T, 5, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate); break;
-    default: break;
+    case 1:
+      tile<T, 1, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
+      break;
+    case 2:
+      tile<T, 2, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
+      break;
+    case 3:
+      tile<T, 3, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
+      break;
+    case 4:
+      tile<T, 4, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
+      break;
+    case 5:
+      tile<T, 5, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
+      break;
+    default:
+      break;
   }
 }
 

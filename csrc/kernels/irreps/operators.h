@@ -1,8 +1,8 @@
 // Inner loops of equivariant models on raw pointers, one set per instruction set and precision.
 //
-// Rows of atoms are [2l+1][channels] for each irrep, channels padded to a multiple of `padding`, so that every
-// loop runs over whole vectors. A matrix that stands on the right of a product is packed once by the set that
-// uses it.
+// Rows of atoms are [2l+1][channels] for each irrep, channels padded to a multiple of `padding`, so that
+// every loop runs over whole vectors. A matrix that stands on the right of a product is packed once by the
+// set that uses it.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@ constexpr int padding = 16;  ///< elements: at least a vector of every instructi
 constexpr int padded(int n) { return (n + padding - 1) / padding * padding; }
 
 constexpr int largest_degree = 3;
-constexpr int n_harmonics = 16;       ///< (largest_degree + 1)²
-constexpr int most_coefficients = 16; ///< of a table: the stride of a row of Chebyshev polynomials
+constexpr int n_harmonics = 16;        ///< (largest_degree + 1)²
+constexpr int most_coefficients = 16;  ///< of a table: the stride of a row of Chebyshev polynomials
 
 /// Monomials of a symmetric contraction, in the order of their coefficients:
 /// out = Σ_i x_i (c_i + Σ_j x_j (c_ij + Σ_k c_ijk x_k)) for each output.
@@ -46,7 +46,7 @@ struct PathEdges {
   std::ptrdiff_t radial_stride;
   const T* const* senders;  ///< of each edge: [n_in] rows
   std::ptrdiff_t sender_stride;
-  const T* couplings;       ///< [edge]: [n_in][n_out], Σ_m CG Y_m
+  const T* couplings;  ///< [edge]: [n_in][n_out], Σ_m CG Y_m
   std::ptrdiff_t coupling_stride;
 };
 
@@ -72,7 +72,8 @@ struct Operators {
   /// out[row] = polynomials[row] · table[cell of the row's edge]; edges of one cell stand together. A cell
   /// holds a packed matrix (n_coefficients, columns) at `first` of each `cell_stride` elements.
   void (*look_up)(int n_edges, int per, int n_coefficients, int columns, const int32_t* cells,
-                  const T* polynomials, const T* table, size_t cell_stride, T* out, std::ptrdiff_t out_stride);
+                  const T* polynomials, const T* table, size_t cell_stride, T* out,
+                  std::ptrdiff_t out_stride);
 
   /// out[m][c] += Σ_edges radial[c] Σ_i sender[i][c] coupling[i][m]; false: no such degrees.
   void (*convolve)(const PathEdges<T>& edges, T* out, std::ptrdiff_t out_stride);
@@ -84,8 +85,9 @@ struct Operators {
 
   /// Of n atoms of one species; rows of x are `x_stride` apart, those of out `out_stride`. Coefficients:
   /// [channel block of a vector][monomial][vector].
-  void (*contract)(const Monomials& monomials, int n, int n_channels, int n_coefficients, const T* coefficients,
-                   const T* const* x, std::ptrdiff_t x_stride, T* const* out, std::ptrdiff_t out_stride);
+  void (*contract)(const Monomials& monomials, int n, int n_channels, int n_coefficients,
+                   const T* coefficients, const T* const* x, std::ptrdiff_t x_stride, T* const* out,
+                   std::ptrdiff_t out_stride);
   /// Adds to x_gradients.
   void (*contract_back)(const Monomials& monomials, int n, int n_channels, int n_coefficients,
                         const T* coefficients, const T* const* x, std::ptrdiff_t x_stride,

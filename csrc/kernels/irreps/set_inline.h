@@ -28,9 +28,9 @@ void tanh(int n, const T* x, T factor, T* y, T* derivative) {
 }
 
 template <class T>
-constexpr Operators<T> set{packed_size<T>, pack<T>,     multiply<T>,      harmonics<T>, harmonics_back<T>,
-                           chebyshev<T>,   look_up<T>,  convolve<T>,      convolve_back<T>,
-                           contract<T>,    contract_back<T>, silu<T>, tanh<T>, lanes<T>, panel * lanes<T>};
+constexpr Operators<T> set{packed_size<T>,   pack<T>,    multiply<T>, harmonics<T>,     harmonics_back<T>,
+                           chebyshev<T>,     look_up<T>, convolve<T>, convolve_back<T>, contract<T>,
+                           contract_back<T>, silu<T>,    tanh<T>,     lanes<T>,         panel * lanes<T>};
 
 }  // namespace
 }  // namespace distmlip::kernels::irreps

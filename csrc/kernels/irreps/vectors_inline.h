@@ -1,5 +1,5 @@
-// Vectors of DISTMLIP_VECTOR_BYTES by the compiler's extensions. Everything that is compiled more than once has
-// internal linkage: the linker must not take one instruction set's copy for all.
+// Vectors of DISTMLIP_VECTOR_BYTES by the compiler's extensions. Everything that is compiled more than once
+// has internal linkage: the linker must not take one instruction set's copy for all.
 #pragma once
 
 #include <cstddef>
@@ -117,9 +117,18 @@ DISTMLIP_INLINE Vec<double> exponential(Vec<double> x) {
   Vec<double> r = x - n * 6.93145751953125e-1;
   r = r - n * 1.42860682030941723212e-6;
   Vec<double> p = broadcast(1.0 / 6227020800.0);
-  constexpr double series[] = {1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0,
-                               1.0 / 40320.0,     1.0 / 5040.0,     1.0 / 720.0,     1.0 / 120.0,
-                               1.0 / 24.0,        1.0 / 6.0,        0.5,             1.0,
+  constexpr double series[] = {1.0 / 479001600.0,
+                               1.0 / 39916800.0,
+                               1.0 / 3628800.0,
+                               1.0 / 362880.0,
+                               1.0 / 40320.0,
+                               1.0 / 5040.0,
+                               1.0 / 720.0,
+                               1.0 / 120.0,
+                               1.0 / 24.0,
+                               1.0 / 6.0,
+                               0.5,
+                               1.0,
                                1.0};
   for (const double c : series) p = p * r + c;
   const Integers exponent = (((Integers)shifted - (Integers)broadcast(magic)) + 1023) << 52;

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from distmlip.cell import volume_of
 from distmlip.errors import UnsupportedModelError
 from distmlip.models.interface import Adapter, Evaluation, ModelLike, Results, Stage, with_derived
+from distmlip.models.mace.native import native_stages
 from distmlip.models.mace.original import original_of
 from distmlip.models.mace.stages import Layers, prepare
 from distmlip.models.mace.support import (
@@ -26,6 +27,7 @@ from distmlip.models.mace.support import (
     read_options,
     system_value,
 )
+from distmlip.models.native import NativeChoice
 from distmlip.models.options import chosen_dtype
 from distmlip.models.replicate import replicate
 
@@ -83,6 +85,10 @@ class MACEAdapter(Adapter):
         """See :class:`Adapter`; one stage per interaction layer."""
         layers = Layers(module, self._head, self._options.energy_units_to_eV)
         return with_derived(layers.derive, layers.stages(), memoise=not recompute)
+
+    def native_stages(self, module: nn.Module, choice: NativeChoice) -> Sequence[Stage]:
+        """See :class:`Adapter`."""
+        return native_stages(module, self.dtype, choice, self._head, self._options.energy_units_to_eV)
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:
         """See :class:`Adapter`; what the model embeds of ``atoms.info`` and ``atoms.arrays``."""

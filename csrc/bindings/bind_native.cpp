@@ -1,0 +1,229 @@
+// Native stages, put together in Python (distmlip/models/native.py).
+#include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "bindings/arrays.h"
+#include "bindings/bindings.h"
+#include "native/stage_builder.h"
+
+namespace py = pybind11;
+
+namespace distmlip::bindings {
+namespace {
+
+using Irreps = std::vector<std::pair<int, int>>;
+
+native::Layout layout_of(const Irreps& irreps) {
+  std::vector<native::Irrep> all;
+  for (const auto& [degree, channels] : irreps) all.push_back({degree, channels});
+  return native::Layout(all);
+}
+
+/// Valid while the array is.
+native::Matrix matrix_of(const Doubles& array) {
+  if (array.ndim() != 2) invalid("a matrix with ", array.ndim(), " axes");
+  return {array.data(), static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1))};
+}
+
+std::vector<native::Matrix> matrices_of(const std::vector<Doubles>& arrays) {
+  std::vector<native::Matrix> matrices;
+  for (const Doubles& array : arrays) matrices.push_back(matrix_of(array));
+  return matrices;
+}
+
+struct Path {
+  int from, to, first_channel, group;
+  Doubles couplings;
+};
+
+struct Map {
+  int from, to;
+  std::vector<Doubles> weights;
+};
+
+std::vector<native::LinearMap> maps_of(const std::vector<Map>& maps) {
+  std::vector<native::LinearMap> all;
+  for (const Map& map : maps) all.push_back({map.from, map.to, matrices_of(map.weights)});
+  return all;
+}
+
+native::Activation activation_named(const std::string& name) {
+  if (name == "silu") return native::Activation::silu;
+  if (name == "tanh") return native::Activation::tanh;
+  if (name == "none") return native::Activation::none;
+  invalid("activation is '", name, "'; it must be 'silu', 'tanh' or 'none'");
+}
+
+void bind_parts(py::module_& module) {
+  py::class_<native::Cells>(
+      module, "Cells", "Intervals of length (Å) of tables: n_inner from first to middle, n_outer on to last.")
+      .def(py::init([](double first, double middle, double last, int n_inner, int n_outer) {
+             native::Cells cells{first, middle, last, n_inner, n_outer};
+             cells.require_valid();
+             return cells;
+           }),
+           py::arg("first"), py::arg("middle"), py::arg("last"), py::arg("n_inner"), py::arg("n_outer"));
+  py::class_<native::Agnesi>(module, "Agnesi", "radii: of each species pair, Å.")
+      .def(py::init<double, double, double, std::vector<double>>(), py::arg("a"), py::arg("q"), py::arg("p"),
+           py::arg("radii"));
+  py::class_<native::RadialBasis>(
+      module, "RadialBasis",
+      "factor · sin(frequency · x) / x under a polynomial envelope, or, with power 0, XPLOR's.")
+      .def(py::init<std::vector<double>, double, double, int, double, std::optional<native::Agnesi>>(),
+           py::arg("frequencies"), py::arg("factor"), py::arg("cutoff"), py::arg("power"),
+           py::arg("switch_on") = 0.0, py::arg("transform") = py::none())
+      .def(
+          "evaluate",
+          [](const native::RadialBasis& basis, double length, int species_pair) {
+            std::vector<double> values(basis.frequencies.size()), derivatives(values);
+            basis.evaluate(length, species_pair, values.data(), derivatives.data());
+            return std::pair(values, derivatives);
+          },
+          py::arg("length"), py::arg("species_pair") = 0);
+  py::class_<Path>(module, "ConvolutionPath",
+                   "couplings: (16, (2l_from+1)(2l_to+1)), what harmonics are multiplied by.")
+      .def(py::init<int, int, int, int, Doubles>(), py::arg("source"), py::arg("target"),
+           py::arg("first_channel"), py::arg("group"), py::arg("couplings"));
+  py::class_<Map>(module, "LinearMap", "weights: one matrix (channels in, channels out), or one per species.")
+      .def(py::init<int, int, std::vector<Doubles>>(), py::arg("source"), py::arg("target"),
+           py::arg("weights"));
+  py::class_<native::Gated>(module, "Gated", "gate: the segment of scalars, or -1 for an activation itself.")
+      .def(py::init([](int from, int to, int gate, const std::string& activation, double factor) {
+             return native::Gated{from, to, gate, activation_named(activation), factor};
+           }),
+           py::arg("source"), py::arg("target"), py::arg("gate"), py::arg("activation"), py::arg("factor"));
+  py::class_<native::Repulsion>(module, "Repulsion",
+                                "charges (eV·Å), lengths and cutoffs (Å): of each species pair.")
+      .def(py::init<std::vector<double>, std::vector<double>, std::vector<double>, std::vector<double>,
+                    std::vector<double>, int>(),
+           py::arg("charges"), py::arg("lengths"), py::arg("cutoffs"), py::arg("weights"),
+           py::arg("exponents"), py::arg("power"));
+}
+
+template <class T>
+int add_network(native::StageBuilder<T>& builder, const native::RadialBasis& basis,
+                const std::vector<Doubles>& layers, double silu_factor, const std::vector<Doubles>& groups) {
+  return builder.network({basis, matrices_of(layers), silu_factor, matrices_of(groups)});
+}
+
+template <class T>
+int add_convolution(native::StageBuilder<T>& builder, int senders, int radial, const Irreps& message,
+                    const std::vector<Path>& paths) {
+  std::vector<native::ConvolutionPath> all;
+  for (const Path& path : paths)
+    all.push_back({path.from, path.to, path.first_channel, path.group, matrix_of(path.couplings)});
+  return builder.convolution(senders, radial, layout_of(message), all);
+}
+
+template <class T>
+void bind_builder(py::module_& module, const char* name) {
+  using Builder = native::StageBuilder<T>;
+  py::class_<Builder>(module, name,
+                      "Puts a native stage together; calls return the number of a register (or of radial "
+                      "functions). Irreps are pairs (degree, channels).")
+      .def(py::init<std::vector<int>, int, native::Cells>(), py::arg("numbers"), py::arg("sign"),
+           py::arg("cells"))
+      .def(
+          "input",
+          [](Builder& builder, const std::string& tensor, const Irreps& irreps, bool of_senders) {
+            return builder.input(tensor, layout_of(irreps), of_senders);
+          },
+          py::arg("name"), py::arg("irreps"), py::arg("of_senders"))
+      .def(
+          "constant",
+          [](Builder& builder, const Irreps& irreps, const Doubles& of_species) {
+            return builder.constant(layout_of(irreps), matrix_of(of_species));
+          },
+          py::arg("irreps"), py::arg("of_species"))
+      .def(
+          "tables",
+          [](Builder& builder, int n_coefficients, const std::vector<int>& columns,
+             const std::vector<int>& of_pair, const std::vector<Doubles>& cells) {
+            return builder.tables({n_coefficients, columns, of_pair, matrices_of(cells)});
+          },
+          py::arg("n_coefficients"), py::arg("columns"), py::arg("of_pair"), py::arg("cells"))
+      .def("network", &add_network<T>, py::arg("basis"), py::arg("layers"), py::arg("silu_factor"),
+           py::arg("groups"))
+      .def("convolution", &add_convolution<T>, py::arg("senders"), py::arg("radial"), py::arg("message"),
+           py::arg("paths"))
+      .def("edge_sum", &Builder::edge_sum, py::arg("radial"))
+      .def("repulsion", &Builder::repulsion, py::arg("repulsion"))
+      .def(
+          "linear",
+          [](Builder& builder, int source, const Irreps& irreps, const std::vector<Map>& maps) {
+            return builder.linear(source, layout_of(irreps), maps_of(maps));
+          },
+          py::arg("source"), py::arg("irreps"), py::arg("maps"))
+      .def(
+          "add_linear",
+          [](Builder& builder, int source, int target, const std::vector<Map>& maps) {
+            builder.add_linear(source, target, maps_of(maps));
+          },
+          py::arg("source"), py::arg("target"), py::arg("maps"))
+      .def(
+          "contraction",
+          [](Builder& builder, int source, const Irreps& irreps, const std::vector<int>& outputs,
+             const std::vector<std::vector<int>>& inputs, const std::vector<Doubles>& coefficients) {
+            return builder.contraction(source, layout_of(irreps), outputs, inputs, matrices_of(coefficients));
+          },
+          py::arg("source"), py::arg("irreps"), py::arg("outputs"), py::arg("inputs"),
+          py::arg("coefficients"))
+      .def(
+          "gate",
+          [](Builder& builder, int source, const Irreps& irreps, const std::vector<native::Gated>& segments) {
+            return builder.gate(source, layout_of(irreps), segments);
+          },
+          py::arg("source"), py::arg("irreps"), py::arg("segments"))
+      .def("normalised", &Builder::normalised, py::arg("source"), py::arg("density"))
+      .def(
+          "output",
+          [](Builder& builder, const std::string& tensor, int source, bool in_float64, bool is_flat,
+             double factor,
+             double shift) { builder.output({tensor, source, in_float64, is_flat, factor, shift}); },
+          py::arg("name"), py::arg("source"), py::kw_only(), py::arg("in_float64") = false,
+          py::arg("is_flat") = false, py::arg("factor") = 1.0, py::arg("shift") = 0.0)
+      .def("constant_output", &Builder::constant_output, py::arg("name"), py::arg("of_species"))
+      .def("stage", &Builder::stage, "Ends the building.");
+}
+
+/// A pullback for Python: as that of distmlip/models/stages.py.
+py::cpp_function pullback_of(executor::Pullback pullback) {
+  return py::cpp_function([pullback = std::move(pullback)](const executor::Tensors& output_gradients) {
+    executor::Gradients gradients;
+    {
+      const py::gil_scoped_release no_gil;
+      gradients = pullback(output_gradients, 1);
+    }
+    return std::pair(gradients.inputs, gradients.vectors);
+  });
+}
+
+}  // namespace
+
+void bind_native(py::module_& module) {
+  bind_parts(module);
+  bind_builder<float>(module, "StageBuilder32");
+  bind_builder<double>(module, "StageBuilder64");
+  py::class_<executor::NativeStage, std::shared_ptr<executor::NativeStage>>(
+      module, "NativeStage", "A stage that runs without Python.")
+      .def(
+          "run",
+          [](const executor::NativeStage& stage, int64_t n_owned, const at::Tensor& numbers,
+             const at::Tensor& senders, const at::Tensor& receivers, const at::Tensor& vectors,
+             const executor::Tensors& inputs, bool keep) {
+            executor::StageOutput output;
+            {
+              const py::gil_scoped_release no_gil;
+              output = stage.run({n_owned, numbers, senders, receivers, vectors}, inputs, keep, 1);
+            }
+            return py::make_tuple(output.tensors, pullback_of(std::move(output.pullback)));
+          },
+          py::arg("n_owned"), py::arg("numbers"), py::arg("senders"), py::arg("receivers"),
+          py::arg("vectors"), py::arg("inputs"), py::arg("keep"), "As Stage.run, on one thread.");
+}
+
+}  // namespace distmlip::bindings

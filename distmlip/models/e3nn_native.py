@@ -1,0 +1,201 @@
+"""Parts of equivariant models that are made of e3nn's modules, taken apart into numbers for native stages.
+
+Nothing here imports e3nn: modules are evaluated, in float64, on rows that show what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distmlip._native import core
+from distmlip.errors import NotNativeError, type_name
+from distmlip.models.native import Irreps, Matrix
+
+PADDING = 16
+"""Channels of a path begin at multiples of it (csrc/kernels/irreps/operators.h)."""
+N_HARMONICS = 16
+LARGEST_DEGREE = 3
+TOLERANCE = 1e-10
+"""Relative: in float64."""
+
+Linear = Callable[[Tensor], Tensor]
+"""A linear, equivariant function of rows."""
+
+
+def irreps_of(irreps: Any, part: str) -> Irreps:
+    """(degree, channels) of e3nn's irreps.
+
+    Raises:
+        NotNativeError: a degree is higher than native stages know.
+    """
+    found = [(ir.l, mul) for mul, ir in irreps]
+    for degree, _ in found:
+        if degree > LARGEST_DEGREE:
+            raise NotNativeError(
+                f"{part} has irreps of degree {degree}; native stages know degrees up to {LARGEST_DEGREE}"
+            )
+    return found
+
+
+def linear_maps(function: Linear, source: Any, target: Any, part: str) -> dict[tuple[int, int], Matrix]:
+    """Of each pair of irreps, (channels in, channels out); those that are zero are left out.
+
+    Raises:
+        NotNativeError: the function adds a constant.
+    """
+    with torch.no_grad():
+        constant = function(torch.zeros(1, source.dim, dtype=torch.float64))
+        if float(constant.abs().max()) > TOLERANCE:
+            raise NotNativeError(f"{part} adds a constant, which native stages do not know")
+        maps: dict[tuple[int, int], Matrix] = {}
+        for i, (where, (channels, irrep)) in enumerate(zip(source.slices(), source, strict=True)):
+            rows = torch.zeros(channels, source.dim, dtype=torch.float64)
+            rows[torch.arange(channels), where.start + torch.arange(channels) * irrep.dim] = 1
+            out = function(rows)
+            for o, (to, (n, other)) in enumerate(zip(target.slices(), target, strict=True)):
+                if other != irrep:
+                    continue
+                matrix = out[:, to].reshape(channels, n, irrep.dim)[..., 0].numpy().copy()
+                if np.any(matrix):
+                    maps[i, o] = matrix
+    return maps
+
+
+def as_core(maps: dict[tuple[int, int], Matrix]) -> list[core.LinearMap]:
+    """The same for all species."""
+    return [core.LinearMap(i, o, [matrix]) for (i, o), matrix in maps.items()]
+
+
+def of_species(maps: Sequence[dict[tuple[int, int], Matrix]]) -> list[core.LinearMap]:
+    """One matrix per species; zero where a species has none."""
+    keys = sorted(set().union(*maps))
+    shapes = {key: next(of[key].shape for of in maps if key in of) for key in keys}
+    return [core.LinearMap(i, o, [of.get((i, o), np.zeros(shapes[i, o])) for of in maps]) for i, o in keys]
+
+
+@dataclass(frozen=True)
+class Convolved:
+    """A tensor product of senders with harmonics, as a message whose irreps hold the channels of all paths."""
+
+    message: Irreps
+    paths: list[core.ConvolutionPath]
+    columns: list[int]
+    """Channels of each path, in the order of the groups of its radial functions."""
+    weights: list[slice]
+    """Of the tensor product's weights, for each group."""
+    places: list[tuple[int, int, int]]
+    """Of each of the tensor product's outputs: segment of the message, first channel, channels."""
+
+    def maps_from(self, maps: dict[tuple[int, int], Matrix]) -> list[core.LinearMap]:
+        """A linear map of the tensor product's outputs, as one of the message."""
+        merged: dict[tuple[int, int], Matrix] = {}
+        for (i, o), matrix in maps.items():
+            segment, first, channels = self.places[i]
+            rows = merged.setdefault(
+                (segment, o), np.zeros((self.message[segment][1], matrix.shape[1]), np.float64)
+            )
+            rows[first : first + channels] += matrix
+        return as_core(merged)
+
+
+def convolved(product: nn.Module, part: str) -> Convolved:
+    """Take a tensor product "uvu" with external weights apart.
+
+    Raises:
+        NotNativeError: it is something else.
+    """
+    source, harmonics, target = (getattr(product, f"irreps_{name}") for name in ("in1", "in2", "out"))
+    irreps_of(source, part), irreps_of(target, part)
+    if [(mul, ir.l) for mul, ir in harmonics] != [(1, degree) for degree in range(len(harmonics))]:
+        raise NotNativeError(f"{part} multiplies by {harmonics}, which are not harmonics in their order")
+    if harmonics.dim > N_HARMONICS:
+        raise NotNativeError(f"{part} has harmonics of degree {len(harmonics) - 1}; up to {LARGEST_DEGREE} are known")
+    for instruction in product.instructions:
+        if instruction.connection_mode != "uvu" or not instruction.has_weight:
+            raise NotNativeError(f"{part} has paths of the kind {instruction.connection_mode!r}, not 'uvu'")
+    kinds = list(dict.fromkeys(ir for _, ir in target))
+    channels_of = dict.fromkeys(kinds, 0)
+    places: list[tuple[int, int, int]] = []
+    for mul, ir in target:
+        places.append((kinds.index(ir), channels_of[ir], mul))
+        channels_of[ir] += -(-mul // PADDING) * PADDING
+    weights, first = [], 0
+    paths: list[core.ConvolutionPath] = []
+    for group, instruction in enumerate(product.instructions):
+        channels = source[instruction.i_in1].mul
+        weights.append(slice(first, first + channels))
+        first += channels
+        segment, first_channel, _ = places[instruction.i_out]
+        couplings = _couplings(product, instruction)
+        paths.append(core.ConvolutionPath(instruction.i_in1, segment, first_channel, group, couplings))
+    return Convolved(
+        [(ir.l, channels_of[ir]) for ir in kinds],
+        paths,
+        [of.stop - of.start for of in weights],
+        weights,
+        places,
+    )
+
+
+def _couplings(product: nn.Module, instruction: Any) -> Matrix:
+    """(16, (2l_in+1)(2l_out+1)): what the first channel of a path gives for each harmonic."""
+    source, harmonics, target = product.irreps_in1, product.irreps_in2, product.irreps_out
+    where, to = source.slices()[instruction.i_in1], target.slices()[instruction.i_out]
+    n_in, n_out = source[instruction.i_in1].ir.dim, target[instruction.i_out].ir.dim
+    couplings = torch.zeros(N_HARMONICS, n_in, n_out, dtype=torch.float64)
+    unit = torch.eye(harmonics.dim, dtype=torch.float64)
+    ones = torch.ones(harmonics.dim, product.weight_numel, dtype=torch.float64)
+    with torch.no_grad():
+        for m in range(n_in):
+            row = torch.zeros(harmonics.dim, source.dim, dtype=torch.float64)
+            row[:, where.start + m] = 1
+            couplings[: harmonics.dim, m] = product(row, unit, ones)[:, to][:, :n_out]
+    return couplings.reshape(N_HARMONICS, n_in * n_out).numpy()
+
+
+def activation(function: Callable[[Tensor], Tensor], part: str) -> tuple[str, float]:
+    """Which of silu and tanh it is, and what it is multiplied by.
+
+    Raises:
+        NotNativeError: it is another one.
+    """
+    x = torch.linspace(-3, 3, 13, dtype=torch.float64)
+    with torch.no_grad():
+        values = function(x)
+    for name, known in {"silu": nn.functional.silu(x), "tanh": torch.tanh(x), "none": x}.items():
+        factor = float(values[-1] / known[-1])
+        if torch.allclose(values, factor * known, rtol=0, atol=TOLERANCE * max(1.0, abs(factor))):
+            return name, factor
+    raise NotNativeError(f"{part} has the activation {type_name(function)}; silu and tanh are known")
+
+
+def network(net: nn.Sequential, part: str) -> tuple[list[Matrix], Matrix, float]:
+    """Layers (in, out) of a fully connected network, those of the hidden layers and the last one, and what its
+    silu is multiplied by.
+
+    Raises:
+        NotNativeError: it has another activation, or none.
+    """
+    layers = list(net)
+    if len(layers) < 2:
+        raise NotNativeError(f"{part} has no hidden layer")
+    matrices, factors = [], set()
+    for layer in layers:
+        scale = (layer.h_in * layer.var_in) ** 0.5
+        if layer.act is not None:
+            name, factor = activation(layer.act, part)
+            if name != "silu":
+                raise NotNativeError(f"{part} has the activation {name}; radial networks have silu")
+            factors.add(factor * layer.var_out**0.5)
+        else:
+            scale /= layer.var_out**0.5
+        matrices.append((layer.weight.detach() / scale).numpy())
+    if len(factors) != 1 or layers[-1].act is not None:
+        raise NotNativeError(f"{part} has activations that differ")
+    return matrices[:-1], matrices[-1], factors.pop()

@@ -1,0 +1,327 @@
+"""MACE's layers as native stages, of the blocks that its published models are made of."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from e3nn import o3
+from mace.modules import blocks
+from mace.modules.irreps_tools import mask_head
+from mace.modules.radial import AgnesiTransform, BesselBasis, ZBLBasis
+from torch import Tensor, nn
+
+from distmlip._native import core
+from distmlip.errors import NotNativeError
+from distmlip.machine.devices import in_float64
+from distmlip.models import e3nn_native as e3
+from distmlip.models.mace.contractions import contraction_of
+from distmlip.models.native import Builder, Irreps, Matrix, NativeChoice, NativeStage, StageMaker
+from distmlip.models.replicate import replicate
+from distmlip.models.stages import Halo, Stage
+
+if TYPE_CHECKING:
+    from mace.modules import MACE
+
+INTERACTIONS = (
+    blocks.RealAgnosticInteractionBlock,
+    blocks.RealAgnosticResidualInteractionBlock,
+    blocks.RealAgnosticDensityInteractionBlock,
+    blocks.RealAgnosticDensityResidualInteractionBlock,
+)
+WITH_DENSITY = INTERACTIONS[2:]
+WITH_SKIP = INTERACTIONS[1::2]
+"""Whose ``skip_tp`` leads past the product; that of the others belongs to the message."""
+SCALAR: Irreps = [(0, 1)]
+COULOMB = 14.3996
+"""eV·Å, and the weights and exponents of the screening function: as in MACE's ``ZBLBasis``."""
+SCREENING = (3.2, 0.9423, 0.4028, 0.2016)
+BOHR = 0.529
+
+
+def native_stages(
+    model: MACE, dtype: torch.dtype, choice: NativeChoice, head: int, energy_unit: float
+) -> list[Stage]:
+    """The stages of a model in this dtype: one per interaction layer.
+
+    Raises:
+        NotNativeError: a part of the model is of a kind that native stages do not know.
+    """
+    return _Layers(model, dtype, choice, head, energy_unit).stages()
+
+
+class _Layers:
+    def __init__(
+        self, model: MACE, dtype: torch.dtype, choice: NativeChoice, head: int, energy_unit: float
+    ) -> None:
+        # Weights are folded in float64; those of a model in float32 are exact there.
+        self.model = replicate(model, torch.device("cpu"), torch.float64)
+        self.dtype = dtype
+        self.head = head
+        self.energy_unit = energy_unit
+        self.maker = StageMaker(choice, dtype, float(model.r_max), sign=-1)
+        known = model.atomic_numbers.tolist()
+        self.elements = [known.index(number) for number in choice.numbers]
+        self.one_hot = torch.eye(len(known), dtype=torch.float64)[self.elements]
+        self.n_layers = len(model.interactions)
+        _require_known(model)
+
+    def stages(self) -> list[Stage]:
+        with torch.no_grad():
+            return [self._stage(layer) for layer in range(self.n_layers)]
+
+    def _stage(self, layer: int) -> Stage:
+        first, last = layer == 0, layer == self.n_layers - 1
+        block = self.model.interactions[layer]
+        builder = self.maker.builder()
+        inputs = _Inputs(self, builder, layer)
+        message = self._message(builder, layer, inputs.senders)
+        features, irreps = self._product(builder, layer, message, inputs)
+        energy = self._site_energy(builder, layer, features, inputs.site_energy)
+        before: tuple[Halo, ...] = ()
+        if not first:
+            before = (Halo("linear_up", (block.linear_up.irreps_out.dim,)),)
+        if last:
+            builder.output("energy", energy, in_float64=True, is_flat=True, **self._scale_and_shift())
+        else:
+            following = self.model.interactions[layer + 1].linear_up
+            part = f"interactions.{layer + 1}.linear_up"
+            maps = e3.linear_maps(following, following.irreps_in, following.irreps_out, part)
+            sent = builder.linear(features, e3.irreps_of(following.irreps_out, part), e3.as_core(maps))
+            builder.output("features", features)
+            builder.output("linear_up", sent)
+            builder.output("site_energy", energy, is_flat=True)
+        if first:
+            builder.constant_output("reference_energy", self._reference_energies())
+        return NativeStage(
+            name=f"layer {layer}",
+            before=before,
+            reads=() if first else ("features", "site_energy", "linear_up"),
+            writes=() if last else ("features", "site_energy", "linear_up"),
+            results=(*(("reference_energy",) if first else ()), *(("energy",) if last else ())),
+            computes=("atoms", "edges"),
+            compiled=builder.stage(),
+        )
+
+    def _message(self, builder: Builder, layer: int, senders: int) -> int:
+        """What an interaction block gives the product of its layer."""
+        part, block = f"interactions.{layer}", self.model.interactions[layer]
+        convolved = e3.convolved(block.conv_tp, f"{part}.conv_tp")
+        radial = self._radial(builder, layer, convolved)
+        message = builder.convolution(senders, radial, convolved.message, convolved.paths)
+        scale = 1.0 if isinstance(block, WITH_DENSITY) else 1 / float(block.avg_num_neighbors)
+        source, target = block.linear.irreps_in, block.linear.irreps_out
+        maps = e3.linear_maps(lambda rows: scale * block.linear(rows), source, target, f"{part}.linear")
+        irreps = e3.irreps_of(target, part)
+        rows = builder.linear(message, irreps, convolved.maps_from(maps))
+        if isinstance(block, WITH_DENSITY):
+            rows = builder.normalised(rows, builder.edge_sum(self._density(builder, layer)))
+        if not isinstance(block, WITH_SKIP):
+            rows = builder.linear(rows, irreps, self._of_species(block.skip_tp, f"{part}.skip_tp"))
+        return rows
+
+    def _product(self, builder: Builder, layer: int, message: int, inputs: _Inputs) -> tuple[int, Irreps]:
+        part, product = f"products.{layer}", self.model.products[layer]
+        agnostic = getattr(product, "use_agnostic_product", False)
+        elements = [0] * len(self.elements) if agnostic else self.elements
+        contraction = contraction_of(product.symmetric_contractions, elements, part)
+        contracted = builder.contraction(
+            message,
+            contraction.irreps,
+            contraction.outputs,
+            [list(monomial) for monomial in contraction.inputs],
+            contraction.coefficients,
+        )
+        linear = product.linear
+        irreps = e3.irreps_of(linear.irreps_out, part)
+        maps = e3.linear_maps(linear, linear.irreps_in, linear.irreps_out, f"{part}.linear")
+        features = builder.linear(contracted, irreps, e3.as_core(maps))
+        block = self.model.interactions[layer]
+        if product.use_sc and isinstance(block, WITH_SKIP):
+            skip = self._of_species(block.skip_tp, f"interactions.{layer}.skip_tp")
+            builder.add_linear(inputs.features, features, skip)
+        return features, irreps
+
+    def _site_energy(self, builder: Builder, layer: int, features: int, before: int | None) -> int:
+        energy = before
+        if layer == 0 and hasattr(self.model, "pair_repulsion"):
+            energy = builder.repulsion(self._repulsion(self.model.pair_repulsion_fn))
+        elif before is not None:
+            energy = builder.linear(before, SCALAR, [core.LinearMap(0, 0, [np.eye(1)])])
+        readouts = self.model.readouts
+        position = layer - (self.n_layers - 1) if len(readouts) == 1 else layer
+        if position in range(len(readouts)):
+            rows, maps = self._readout(builder, position, features)
+            if energy is None:
+                return builder.linear(rows, SCALAR, maps)
+            builder.add_linear(rows, energy, maps)
+        if energy is None:
+            energy = builder.linear(builder.constant(SCALAR, np.zeros((self.maker.n_species, 1))), SCALAR, [])
+        return energy
+
+    def _readout(self, builder: Builder, position: int, features: int) -> tuple[int, list[core.LinearMap]]:
+        """The register that the last linear map of a readout reads, and that map, of our head only."""
+        part, readout = f"readouts.{position}", self.model.readouts[position]
+        if isinstance(readout, blocks.LinearReadoutBlock):
+            return features, self._of_head(readout.linear, part, None)
+        if not isinstance(readout, blocks.NonLinearReadoutBlock):
+            raise NotNativeError(f"{part} is a {type(readout).__name__}, which native stages do not know")
+        linear = readout.linear_1
+        hidden = e3.irreps_of(linear.irreps_out, part)
+        if hidden != [(0, linear.irreps_out.dim)]:
+            raise NotNativeError(f"{part} has hidden irreps {linear.irreps_out}; native stages know scalars")
+        maps = e3.linear_maps(linear, linear.irreps_in, linear.irreps_out, f"{part}.linear_1")
+        rows = builder.linear(features, hidden, e3.as_core(maps))
+        name, factor = e3.activation(readout.non_linearity.acts[0], f"{part}.non_linearity")
+        rows = builder.gate(rows, hidden, [core.Gated(0, 0, -1, name, factor)])
+        mask = None
+        n_heads = getattr(readout, "num_heads", 1)
+        if n_heads > 1:
+            ones = torch.ones(1, hidden[0][1])
+            mask = mask_head(ones, torch.tensor([self.head]), n_heads).double().numpy()[0]
+        return rows, self._of_head(readout.linear_2, part, mask)
+
+    def _of_head(self, linear: nn.Module, part: str, mask: Matrix | None) -> list[core.LinearMap]:
+        matrices = e3.linear_maps(linear, linear.irreps_in, linear.irreps_out, part)
+        maps = []
+        for (i, _), matrix in matrices.items():
+            column = matrix[:, [self.head]]
+            maps.append(core.LinearMap(i, 0, [column if mask is None else column * mask[:, None]]))
+        return maps
+
+    def _radial(self, builder: Builder, layer: int, convolved: e3.Convolved) -> int:
+        part, net = f"interactions.{layer}.conv_tp_weights", self.model.interactions[layer].conv_tp_weights
+        if not hasattr(net, "hs"):
+            raise NotNativeError(f"{part} is a {type(net).__name__}, which native stages do not know")
+        if self.maker.choice.table is None:
+            layers, last, factor = e3.network(net, part)
+            groups = [np.ascontiguousarray(last[:, of]) for of in convolved.weights]
+            return builder.network(self._basis(), layers, factor, groups)
+        return self.maker.tables(builder, partial(self._functions, net), convolved.columns, self._by_species)
+
+    def _density(self, builder: Builder, layer: int) -> int:
+        part, net = f"interactions.{layer}.density_fn", self.model.interactions[layer].density_fn
+        if self.maker.choice.table is not None:
+            functions = lambda *of: torch.tanh(self._functions(net, *of) ** 2)  # noqa: E731
+            return self.maker.tables(builder, functions, [1], self._by_species)
+        if len(net) != 1:
+            raise NotNativeError(f"{part} has hidden layers")
+        (layer_of,) = net
+        scale = (layer_of.h_in * layer_of.var_in / layer_of.var_out) ** 0.5
+        return builder.network(self._basis(), [(layer_of.weight / scale).numpy()], 1.0, [])
+
+    def _functions(self, net: nn.Module, lengths: Tensor, receiver: int, sender: int) -> Tensor:
+        """A network of the model at these lengths, for a receiver and a sender of two species."""
+        ends = torch.stack([self.one_hot[sender], self.one_hot[receiver]])
+        edge = torch.tensor([[0], [1]]).expand(2, len(lengths))
+        features, _ = self.model.radial_embedding(
+            lengths[:, None], ends, edge, self.model.atomic_numbers
+        )
+        return net(features)
+
+    @property
+    def _by_species(self) -> bool:
+        return hasattr(self.model.radial_embedding, "distance_transform")
+
+    def _basis(self) -> core.RadialBasis:
+        embedding = self.model.radial_embedding
+        bessel, transform = embedding.bessel_fn, getattr(embedding, "distance_transform", None)
+        if not isinstance(bessel, BesselBasis):
+            raise NotNativeError(f"radial_embedding.bessel_fn is a {type(bessel).__name__}; exact radial "
+                                 "functions of native stages are Bessel's")
+        agnesi = None
+        if transform is not None:
+            if not isinstance(transform, AgnesiTransform):
+                raise NotNativeError(f"radial_embedding.distance_transform is a {type(transform).__name__}; "
+                                     "exact radial functions of native stages know Agnesi's")
+            radii = transform.covalent_radii[list(self.maker.choice.numbers)].tolist()
+            means = [(radii[r] + radii[s]) / 2 for r, s in self.maker.species_pairs()]
+            agnesi = core.Agnesi(float(transform.a), float(transform.q), float(transform.p), means)
+        cutoff = embedding.cutoff_fn
+        return core.RadialBasis(
+            bessel.bessel_weights.tolist(), float(bessel.prefactor), float(cutoff.r_max), int(cutoff.p),
+            transform=agnesi,
+        )
+
+    def _repulsion(self, zbl: ZBLBasis) -> core.Repulsion:
+        numbers = self.maker.choice.numbers
+        pairs = self.maker.species_pairs()
+        powers = [float(number ** float(zbl.a_exp)) for number in numbers]
+        radii = zbl.covalent_radii[list(numbers)].tolist()
+        length = float(zbl.a_prefactor) * BOHR
+        return core.Repulsion(
+            [COULOMB * numbers[r] * numbers[s] for r, s in pairs],
+            [length / (powers[r] + powers[s]) for r, s in pairs],
+            [radii[r] + radii[s] for r, s in pairs],
+            zbl.c.tolist(),
+            list(SCREENING),
+            int(zbl.p),
+        )
+
+    def _of_species(self, product: nn.Module, part: str) -> list[core.LinearMap]:
+        """A tensor product with the species, as a linear map for each of them."""
+        source, target = product.irreps_in1, product.irreps_out
+        e3.irreps_of(source, part), e3.irreps_of(target, part)
+        return e3.of_species(
+            [
+                e3.linear_maps(lambda rows, z=z: product(rows, z.expand(len(rows), -1)), source, target, part)
+                for z in self.one_hot
+            ]
+        )
+
+    def _reference_energies(self) -> list[float]:
+        # In the model's dtype, as the original has them.
+        energies = self.model.atomic_energies_fn.to(self.dtype)(self.one_hot.to(self.dtype))
+        return in_float64(energies[:, self.head]).tolist()
+
+    def _scale_and_shift(self) -> dict[str, float]:
+        if not hasattr(self.model, "scale_shift"):
+            return {"factor": self.energy_unit}
+        of_head = {name: torch.atleast_1d(getattr(self.model.scale_shift, name)) for name in ("scale", "shift")}
+        scale, shift = (float(of_head[name][self.head]) for name in ("scale", "shift"))
+        return {"factor": scale * self.energy_unit, "shift": shift * self.energy_unit}
+
+
+class _Inputs:
+    """What a layer's stage is given: registers of a builder."""
+
+    senders: int
+    features: int
+    site_energy: int | None = None
+
+    def __init__(self, layers: _Layers, builder: Builder, layer: int) -> None:
+        block = layers.model.interactions[layer]
+        part = f"interactions.{layer}"
+        up = e3.irreps_of(block.linear_up.irreps_out, f"{part}.linear_up")
+        own = e3.irreps_of(block.linear_up.irreps_in, f"{part}.linear_up")
+        if layer == 0:
+            features = layers.model.node_embedding(layers.one_hot)
+            self.features = builder.constant(own, features.numpy())
+            self.senders = builder.constant(up, block.linear_up(features).numpy())
+        else:
+            self.senders = builder.input("linear_up", up, of_senders=True)
+            self.site_energy = builder.input("site_energy", SCALAR, of_senders=False)
+            if isinstance(block, WITH_SKIP):
+                self.features = builder.input("features", own, of_senders=False)
+
+
+def _require_known(model: MACE) -> None:
+    for layer, block in enumerate(model.interactions):
+        if type(block) not in INTERACTIONS:
+            raise NotNativeError(
+                f"interactions.{layer} is a {type(block).__name__}, which native stages do not know"
+            )
+        if hasattr(block, "conv_fusion"):
+            raise NotNativeError(f"interactions.{layer} is fused by another package")
+    for name in ("joint_embedding", "embedding_readout"):
+        if hasattr(model, name):
+            raise NotNativeError(f"{name} of the model embeds more than elements, which native stages do not know")
+    if not getattr(model.radial_embedding, "apply_cutoff", True):
+        raise NotNativeError("radial_embedding of the model leaves its cutoff to the messages")
+    kinds: Any = {type(part).__module__ for part in model.modules() if type(part).__name__ == "Linear"}
+    if any("cuequivariance" in kind for kind in kinds):
+        raise NotNativeError("linear maps of the model are cuequivariance's")
+    if not isinstance(model.interactions[0].linear, o3.Linear):
+        raise NotNativeError(f"interactions.0.linear is a {type(model.interactions[0].linear).__name__}")
