@@ -42,7 +42,8 @@ class Tolerance:
     noise: float
     """Times that of the model's own modules in the same dtype."""
     floor: float
-    """Of the quantity's largest component, or of 1 eV or eV/Å if that is less, whatever the noise."""
+    """Of the quantity's largest component, or of 1 eV per atom or 1 eV/Å if that is less, whatever the noise,
+    which may be little by chance."""
 
     def limit(self, noise: float, size: float) -> float:
         """For a quantity of this size, of which the model's own modules have this noise."""
@@ -84,17 +85,16 @@ class Expected:
 
     def complaint(self, found: Values) -> str:
         """By how much this is off; empty if it is not."""
-        differences = [
-            ("forces", "eV/Ang", found.forces - self.original.forces, self.forces_limit),
-            ("energy", "eV", found.energy - self.original.energy, self.energy_limit),
-            ("virial", "eV", found.virial - self.own.virial, self.virial_limit),
-        ]
-        words = [
-            f"{what} by {largest(difference):.2g} {unit} (at most {limit:.2g} may be)"
+        differences = (
+            ("forces", "eV/Ang", largest(found.forces - self.original.forces), self.forces_limit),
+            ("energy", "eV", largest(found.energy - self.original.energy), self.energy_limit),
+            ("virial", "eV", largest(found.virial - self.own.virial), self.virial_limit),
+        )
+        return " and ".join(
+            f"{what} by {difference:.2g} {unit} (at most {limit:.2g} may be)"
             for what, unit, difference, limit in differences
-            if not largest(difference) <= limit  # nor is what is not a number
-        ]
-        return " and ".join(words)
+            if not difference <= limit  # nor is what is not a number
+        )
 
     def __str__(self) -> str:
         nearest = float(distances(self.atoms.positions).min(initial=np.inf))
@@ -188,7 +188,7 @@ def expected_of(cluster: Atoms, original: Calculator, own: Values, dtype: torch.
         cluster,
         exact,
         own,
-        energy_limit=ENERGY[dtype].limit(abs(own.energy - exact.energy), abs(exact.energy)),
+        energy_limit=ENERGY[dtype].limit(abs(own.energy - exact.energy), max(len(atoms), abs(exact.energy))),
         forces_limit=FORCES[dtype].limit(largest(own.forces - exact.forces), largest(exact.forces)),
     )
 
@@ -226,7 +226,7 @@ def _places(n_atoms: int, nearest: float, radius: float) -> NDArray[np.float64]:
         apart = np.linalg.norm(places - place, axis=1).min(initial=np.inf)
         if np.linalg.norm(place) <= radius and apart >= nearest:
             places = np.vstack([places, place])
-    return places * (nearest / distances(places).min())
+    return np.asarray(places * (nearest / distances(places).min()))
 
 
 def distances(positions: NDArray[np.float64]) -> NDArray[np.float64]:

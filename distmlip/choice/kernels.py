@@ -108,6 +108,7 @@ class Kernels:
         if self._is_stale():
             self._evaluator.use(None)
             self._outcomes.clear()
+            self._now = None
         elif np.array_equal(atoms.numbers, self._numbers):
             return False
         self._now = self._outcome(atoms)
@@ -140,7 +141,8 @@ class Kernels:
 
     def _outcome(self, atoms: Atoms) -> Outcome:
         numbers = numbers_of(atoms)
-        known = next((outcome for outcome in self._outcomes if outcome.covers(numbers)), None)
+        now = [] if self._now is None else [self._now]  # whose stages are there already
+        known = next((outcome for outcome in (*now, *self._outcomes) if outcome.covers(numbers)), None)
         if known is None:
             known = self._decided(atoms)
             self._outcomes.append(known)
