@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -156,7 +156,9 @@ class Kernels:
         other = next((device for device in devices if device != "cpu"), None)
         if settings.kernels != "original" and other is not None:
             return Outcome(numbers_of(atoms), None, _no_cpu(other))
-        return ranks.broadcast(decide(adapter, settings, atoms) if ranks.rank == 0 else None)
+        # Without the cause: not every exception can be pickled.
+        found = replace(decide(adapter, settings, atoms), cause=None) if ranks.rank == 0 else None
+        return ranks.broadcast(found)
 
 
 def decide(adapter: Adapter, settings: Settings, atoms: Atoms) -> Outcome:

@@ -6,15 +6,13 @@ import copy
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import torch
-from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
-from support.toy import ToyModel, ToyOnDevices, undivided
+from ase.calculators.calculator import Calculator
+from support.toy import ToyAdapter, ToyModel, ToyOnDevices
 from torch import Tensor, nn
 
+from distmlip import DistCalculator
 from distmlip.errors import NotNativeError
 from distmlip.models.interface import EagerStage, LocalGraph, NativeChoice, Stage, Tensors
 
@@ -22,24 +20,6 @@ _numbers = itertools.count()
 
 Wrong = Callable[[NativeChoice, LocalGraph, Tensors], Tensors]
 """What the last stage is given, spoilt."""
-
-
-class Undivided(Calculator):
-    """The original."""
-
-    implemented_properties = ("energy", "forces")
-
-    def __init__(self, model: ToyModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def calculate(
-        self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes
-    ) -> None:
-        super().calculate(atoms, properties, system_changes)
-        assert atoms is not None
-        found = undivided(self.model, atoms)
-        self.results = {"energy": found["energy"], "forces": np.array(found["forces"])}
 
 
 class NativeToy(ToyOnDevices):
@@ -74,7 +54,9 @@ class NativeToy(ToyOnDevices):
     def original(self, dtype: torch.dtype | None = None) -> Calculator:
         assert dtype == torch.float64
         self.n_originals += 1
-        return Undivided(self.models[0])
+        return DistCalculator(
+            ToyAdapter(self.models), devices="cpu", partitions=1, kernels="original", ranks=False
+        )
 
 
 def _spoilt(
