@@ -13,6 +13,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from distmlip._native import core
+from distmlip.choice.suspect import mismatch, suspect
 from distmlip.evaluation.evaluator import Evaluator
 from distmlip.evaluation.settings import Settings
 from distmlip.machine.devices import Devices
@@ -29,8 +30,10 @@ NEAREST = (0.6, 1.6)
 """Å: of two clusters, so that forces of atoms that nearly touch do not hide errors of all others."""
 SMALLEST_RADIUS = (1.5, 3.0)
 """Å: of the balls that hold them."""
-REACH = 0.6
+REACH = 0.7
 """Of the cutoff: the radius of the wider ball, so that some pairs are just within, and some beyond."""
+RECOMPUTE = core.Recompute.stages
+"""With which the model's own stages are those that native stages stand for."""
 TABLES_IN_FLOAT64 = 1e-12
 """Of the largest force, or of 1 eV/Å: what tables may change in float64, beside exact radial functions."""
 
@@ -42,7 +45,8 @@ class Tolerance:
     noise: float
     """Times that of the model's own modules in the same dtype."""
     floor: float
-    """Of the quantity's largest component, or of 1 eV or eV/Å if that is less, whatever the noise."""
+    """Of the quantity's largest component, or of 1 eV per atom or 1 eV/Å if that is less, whatever the noise,
+    which may be little by chance."""
 
     def limit(self, noise: float, size: float) -> float:
         """For a quantity of this size, of which the model's own modules have this noise."""
@@ -84,17 +88,16 @@ class Expected:
 
     def complaint(self, found: Values) -> str:
         """By how much this is off; empty if it is not."""
-        differences = [
-            ("forces", "eV/Ang", found.forces - self.original.forces, self.forces_limit),
-            ("energy", "eV", found.energy - self.original.energy, self.energy_limit),
-            ("virial", "eV", found.virial - self.own.virial, self.virial_limit),
-        ]
-        words = [
-            f"{what} by {largest(difference):.2g} {unit} (at most {limit:.2g} may be)"
+        differences = (
+            ("forces", "eV/Ang", largest(found.forces - self.original.forces), self.forces_limit),
+            ("energy", "eV", largest(found.energy - self.original.energy), self.energy_limit),
+            ("virial", "eV", largest(found.virial - self.own.virial), self.virial_limit),
+        )
+        return " and ".join(
+            f"{what} by {difference:.2g} {unit} (at most {limit:.2g} may be)"
             for what, unit, difference, limit in differences
-            if not largest(difference) <= limit  # nor is what is not a number
-        ]
-        return " and ".join(words)
+            if not difference <= limit  # nor is what is not a number
+        )
 
     def __str__(self) -> str:
         nearest = float(distances(self.atoms.positions).min(initial=np.inf))
@@ -117,19 +120,25 @@ class Guard:
             NotNativeError: there are none.
         """
         evaluator = self._evaluator(choice)
-        evaluator.stages()  # before the original is made for nothing
+        words = mismatch(self._own.stages(), evaluator.stages())  # before the original is made for nothing
+        if words:
+            return words
         undivided = []
         for expected in self._expected:
             for partitions in (1, 2):
                 found = self._values(evaluator, expected.atoms, partitions)
                 words = expected.complaint(found)
                 if words:
-                    where = f"for {expected}" if partitions == 1 else f"for {expected}, in 2 partitions"
-                    return f"{words} {where}"
+                    return f"{words} {self._where(evaluator, expected, partitions)}"
                 if partitions == 1:
                     undivided.append(found)
         has_no_noise = self._adapter.dtype == torch.float64  # that would hide what tables change
         return self._complaint_of_tables(choice, undivided) if choice.table and has_no_noise else ""
+
+    def _where(self, evaluator: Evaluator, expected: Expected, partitions: int) -> str:
+        self._own.redistribute(partitions, RECOMPUTE)
+        stage = suspect(self._own, evaluator, expected.atoms)
+        return f"for {expected}{', in 2 partitions' if partitions > 1 else ''}{stage and f', from {stage}'}"
 
     def _complaint_of_tables(self, choice: NativeChoice, with_tables: list[Values]) -> str:
         exact = self._of_exact(choice.numbers)
@@ -152,7 +161,7 @@ class Guard:
     @cached_property
     def _expected(self) -> list[Expected]:
         """Of each cluster."""
-        own, dtype = self._evaluator(None), self._adapter.dtype
+        own, dtype = self._own, self._adapter.dtype
         with quiet():
             original = self._adapter.original(torch.float64)
         return [
@@ -160,17 +169,21 @@ class Guard:
             for cluster in self._clusters
         ]
 
+    @cached_property
+    def _own(self) -> Evaluator:
+        """With the model's own modules."""
+        return self._evaluator(None)
+
     def _evaluator(self, choice: NativeChoice | None) -> Evaluator:
-        never = core.Recompute.never
         settings = Settings(
-            self._devices, partitions=1, method="slab", weights=None, recompute=never, skin=0.0
+            self._devices, partitions=1, method="slab", weights=None, recompute=RECOMPUTE, skin=0.0
         )
         evaluator = Evaluator(self._adapter, settings)
         evaluator.use(choice)
         return evaluator
 
     def _values(self, evaluator: Evaluator, atoms: Atoms, partitions: int) -> Values:
-        evaluator.redistribute(partitions, core.Recompute.never)
+        evaluator.redistribute(partitions, RECOMPUTE)
         evaluations = evaluator.evaluate(atoms, with_virials=False)
         results = self._adapter.results(atoms, evaluations)
         virial = np.mean([evaluation.virial for evaluation in evaluations], axis=0)
@@ -188,7 +201,7 @@ def expected_of(cluster: Atoms, original: Calculator, own: Values, dtype: torch.
         cluster,
         exact,
         own,
-        energy_limit=ENERGY[dtype].limit(abs(own.energy - exact.energy), abs(exact.energy)),
+        energy_limit=ENERGY[dtype].limit(abs(own.energy - exact.energy), max(len(atoms), abs(exact.energy))),
         forces_limit=FORCES[dtype].limit(largest(own.forces - exact.forces), largest(exact.forces)),
     )
 
@@ -218,15 +231,17 @@ def _some_of(atoms: Atoms, elements: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _places(n_atoms: int, nearest: float, radius: float) -> NDArray[np.float64]:
-    """(n_atoms, 3) at random within a ball, the nearest two this far apart."""
+    """(n_atoms, 3) at random in a ball, denser in its middle, none nearer than this and the first two just so
+    far apart."""
     random = np.random.default_rng(0)
-    places = np.zeros((0, 3))
+    places = np.zeros((1, 3))
     while len(places) < n_atoms:
-        place = random.uniform(-radius, radius, 3)
-        apart = np.linalg.norm(places - place, axis=1).min(initial=np.inf)
-        if np.linalg.norm(place) <= radius and apart >= nearest:
+        direction = random.normal(size=3)
+        away = nearest if len(places) == 1 else random.uniform(0, radius)
+        place = direction * (away / np.linalg.norm(direction))
+        if len(places) == 1 or np.linalg.norm(places - place, axis=1).min() >= nearest:
             places = np.vstack([places, place])
-    return places * (nearest / distances(places).min())
+    return places
 
 
 def distances(positions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -108,6 +108,7 @@ class Kernels:
         if self._is_stale():
             self._evaluator.use(None)
             self._outcomes.clear()
+            self._now = None
         elif np.array_equal(atoms.numbers, self._numbers):
             return False
         self._now = self._outcome(atoms)
@@ -140,7 +141,8 @@ class Kernels:
 
     def _outcome(self, atoms: Atoms) -> Outcome:
         numbers = numbers_of(atoms)
-        known = next((outcome for outcome in self._outcomes if outcome.covers(numbers)), None)
+        now = [] if self._now is None else [self._now]  # whose stages are there already
+        known = next((outcome for outcome in (*now, *self._outcomes) if outcome.covers(numbers)), None)
         if known is None:
             known = self._decided(atoms)
             self._outcomes.append(known)
@@ -154,7 +156,9 @@ class Kernels:
         other = next((device for device in devices if device != "cpu"), None)
         if settings.kernels != "original" and other is not None:
             return Outcome(numbers_of(atoms), None, _no_cpu(other))
-        return ranks.broadcast(decide(adapter, settings, atoms) if ranks.rank == 0 else None)
+        # Without the cause: not every exception can be pickled.
+        found = replace(decide(adapter, settings, atoms), cause=None) if ranks.rank == 0 else None
+        return ranks.broadcast(found)
 
 
 def decide(adapter: Adapter, settings: Settings, atoms: Atoms) -> Outcome:

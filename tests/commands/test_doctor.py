@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from distmlip._native import core
 from distmlip.commands import doctor
 from distmlip.commands.doctor import Finding
 
@@ -119,3 +120,12 @@ def test_the_version_of_the_driver(text: str, version: str | None, tmp_path: Pat
     (tmp_path / "version").write_text(text)
     assert doctor.nvidia_driver(tmp_path / "version") == version
     assert doctor.nvidia_driver(tmp_path / "missing") is None
+
+
+def test_the_instruction_set_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISTMLIP_ISA", raising=False)
+    has = ", ".join(core.simd_levels)
+    found = doctor._instruction_set()
+    assert found == Finding("instruction set", True, f"{core.simd()} runs; this processor has {has}")
+    monkeypatch.setenv("DISTMLIP_ISA", core.simd())
+    assert f"runs, as DISTMLIP_ISA={core.simd()} in the environment says;" in doctor._instruction_set().detail

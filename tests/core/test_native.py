@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import distmlip
+from distmlip._native import core
 
 SCRIPT = "from distmlip import DistCalculator\nprint('works')\n"
 
@@ -85,3 +86,17 @@ def test_a_core_that_was_built_for_another_torch_is_not_loaded(clone: Path) -> N
     (clone / "distmlip" / "_built_for.py").write_text("TORCH_VERSION = '1.2.3'\n")
     error = python("relax.py", folder=clone).stderr.splitlines()[-1]
     assert "built for torch 1.2.3, but torch " in error
+
+
+def test_the_environment_chooses_an_instruction_set(tmp_path: Path) -> None:
+    script = "from distmlip._native import core; print(core.simd())"
+    for level in core.simd_levels:
+        done = python("-P", "-c", script, folder=tmp_path, DISTMLIP_ISA=level)
+        assert done.stdout.strip() == level, done.stderr
+    done = python("-P", "-c", script, folder=tmp_path, DISTMLIP_ISA="")
+    assert done.stdout.strip() == core.simd_levels[0], done.stderr
+    done = python("-P", "-c", script, folder=tmp_path, DISTMLIP_ISA="sse9")
+    assert done.returncode != 0
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("distmlip.errors.InvalidInputError: DISTMLIP_ISA=sse9 in the environment, but")
+    assert f"this processor has {', '.join(core.simd_levels)}; set it to one of these, or unset it" in error

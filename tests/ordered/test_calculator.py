@@ -16,11 +16,13 @@ from ordered.device import core as device
 from ordered.device import devices_must_be_current, watched
 from ordered.toy_runs import calculate, copper, expected
 from support import chgnet_models, mace_models, structures
+from support.native_toy import NativeToy
 from support.toy import ToyModel, ToyOnDevices
 from torch import Tensor, nn
 
 from distmlip import DistCalculator, DistModel
 from distmlip._native import core
+from distmlip.errors import NotNativeError
 from distmlip.models.interface import EagerStage, LocalGraph, Stage, Tensors
 
 DEVICES = [
@@ -53,6 +55,22 @@ def test_families(devices: list[str], build: Any, has_stream: bool) -> None:
     assert difference.energy_per_atom < 1e-9
     assert difference.forces < 1e-8
     assert not found
+
+
+@on_all_devices
+def test_native_stages_are_for_cpus(devices: list[str]) -> None:
+    adapter = NativeToy()
+    used = DistCalculator(adapter, devices=devices, partitions=4)
+    np.testing.assert_allclose(
+        used.get_forces(copper()), DistCalculator(NativeToy(), devices="cpu").get_forces(copper()), atol=1e-10
+    )
+    assert not adapter.built
+    other = next(device for device in devices if device != "cpu")
+    assert used.plan().kernels == (
+        f"the model's own modules: native stages are for CPUs, and {other} is none"
+    )
+    with pytest.raises(NotNativeError, match=f"kernels='fused', but .* {other} is none"):
+        DistCalculator(adapter, devices=devices, kernels="fused").get_forces(copper())
 
 
 # ---- callers with streams of their own

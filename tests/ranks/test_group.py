@@ -82,6 +82,10 @@ def test_choices_are_the_same_on_all_ranks(n_ranks: int) -> None:
     assert succeeded(run_ranks(n_ranks, "choices.py")).count(PASSED) == n_ranks
 
 
+def test_kernels_are_the_same_on_all_ranks() -> None:
+    assert succeeded(run_ranks(2, "kernels.py")).count(PASSED) == 2
+
+
 @pytest.mark.parametrize(
     ("family", "n_ranks"), [("toy", 2), ("toy", 3), ("chgnet", 2), ("mace", 2), ("matgl_chgnet", 2)]
 )
