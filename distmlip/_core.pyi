@@ -185,6 +185,122 @@ class Crossing:
         self, exchanges: Sequence[Exchange], tensors: Sequence[Sequence[Tensor]], adjoint: bool
     ) -> list[list[Tensor]]: ...
 
+# native
+
+class Cells:
+    """Intervals of length (Å) of tables: n_inner from first to middle, n_outer on to last."""
+
+    def __init__(self, first: float, middle: float, last: float, n_inner: int, n_outer: int) -> None: ...
+
+class Agnesi:
+    """MACE's transform of lengths; radii: of each species pair, Å."""
+
+    def __init__(self, a: float, q: float, p: float, radii: Sequence[float]) -> None: ...
+
+class RadialBasis:
+    """factor · sin(frequency · x) / x under a polynomial envelope, or, with power 0, XPLOR's."""
+
+    def __init__(
+        self,
+        frequencies: Sequence[float],
+        factor: float,
+        cutoff: float,
+        power: int,
+        switch_on: float = 0.0,
+        transform: Agnesi | None = None,
+    ) -> None: ...
+    def evaluate(self, length: float, species_pair: int = 0) -> tuple[list[float], list[float]]: ...
+
+class ConvolutionPath:
+    """couplings: (16, (2l_from+1)(2l_to+1)), what harmonics are multiplied by."""
+
+    def __init__(
+        self, source: int, target: int, first_channel: int, group: int, couplings: ArrayLike
+    ) -> None: ...
+
+class LinearMap:
+    """weights: one matrix (channels in, channels out), or one per species."""
+
+    def __init__(self, source: int, target: int, weights: Sequence[ArrayLike]) -> None: ...
+
+class Gated:
+    """gate: the segment of scalars, or -1 for an activation itself."""
+
+    def __init__(self, source: int, target: int, gate: int, activation: str, factor: float) -> None: ...
+
+class Repulsion:
+    """charges (eV·Å), lengths and cutoffs (Å): of each species pair."""
+
+    def __init__(
+        self,
+        charges: Sequence[float],
+        lengths: Sequence[float],
+        cutoffs: Sequence[float],
+        weights: Sequence[float],
+        exponents: Sequence[float],
+        power: int,
+    ) -> None: ...
+
+class NativeStage:
+    """A stage that runs without Python."""
+
+    def run(
+        self,
+        n_owned: int,
+        numbers: Tensor,
+        senders: Tensor,
+        receivers: Tensor,
+        vectors: Tensor,
+        inputs: dict[str, Tensor],
+        keep: bool,
+    ) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor]], tuple[dict[str, Tensor], Tensor]]]: ...
+
+class StageBuilder32:
+    """Puts a native stage in float32 together; calls return the number of a register (or of radial
+    functions). Irreps are pairs (degree, channels)."""
+
+    def __init__(self, numbers: Sequence[int], sign: int, cells: Cells) -> None: ...
+    def input(self, name: str, irreps: Sequence[tuple[int, int]], of_senders: bool) -> int: ...
+    def constant(self, irreps: Sequence[tuple[int, int]], of_species: ArrayLike) -> int: ...
+    def tables(
+        self, n_coefficients: int, columns: Sequence[int], of_pair: Sequence[int], cells: Sequence[ArrayLike]
+    ) -> int: ...
+    def network(
+        self, basis: RadialBasis, layers: Sequence[ArrayLike], silu_factor: float, groups: Sequence[ArrayLike]
+    ) -> int: ...
+    def convolution(
+        self, senders: int, radial: int, message: Sequence[tuple[int, int]], paths: Sequence[ConvolutionPath]
+    ) -> int: ...
+    def edge_sum(self, radial: int) -> int: ...
+    def repulsion(self, repulsion: Repulsion) -> int: ...
+    def linear(self, source: int, irreps: Sequence[tuple[int, int]], maps: Sequence[LinearMap]) -> int: ...
+    def add_linear(self, source: int, target: int, maps: Sequence[LinearMap]) -> None: ...
+    def contraction(
+        self,
+        source: int,
+        irreps: Sequence[tuple[int, int]],
+        outputs: Sequence[int],
+        inputs: Sequence[Sequence[int]],
+        coefficients: Sequence[ArrayLike],
+    ) -> int: ...
+    def gate(self, source: int, irreps: Sequence[tuple[int, int]], segments: Sequence[Gated]) -> int: ...
+    def normalised(self, source: int, density: int) -> int: ...
+    def output(
+        self,
+        name: str,
+        source: int,
+        *,
+        in_float64: bool = False,
+        is_flat: bool = False,
+        factor: float = 1.0,
+        shift: float = 0.0,
+    ) -> None: ...
+    def constant_output(self, name: str, of_species: Sequence[float]) -> None: ...
+    def stage(self) -> NativeStage: ...
+
+class StageBuilder64(StageBuilder32):
+    """The same in float64."""
+
 # executor
 
 class LocalTensors:

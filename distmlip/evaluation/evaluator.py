@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from distmlip._native import core
 from distmlip.evaluation.graphs import Graphs
@@ -151,17 +152,17 @@ class Evaluator:
             where = self.settings.devices.devices[device]
             with core.DefaultStreams([where]):  # what names no device is made here, too
                 stages = checked(
-                    self._unchecked(self.adapter.replicate(model, where)),
+                    self._unchecked(model, where),
                     has_bonds=self.adapter.bond_cutoff is not None,
                     conservative=self.adapter.conservative,
                 )
             self._stages[model, device], self._specs[model] = stages, core.StageSpecs(stages)
         return self._stages[model, device]
 
-    def _unchecked(self, replica: nn.Module) -> Sequence[Stage]:
+    def _unchecked(self, model: int, where: torch.device) -> Sequence[Stage]:
         if self.native is not None:
-            return self.adapter.native_stages(replica, self.native)
-        return self.adapter.stages(replica, bool(self.settings.recompute))
+            return self.adapter.native_stages(model, self.native)
+        return self.adapter.stages(self.adapter.replicate(model, where), bool(self.settings.recompute))
 
     def _sweep(
         self, model: int, graphs: list[LocalGraph], with_virials: bool, measured: bool = False

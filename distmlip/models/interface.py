@@ -117,12 +117,9 @@ class Adapter(ABC):
     def stages(self, module: torch.nn.Module, recompute: bool) -> Sequence[Stage]:
         """The stages that evaluate a replica."""
 
-    def native_stages(
-        self,
-        module: torch.nn.Module,  # noqa: ARG002
-        choice: NativeChoice,  # noqa: ARG002
-    ) -> Sequence[Stage]:
-        """The same in the core, for evaluation on a CPU: built from the values of a replica's tensors.
+    def native_stages(self, index: int, choice: NativeChoice) -> Sequence[Stage]:  # noqa: ARG002
+        """The same in the core, for evaluation on a CPU: built from the values of the tensors of
+        ``models[index]``.
 
         Their names, reads, writes, results and exchanges are those of ``stages(module, recompute=True)``, so
         that what crosses partitions is the same.

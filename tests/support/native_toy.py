@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from ase.calculators.calculator import Calculator
 from support.toy import ToyAdapter, ToyModel, ToyOnDevices
-from torch import Tensor, nn
+from torch import Tensor
 
 from distmlip import DistCalculator
 from distmlip.errors import NotNativeError
@@ -42,12 +42,12 @@ class NativeToy(ToyOnDevices):
         self.built: list[NativeChoice] = []
         self.n_originals = 0
 
-    def native_stages(self, module: nn.Module, choice: NativeChoice) -> Sequence[Stage]:
+    def native_stages(self, index: int, choice: NativeChoice) -> Sequence[Stage]:
         unknown = self.unknown if isinstance(self.unknown, str) else self.unknown(choice)
         if unknown:
             raise NotNativeError(f"{unknown}, which native stages do not know")
         self.built.append(choice)
-        *others, last = super().stages(copy.deepcopy(module), recompute=True)
+        *others, last = super().stages(copy.deepcopy(self.models[index]), recompute=True)
         assert isinstance(last, EagerStage)
         return [*others, replace(last, function=_spoilt(last, self.wrong, choice))]
 
