@@ -187,6 +187,7 @@ void bind_builder(py::module_& module, const char* name) {
           py::arg("name"), py::arg("source"), py::kw_only(), py::arg("in_float64") = false,
           py::arg("is_flat") = false, py::arg("factor") = 1.0, py::arg("shift") = 0.0)
       .def("constant_output", &Builder::constant_output, py::arg("name"), py::arg("of_species"))
+      .def("edge_count_output", &Builder::edge_count_output, py::arg("name"))
       .def("stage", &Builder::stage, "Ends the building.");
 }
 

@@ -68,6 +68,10 @@ executor::Tensors PartitionRun<T>::empty_outputs() const {
   }
   for (const Constant& constant : program_.constant_outputs)
     outputs[constant.name] = at::empty({n_owned_}, own.dtype(at::kDouble));
+  for (const std::string& name : program_.edge_counts) {
+    outputs[name] = at::empty({}, own.dtype(at::kLong));
+    *outputs[name].template mutable_data_ptr<int64_t>() = n_edges_;
+  }
   return outputs;
 }
 

@@ -46,6 +46,7 @@ struct Program {
   std::vector<Input> inputs;
   std::vector<Output> outputs;
   std::vector<Constant> constant_outputs;
+  std::vector<std::string> edge_counts;  ///< names of outputs (): int64 numbers of edges
 
   int n_species() const { return static_cast<int>(numbers.size()); }
 

@@ -181,6 +181,11 @@ void StageBuilder<T>::constant_output(const std::string& name, std::vector<doubl
 }
 
 template <class T>
+void StageBuilder<T>::edge_count_output(const std::string& name) {
+  program_.edge_counts.push_back(name);
+}
+
+template <class T>
 std::shared_ptr<executor::NativeStage> StageBuilder<T>::stage() {
   if (program_.outputs.empty()) invalid("a stage without outputs, or one that was taken already");
   return std::make_shared<Stage<T>>(std::exchange(program_, Program<T>{}));

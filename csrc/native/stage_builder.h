@@ -40,6 +40,7 @@ class StageBuilder {
 
   void output(Output output);
   void constant_output(const std::string& name, std::vector<double> of_species);
+  void edge_count_output(const std::string& name);
 
   /// Ends the building.
   std::shared_ptr<executor::NativeStage> stage();
