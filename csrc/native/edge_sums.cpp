@@ -34,7 +34,7 @@ class EdgeSum : public EdgeOperator<T> {
 template <class T>
 class RepulsionSum : public EdgeOperator<T> {
  public:
-  explicit RepulsionSum(const Repulsion& repulsion) : repulsion_(repulsion) {
+  explicit RepulsionSum(const Repulsion& of) : repulsion_(of) {
     const size_t n = repulsion.charges.size();
     if (repulsion.lengths.size() != n || repulsion.cutoffs.size() != n ||
         repulsion.weights.size() != repulsion.exponents.size())
