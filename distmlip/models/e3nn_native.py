@@ -115,7 +115,9 @@ def convolved(product: nn.Module, part: str) -> Convolved:
     if [(mul, ir.l) for mul, ir in harmonics] != [(1, degree) for degree in range(len(harmonics))]:
         raise NotNativeError(f"{part} multiplies by {harmonics}, which are not harmonics in their order")
     if harmonics.dim > N_HARMONICS:
-        raise NotNativeError(f"{part} has harmonics of degree {len(harmonics) - 1}; up to {LARGEST_DEGREE} are known")
+        raise NotNativeError(
+            f"{part} has harmonics of degree {len(harmonics) - 1}; up to {LARGEST_DEGREE} are known"
+        )
     for instruction in product.instructions:
         if instruction.connection_mode != "uvu" or not instruction.has_weight:
             raise NotNativeError(f"{part} has paths of the kind {instruction.connection_mode!r}, not 'uvu'")
