@@ -1,19 +1,21 @@
-"""The inside of a stage in C++ beside the original, our eager stages and symmetrix-xl: µs per atom, errors, memory.
+"""Stages in C++ beside the original, our eager stages and symmetrix-xl: µs per atom, errors, memory.
 
-    python benchmarks/bench_native.py medium models          of CONTESTS; about an hour for all of MACE's
+    python benchmarks/bench_native.py medium models          of CONTESTS; hours for all of MACE's
     python benchmarks/bench_native.py sevennet               in the environment that has it
     python benchmarks/bench_native.py medium --symmetrix VENV/bin/python
 
 A program's turn is a whole step of ASE (neighbour list, energy, forces, stress) over slightly moved LiMnO2.
-Each is a process of its own with as many cores as threads, and all of a contest take turns: medians of CPU and
-wall seconds of the rounds after the first ones. The first step gives the growth of the peak RSS above the loaded
-model, and the forces, whose error is that to the original in float64 (of small systems only). `distmlip` runs with
-kernels="fused", so that no fallback is measured in its place.
+Each is a process of its own with as many cores as threads, and all of a contest take turns: medians of CPU
+and wall seconds of the rounds after the first ones. The first step gives the growth of the peak RSS above
+the loaded model, and the forces, whose error is that to the original in float64 (of small systems only).
+Stages in C++ are asked for with kernels="fused", so that no fallback is measured in their place.
 
-symmetrix-xl wants an environment of its own, beside mace-torch and without distmlip:
-`pip install mace-torch symmetrix-xl symmetrix-xl-cpu-avx512`; without --symmetrix, or DISTMLIP_BENCH_SYMMETRIX, it
-is left out. Writes benchmarks/results/native.json, where a contest takes the place of an earlier one of the same
-model, dtype and size, and prints the tables.
+symmetrix-xl wants an environment of its own, beside mace-torch: `pip install mace-torch symmetrix-xl`, and
+where the processor has AVX-512 symmetrix-xl-cpu-avx512; it keeps what it compiles in the user's cache.
+Without --symmetrix, or DISTMLIP_BENCH_SYMMETRIX, it is left out.
+
+Writes benchmarks/results/native.json, where a contest takes the place of an earlier one of the same model,
+dtype and size, and prints the tables.
 """
 
 from __future__ import annotations
@@ -37,7 +39,14 @@ from native_tables import as_markdown
 from programs import Program, compete, cores
 
 OUTPUT = RESULTS / "native.json"
-CELLS = {32: (2, 2, 1), 128: (2, 2, 4), 288: (3, 3, 4), 1152: (6, 6, 4), 10_368: (12, 12, 9), 100_352: (28, 28, 16)}
+CELLS = {
+    32: (2, 2, 1),
+    128: (2, 2, 4),
+    288: (3, 3, 4),
+    1152: (6, 6, 4),
+    10_368: (12, 12, 9),
+    100_352: (28, 28, 16),
+}
 """Of LiMnO2 along each axis, by the number of atoms."""
 ISA_VARIABLES = {
     "distmlip": {isa: {"DISTMLIP_ISA": isa} for isa in ("avx2", "portable")},
@@ -67,24 +76,22 @@ ON_TWO = tuple(f"{name}, 2 threads" for name in (*PEER, "distmlip", *PARTITIONS)
 SETS = ("symmetrix-xl, avx2", *(f"{name}, {isa}" for name in NATIVE for isa in ("avx2", "portable")))
 KINDS = ("MACE small", "MACE large", "MACE, 3 layers", "MACE, density, Agnesi, ZBL")
 STEEP = [name for name in NATIVE_MODELS if "steep" in name]
+SIZES = (288, 1152)
 CONTESTS: dict[str, list[Contest]] = {
     "medium": [
-        Contest("MACE medium", size, (*EAGER, *PEER, *NATIVE, *PARTITIONS, *ON_TWO, *SETS)) for size in (288, 1152)
+        Contest("MACE medium", size, (*EAGER, *PEER, *NATIVE, *PARTITIONS, *ON_TWO, *SETS)) for size in SIZES
     ],
-    "float64": [
-        Contest("MACE medium", size, (*EAGER, *PEER, *NATIVE), "float64") for size in (288, 1152)
-    ],
-    "models": [Contest(model, size, (*EAGER, *PEER, *NATIVE)) for model in KINDS for size in (288, 1152)],
-    "steep": [
-        Contest(model, 288, (*PEER, *NATIVE), dtype) for dtype in ("float32", "float64") for model in STEEP
-    ],
+    "float64": [Contest("MACE medium", size, (*EAGER, *PEER, *NATIVE), "float64") for size in SIZES],
+    "models": [Contest(model, size, (*EAGER, *PEER, *NATIVE)) for model in KINDS for size in SIZES],
+    "steep": [Contest(model, 288, (*PEER, *NATIVE)) for model in STEEP],
+    "steep64": [Contest(model, 288, NATIVE, "float64") for model in STEEP],
     "sevennet": [
         Contest("SevenNet-0", 128, (*EAGER, *NATIVE)),
-        *(Contest("SevenNet-0", size, (*EAGER, *NATIVE, *PARTITIONS, *ON_TWO[1:])) for size in (288, 1152)),
+        *(Contest("SevenNet-0", size, (*EAGER, *NATIVE, *PARTITIONS, *ON_TWO[1:])) for size in SIZES),
     ],
     "10k": [Contest("MACE medium", 10_368, (*PEER, "distmlip", *PARTITIONS, *ON_TWO))],
     "100k": [Contest("MACE medium", 100_352, ("distmlip, P=auto, 2 threads",))],
-}  # fmt: skip
+}
 """By the names that the command line takes."""
 
 
@@ -92,7 +99,9 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = command_line(__doc__)
     parser.add_argument("contests", nargs="+", choices=list(CONTESTS))
-    parser.add_argument("--sizes", nargs="+", type=int, choices=list(CELLS), help="instead of a contest's own")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, choices=list(CELLS), help="instead of a contest's own"
+    )
     parser.add_argument("--programs", nargs="+", help="only these, by their names in CONTESTS")
     parser.add_argument("--rounds", type=int, default=9, help="measured; 0: only the first step")
     parser.add_argument("--budget", type=float, default=60.0, help="s, of a program's measured turns")
@@ -214,7 +223,7 @@ def save(model: str, path: str) -> None:
 
 
 def fma_peak() -> dict[str, float]:
-    """GFLOP/s of one core in float32, by instruction set, the best first; compiles a program that measures it."""
+    """GFLOP/s of one core in float32, by instruction set, the best first, of a program that it compiles."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "fma_peak"
         compiler = os.environ.get("CXX", "c++")

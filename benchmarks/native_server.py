@@ -45,8 +45,7 @@ def main() -> None:
 def serve(pipe: Connection, what: Facts) -> None:
     """The first step has the forces, and is at positions that all programs of a contest have."""
     calculator = CALCULATORS[what["kind"]](**what["options"])
-    if what["warm_up"]:
-        energy_forces_and_stress(supercell(LATE), calculator)
+    energy_forces_and_stress(supercell(LATE), calculator)
     atoms, random = supercell(tuple(what["cells"])), np.random.default_rng(1)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what reading the model has left free would hide what a step needs
@@ -67,7 +66,7 @@ def serve(pipe: Connection, what: Facts) -> None:
 
 
 def energy_forces_and_stress(atoms: Atoms, calculator: Calculator) -> np.ndarray:
-    """All that a step of MD with a barostat asks for, in the way that ASE's drivers do; returns the forces."""
+    """All that a step of MD with a barostat asks for, as ASE's drivers do; returns the forces."""
     atoms.calc = calculator
     forces: np.ndarray = atoms.get_forces()
     atoms.get_potential_energy()

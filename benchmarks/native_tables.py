@@ -17,24 +17,42 @@ PROGRAMS = {
 """On one thread and, ours, with one partition: columns of the first tables."""
 SHARED = ("symmetrix-xl", "distmlip", "distmlip, P=8", "distmlip, P=auto")
 """Those that run with one and with two threads."""
+IN_MEMORY = (*PROGRAMS, "distmlip, P=8", "distmlip, P=auto")
+LARGE = 1000  # atoms
 SETS = ("avx512", "avx2", "portable")
 
 
 def as_markdown(cases: list[Facts]) -> str:
-    """Times, errors, threads, instruction sets and memory."""
-    parts = [
-        "CPU µs per atom of a whole step on one thread, ours undivided (in brackets: times ours, auto):",
-        table(["model", "dtype", "atoms", *PROGRAMS.values(), "processor; FMA peak of a core"], times(cases)),
-        "Errors of forces to the original in float64, max|ΔF| in eV/Å:",
-        table(["model", "dtype", "atoms", "max\\|F\\|, eV/Å", *PROGRAMS.values()], errors(cases)),
-        "Partitions and threads, CPU µs per atom on one thread, and the wall time of two threads beside one:",
-        table(["model", "dtype", "atoms", *SHARED], shared(cases)),
-        "By instruction set, CPU µs per atom on one thread:",
-        table(["model", "dtype", "atoms", "", *SETS], sets(cases)),
-        "Peak memory of the first step above the loaded model, and its wall time:",
-        table(["model", "dtype", "atoms", "", "MB", "MB per atom", "s"], memory(cases)),
-        *(f"Not measured: {line}" for line in failures(cases)),
+    """Times, errors, threads, instruction sets and memory, as far as they were measured."""
+    tables = [
+        (
+            "CPU µs per atom of a whole step on one thread, ours with one partition (times ours, auto):",
+            [*PROGRAMS.values(), "processor; FMA peak of a core"],
+            times(cases),
+        ),
+        (
+            "Largest error of a force component to the original in float64, eV/Å:",
+            ["max\\|F\\|, eV/Å", *PROGRAMS.values()],
+            errors(cases),
+        ),
+        (
+            "Partitions and threads: CPU µs per atom on one thread; wall time on one over that on two:",
+            list(SHARED),
+            shared(cases),
+        ),
+        ("By instruction set, CPU µs per atom on one thread:", ["", *SETS], sets(cases)),
+        (
+            "Growth of the peak RSS above the loaded model in the first step, MB (per atom):",
+            [*(PROGRAMS.get(name, name) for name in IN_MEMORY)],
+            memory(cases),
+        ),
     ]
+    parts = []
+    for title, head, rows in tables:
+        if found := list(rows):
+            parts += [title, table(["model", "dtype", "atoms", *head], found)]
+    if failed := list(failures(cases)):
+        parts += ["What failed:", "\n".join(f"- {line}" for line in failed)]
     return "\n\n".join(parts)
 
 
@@ -111,15 +129,18 @@ def sets(cases: list[Facts]) -> Iterator[list[str]]:
 
 
 def memory(cases: list[Facts]) -> Iterator[list[str]]:
-    """Rows of the largest systems that each program was measured with, by model and dtype."""
-    rows: dict[tuple[str, str, str], list[str]] = {}
-    for case in sorted(cases, key=lambda case: int(case["n_atoms"])):
-        for name, result in case["results"].items():
-            if "peak_mb" in result and not name.endswith(SETS):
-                peak = result["peak_mb"]
-                cells = [name, f"{peak:,.0f}", f"{peak / case['n_atoms']:.3f}", f"{result['first_wall_s']:.3g}"]
-                rows[case["model"], case["dtype"], name] = [*_head(case), *cells]
-    yield from rows.values()
+    """Rows of what is large enough for that which every step needs to matter."""
+    for case in cases:
+        if case["n_atoms"] >= LARGE:
+            yield [*_head(case), *(_peak(case, name) for name in IN_MEMORY)]
+
+
+def _peak(case: Facts, name: str) -> str:
+    results = case["results"]
+    result = results.get(name) or results.get(f"{name}, 2 threads", {})
+    if "peak_mb" not in result:
+        return "–"
+    return f"{result['peak_mb']:,.0f} ({result['peak_mb'] / case['n_atoms']:.3f})"
 
 
 def failures(cases: list[Facts]) -> Iterator[str]:

@@ -1,11 +1,12 @@
-"""Programs that compete from environments of their own: processes that take turns, each with its own cores."""
+"""Programs that compete from environments of their own, each a process that steps in its turn."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from pathlib import Path
@@ -42,7 +43,6 @@ def compete(
     rounds: int,
     limit: float,
     budget: float,
-    warm_up: bool = True,
 ) -> tuple[dict[str, Facts], dict[str, np.ndarray]]:
     """Times of all programs in turns, and the forces, (n_atoms, 3) in eV/Å, of those that have made a step.
 
@@ -52,7 +52,7 @@ def compete(
     and ``wall_s`` are their minimum, quartiles and maximum. Who fails or takes longer than ``limit`` seconds
     for one turn has a ``status`` that says so.
     """
-    running = [Running(program, cells, limit, warm_up) for program in programs]
+    running = [Running(program, cells, limit) for program in programs]
     for turn in range(1 + (WARM_UP_TURNS + rounds if rounds else 0)):
         for program in running:
             if turn <= WARM_UP_TURNS + 3 or program.spent < budget:
@@ -64,23 +64,21 @@ def compete(
 class Running:
     """The parent's side of a program's process."""
 
-    def __init__(
-        self, program: Program, cells: tuple[int, int, int], limit: float, warm_up: bool = True
-    ) -> None:
+    def __init__(self, program: Program, cells: tuple[int, int, int], limit: float) -> None:
         self.program, self.limit, self.spent = program, limit, 0.0
         self.result: Facts = {"threads": program.threads, **program.settings}
         self.forces: np.ndarray | None = None
         self.turns: list[tuple[float, float]] = []
         self.pipe, theirs = Pipe()
-        self.process = subprocess.Popen(
-            [program.python, str(SERVER), str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env=environment(program),
-            stdout=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores(program.threads)),
-        )
+        with on_cores(program.threads):
+            self.process = subprocess.Popen(
+                [program.python, str(SERVER), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=environment(program),
+                stdout=subprocess.DEVNULL,
+            )
         theirs.close()
-        what = {"kind": program.kind, "options": dict(program.options), "cells": cells, "warm_up": warm_up}
+        what = {"kind": program.kind, "options": dict(program.options), "cells": cells}
         self._ask(what, PREPARATION_LIMIT)
 
     def take_turn(self, turn: int) -> None:
@@ -132,6 +130,17 @@ class Running:
 def cores(threads: int) -> list[int]:
     """Those that a program with so many threads may use."""
     return sorted(os.sched_getaffinity(0))[:threads]
+
+
+@contextmanager
+def on_cores(threads: int) -> Iterator[None]:
+    """A process that is started in the block has these cores only, its libraries from their first look on."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores(threads))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def environment(program: Program) -> dict[str, str]:
