@@ -35,6 +35,7 @@ MACE_MEDIUM: dict[str, Any] = dict(
     radial_type="bessel",
     atomic_inter_scale=200.0,  # forces of order 1 eV/Å; 0.8 gives 0.004 with random weights
     atomic_inter_shift=0.16409696359187365,
+    use_reduced_cg=False,  # as published; where cuequivariance is installed mace's default is another basis
 )
 
 
