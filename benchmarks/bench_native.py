@@ -136,8 +136,9 @@ def chosen(names: list[str], sizes: list[int] | None, programs: list[str] | None
     """The contests of these names, once each; with other sizes and fewer programs if they are given."""
     contests: dict[Contest, None] = {}
     for contest in (contest for name in names for contest in CONTESTS[name]):
-        kept = tuple(name for name in contest.programs if programs is None or name in programs)
         for size in sizes or [contest.n_atoms]:
+            wanted = [name for name in contest.programs if programs is None or name in programs]
+            kept = tuple(name for name in wanted if size <= LARGEST_EAGER or name not in EAGER)
             contests[replace(contest, n_atoms=size, programs=kept)] = None
     yield from contests
 
@@ -179,14 +180,14 @@ def entered(contest: Contest, symmetrix: str | None, folder: Path, isas: list[st
     for name in contest.programs:
         kind, *qualifiers = name.split(", ")
         threads = 2 if "2 threads" in qualifiers else 1
-        too_large = contest.n_atoms > LARGEST_EAGER and name in EAGER
         forced = next((isa for isa in ISA_VARIABLES["distmlip"] if isa in qualifiers), None)
-        is_twice = forced is not None and (forced == isas[0] or forced not in isas)
-        if too_large or is_twice or threads > len(cores(threads)) or (kind in PEER and not symmetrix):
-            continue
+        if threads > len(cores(threads)) or (forced and forced not in isas[1:]):
+            continue  # the best instruction set is what runs without being asked for
         options, python = {"model": contest.model, "dtype": contest.dtype}, sys.executable
         if kind in PEER:
-            python = str(symmetrix)
+            if not symmetrix:
+                continue
+            python = symmetrix
             options["model"] = str(extracted(contest.model, python, folder))
         elif kind == "distmlip":
             options |= distmlip_options(qualifiers)
