@@ -130,6 +130,12 @@ def test_tables_have_what_was_measured(benchmark) -> None:
         assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
 
 
+def test_the_docs_have_goals_before_tables(benchmark) -> None:
+    text = benchmark("update_performance").native(some_cases())
+    assert text.index("| goal |") < text.index("native.png") < text.index("| model |")
+    assert "350 µs | **no** |" in text
+
+
 def test_the_picture_shows_the_contest_with_most_programs(benchmark, tmp_path: Path) -> None:
     plot = benchmark("plot_native")
     assert [of["n_atoms"] for of in plot.chosen(some_cases())] == [288]
