@@ -10,7 +10,7 @@ import torch
 from e3nn import o3
 from mace.modules import blocks
 from mace.modules.irreps_tools import mask_head
-from mace.modules.radial import AgnesiTransform, BesselBasis, ZBLBasis
+from mace.modules.radial import AgnesiTransform, BesselBasis, GaussianBasis, ZBLBasis
 from torch import Tensor, nn
 
 from distmlip._native import core
@@ -327,6 +327,12 @@ def _require_known(model: MACE) -> None:
             raise NotNativeError(
                 f"{name} of the model embeds more than elements, which native stages do not know"
             )
+    bessel = model.radial_embedding.bessel_fn
+    if not isinstance(bessel, BesselBasis | GaussianBasis):
+        # Chebychev's among them, which torch does not differentiate: forces of the original lack a part.
+        raise NotNativeError(
+            f"radial_embedding.bessel_fn is a {type(bessel).__name__}, which native stages do not know"
+        )
     if not getattr(model.radial_embedding, "apply_cutoff", True):
         raise NotNativeError("radial_embedding of the model leaves its cutoff to the messages")
     kinds: Any = {type(part).__module__ for part in model.modules() if type(part).__name__ == "Linear"}
