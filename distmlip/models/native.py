@@ -93,8 +93,8 @@ Builder = core.StageBuilder32 | core.StageBuilder64
 
 @dataclass(frozen=True)
 class Grid:
-    """Where functions of the length are tabulated: cells that are four times shorter in the first quarter,
-    where radial functions are steep."""
+    """Where functions of the length are tabulated: cells that are half as long below half of the cutoff, where
+    radial functions are steep."""
 
     cutoff: float
     size: TableSize
@@ -103,7 +103,7 @@ class Grid:
     def cells(self) -> core.Cells:
         """What the core has to know of them."""
         n_inner, n_outer = self._counts
-        return core.Cells(0.0, self.cutoff / 4, self.cutoff, n_inner, n_outer)
+        return core.Cells(0.0, self.cutoff / 2, self.cutoff, n_inner, n_outer)
 
     @property
     def lengths(self) -> Tensor:
@@ -112,8 +112,8 @@ class Grid:
         n_inner, n_outer = self._counts
         ends = np.concatenate(
             [
-                np.linspace(0, self.cutoff / 4, n_inner, endpoint=False),
-                np.linspace(self.cutoff / 4, self.cutoff, n_outer + 1),
+                np.linspace(0, self.cutoff / 2, n_inner, endpoint=False),
+                np.linspace(self.cutoff / 2, self.cutoff, n_outer + 1),
             ]
         )
         first, last = ends[:-1, None], ends[1:, None]
@@ -129,7 +129,7 @@ class Grid:
 
     @property
     def _counts(self) -> tuple[int, int]:
-        n_inner = max(1, round(self.size.cells * 4 / 7))
+        n_inner = max(1, round(self.size.cells * 2 / 3))
         return n_inner, max(1, self.size.cells - n_inner)
 
     @property
