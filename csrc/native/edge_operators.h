@@ -27,7 +27,7 @@ class EdgeOperator {
   virtual void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradient) const = 0;
 
   int writes = 0;
-  int reads = -1;   ///< register of senders; -1: reads none
+  int reads = -1;      ///< register of senders; -1: reads none
   int functions = -1;  ///< index among the stage's; -1: none
 };
 

@@ -36,8 +36,7 @@ class RepulsionSum : public EdgeOperator<T> {
  public:
   explicit RepulsionSum(const Repulsion& of) : repulsion_(of) {
     const size_t n = of.charges.size();
-    if (of.lengths.size() != n || of.cutoffs.size() != n ||
-        of.weights.size() != of.exponents.size())
+    if (of.lengths.size() != n || of.cutoffs.size() != n || of.weights.size() != of.exponents.size())
       invalid("a repulsion whose lists differ in length");
   }
 

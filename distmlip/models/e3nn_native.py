@@ -81,7 +81,7 @@ def of_species(maps: Sequence[dict[tuple[int, int], Matrix]]) -> list[core.Linea
 
 @dataclass(frozen=True)
 class Convolved:
-    """A tensor product of senders with harmonics, as a message whose irreps hold the channels of all paths."""
+    """A product of senders with harmonics, as a message whose irreps hold the channels of all paths."""
 
     message: Irreps
     paths: list[core.ConvolutionPath]
@@ -104,7 +104,7 @@ class Convolved:
         return as_core(merged)
 
 
-def convolved(product: nn.Module, part: str) -> Convolved:
+def convolved(product: Any, part: str) -> Convolved:
     """Take a tensor product "uvu" with external weights apart.
 
     Raises:
@@ -145,7 +145,7 @@ def convolved(product: nn.Module, part: str) -> Convolved:
     )
 
 
-def _couplings(product: nn.Module, instruction: Any) -> Matrix:
+def _couplings(product: Any, instruction: Any) -> Matrix:
     """(16, (2l_in+1)(2l_out+1)): what the first channel of a path gives for each harmonic."""
     source, harmonics, target = product.irreps_in1, product.irreps_in2, product.irreps_out
     where, to = source.slices()[instruction.i_in1], target.slices()[instruction.i_out]
@@ -178,13 +178,13 @@ def activation(function: Callable[[Tensor], Tensor], part: str) -> tuple[str, fl
 
 
 def network(net: nn.Sequential, part: str) -> tuple[list[Matrix], Matrix, float]:
-    """Layers (in, out) of a fully connected network, those of the hidden layers and the last one, and what its
-    silu is multiplied by.
+    """Layers (in, out) of a fully connected network: the hidden ones and the last one; and what its silu is
+    multiplied by.
 
     Raises:
         NotNativeError: it has another activation, or none.
     """
-    layers = list(net)
+    layers: list[Any] = list(net)
     if len(layers) < 2:
         raise NotNativeError(f"{part} has no hidden layer")
     matrices, factors = [], set()
