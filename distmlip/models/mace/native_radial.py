@@ -108,8 +108,11 @@ class RadialFunctions:
         powers = [float(number ** float(zbl.a_exp)) for number in numbers]
         radii = zbl.covalent_radii[list(numbers)].tolist()
         length = float(zbl.a_prefactor) * BOHR
+        # As there in torch's default dtype, which is that of a number times integers.
+        charges = COULOMB * torch.tensor([numbers[s] for _, s in pairs])
+        charges = charges * torch.tensor([numbers[r] for r, _ in pairs])
         return core.Repulsion(
-            [COULOMB * numbers[r] * numbers[s] for r, s in pairs],
+            charges.double().tolist(),
             [length / (powers[r] + powers[s]) for r, s in pairs],
             [radii[r] + radii[s] for r, s in pairs],
             zbl.c.tolist(),
