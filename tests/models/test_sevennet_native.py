@@ -1,4 +1,4 @@
-"""SevenNet's convolutions in C++ give what its own modules give, and say which part of a model they do not know."""
+"""SevenNet's convolutions in C++ give what its modules give, and name the part that they do not know."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:No tensor product accelerator:Us
 
 UNKNOWN_TO_EXACT = ("fixed_basis",)
 """Kinds whose radial networks have another activation than silu: they can be tabulated only."""
-UNKNOWN = ("network_readout",)
-EXACT_KINDS = tuple(kind for kind in NARROW if kind not in (*UNKNOWN_TO_EXACT, *UNKNOWN))
+EXACT_KINDS = tuple(kind for kind in NARROW if kind not in UNKNOWN_TO_EXACT)
 FINE = TableSize(64, 12)
 
 
@@ -197,7 +196,10 @@ def harmonics_by_norm(part: Any) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[], AtomGraphSequential], str]] = {
-    "radial activation": (lambda: build_narrow(act_radial="ssp"), r"0_convolution\.weight_nn has the activation"),
+    "radial activation": (
+        lambda: build_narrow(act_radial="ssp"),
+        r"0_convolution\.weight_nn has the activation",
+    ),
     "activation of scalars": (
         lambda: build_narrow(act_scalar={"e": "ssp", "o": "tanh"}),
         r"0_equivariant_gate\.gate has the activation",

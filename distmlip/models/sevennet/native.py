@@ -23,7 +23,7 @@ from distmlip.errors import NotNativeError, type_name
 from distmlip.models import e3nn_native as e3
 from distmlip.models.native import Builder, Matrix, NativeChoice, NativeStage, StageMaker
 from distmlip.models.sevennet.gates import GateParts, parts_of
-from distmlip.models.sevennet.radial import radial_functions, require_harmonics, require_type
+from distmlip.models.sevennet.radial import radial_functions, require_type
 from distmlip.models.sevennet.stages import BETWEEN, Layers, prepared_copy
 from distmlip.models.stages import Halo, Stage
 
@@ -76,11 +76,11 @@ class _NativeLayers:
         # Weights are folded in float64; those of a model in float32 are exact there.
         module = prepared_copy(model, torch.device("cpu"), torch.float64)
         self.layers = Layers(module, modality)
-        self.names = {id(part): name for name, part in module.named_children()}
+        names = {part: name for name, part in module.named_children()}
+        self._name_of = names.__getitem__
         self.maker = StageMaker(choice, dtype, float(model.cutoff), sign=1)
         self.species = self.layers.species_of(torch.tensor(choice.numbers))
         self.n_layers = len(self.layers.layers)
-        require_harmonics(self.layers.edge_embedding)
 
     def stages(self) -> list[Stage]:
         with torch.no_grad():
@@ -92,8 +92,7 @@ class _NativeLayers:
         values = _Values(self.maker.builder())
         builder = values.builder
         if first:
-            data = self._embedded()
-            values.of_species = {key: data[key] for key in BETWEEN if key in data}
+            values.of_species = self._embedded()
         self._convolve(values, convolution)
         gate = self._gate_among(parts)
         for part in parts:
@@ -124,16 +123,16 @@ class _NativeLayers:
         data = dict(self.species)
         for part in self.layers.embedding:
             data = part(data)
-        return data
+        return {key: data[key] for key in BETWEEN if key in data}
 
     def _gate_among(self, parts: list[nn.Module]) -> GateParts | None:
         gates = [part for part in parts if isinstance(part, EquivariantGate)]
         if len(gates) > 1:
-            raise NotNativeError(f"{self._name(gates[1])} is the second gate behind a convolution")
-        return parts_of(gates[0].gate, f"{self._name(gates[0])}.gate") if gates else None
+            raise NotNativeError(f"{self._name_of(gates[1])} is the second gate behind a convolution")
+        return parts_of(gates[0].gate, f"{self._name_of(gates[0])}.gate") if gates else None
 
     def _convolve(self, values: _Values, part: IrrepsConvolution) -> None:
-        name, product = self._name(part), part.convolution
+        name, product = self._name_of(part), part.convolution
         require_type(product, TensorProduct, f"{name}.convolution")
         convolved = e3.convolved(product, f"{name}.convolution")
         irreps = e3.irreps_of(product.irreps_in1, f"{name}.convolution")
@@ -157,7 +156,7 @@ class _NativeLayers:
 
     def _add(self, values: _Values, part: nn.Module, gate: GateParts | None) -> None:
         """A module behind a convolution; ``gate``: the one that comes behind it."""
-        name = self._name(part)
+        name = self._name_of(part)
         if isinstance(part, IrrepsLinear):
             require_type(part.linear, Linear, f"{name}.linear")
             target = part.linear.irreps_out
@@ -198,7 +197,7 @@ class _NativeLayers:
         irreps: Irreps,
         by_species: bool = False,
     ) -> None:
-        name, rows = self._name(part), values.rows[source]
+        name, rows = self._name_of(part), values.rows[source]
         functions = [
             self._function(part, source, target, species)
             for species in range(self.maker.n_species if by_species else 1)
@@ -266,7 +265,7 @@ class _NativeLayers:
         values.builder.add_linear(values.one, rows.register, maps)
 
     def _add_self_connection(self, values: _Values, part: SelfConnectionOutro) -> None:
-        name, rows = self._name(part), values.rows[part.key_x]
+        name, rows = self._name_of(part), values.rows[part.key_x]
         if rows.convolved is not None:
             raise NotNativeError(f"{name} adds to what a convolution gave")
         if keys.SELF_CONNECTION_TEMP in values.of_species:
@@ -280,7 +279,7 @@ class _NativeLayers:
 
     def _add_network(self, values: _Values, part: FCN_e3nn) -> None:
         """A network that reads energies from scalars."""
-        name = f"{self._name(part)}.fcn"
+        name = f"{self._name_of(part)}.fcn"
         require_type(part.fcn, FullyConnectedNet, name)
         rows = values.rows[part.key_input]
         for layer in part.fcn:
@@ -294,9 +293,6 @@ class _NativeLayers:
                 register = values.builder.gate(register, of_layer, [gated])
             rows = _Rows(register, irreps)
         values.rows[part.key_output] = rows
-
-    def _name(self, part: nn.Module) -> str:
-        return self.names[id(part)]
 
 
 def _linear_part(layer: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -24,20 +24,20 @@ def require_type(part: object, known: type, name: str) -> None:
         raise NotNativeError(f"{name} is a {type_name(part)}, which native stages do not know")
 
 
-def require_harmonics(embedding: EdgeEmbedding) -> None:
-    """
+def has_solid_harmonics(embedding: EdgeEmbedding) -> bool:
+    """Whether harmonics of degree l are multiplied by the length (Å) to the power l.
+
     Raises:
-        NotNativeError: its harmonics are not those of native stages.
+        NotNativeError: its harmonics are neither those nor harmonics of directions.
     """
     spherical = embedding.spherical
     vectors = torch.tensor([[0.3, -1.1, 0.7], [2.0, 0.4, -0.9]], dtype=torch.float64)
-    degrees = list(range(spherical.irreps_out.lmax + 1))
-    expected = spherical_harmonics(degrees, vectors, normalize=True, normalization="component")
-    found = spherical(vectors)
-    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=0, atol=e3.TOLERANCE):
-        raise NotNativeError(
-            "edge_embedding.spherical gives other harmonics than those of directions, normalized by component"
-        )
+    found, degrees = spherical(vectors), list(range(spherical.irreps_out.lmax + 1))
+    for normalize in (True, False):
+        known = spherical_harmonics(degrees, vectors, normalize, normalization="component")
+        if found.shape == known.shape and torch.allclose(found, known, rtol=0, atol=e3.TOLERANCE):
+            return not normalize
+    raise NotNativeError("edge_embedding.spherical gives harmonics that are not normalized by component")
 
 
 def radial_functions(
@@ -54,7 +54,13 @@ def radial_functions(
         NotNativeError: exact radial functions do not know the basis, the cutoff or the network (``name``).
     """
     require_type(net, FullyConnectedNet, name)
+    is_solid = has_solid_harmonics(embedding)
     if maker.choice.table is None:
+        if is_solid:
+            raise NotNativeError(
+                "edge_embedding.spherical multiplies harmonics by powers of the length, which exact radial "
+                "functions do not know"
+            )
         layers, last, factor = e3.network(net, name)
         groups = [np.ascontiguousarray(last[:, of]) for of in convolved.weights]
         return builder.network(_basis(embedding), layers, factor, groups)
@@ -62,7 +68,12 @@ def radial_functions(
     def functions(lengths: Tensor, receiver: int, sender: int) -> Tensor:  # noqa: ARG001  the same for all
         basis = embedding.basis_function(lengths) * embedding.cutoff_function(lengths)[:, None]
         weights: Tensor = net(basis)
-        return weights
+        return weights * powers_of(lengths) if is_solid else weights
+
+    def powers_of(lengths: Tensor) -> Tensor:
+        pairs = zip(convolved.degrees, convolved.columns, strict=True)
+        powers = torch.tensor([degree for degree, n in pairs for _ in range(n)], dtype=lengths.dtype)
+        return lengths[:, None] ** powers
 
     return maker.tables(builder, functions, convolved.columns, by_species=False)
 
