@@ -67,6 +67,15 @@ def linear_maps(function: Linear, source: Any, target: Any, part: str) -> dict[t
     return maps
 
 
+def affine_maps(
+    function: Linear, source: Any, target: Any, part: str
+) -> tuple[dict[tuple[int, int], Matrix], Tensor]:
+    """As :func:`linear_maps`, of a function that may add a constant row, and that row (width,)."""
+    with torch.no_grad():
+        constant = function(torch.zeros(1, source.dim, dtype=torch.float64))[0]
+    return linear_maps(lambda rows: function(rows) - constant, source, target, part), constant
+
+
 def as_core(maps: dict[tuple[int, int], Matrix]) -> list[core.LinearMap]:
     """The same for all species."""
     return [core.LinearMap(i, o, [matrix]) for (i, o), matrix in maps.items()]
@@ -106,7 +115,7 @@ class Convolved:
         return as_core(merged)
 
 
-def convolved(product: nn.Module, part: str) -> Convolved:
+def convolved(product: Any, part: str) -> Convolved:
     """Take a tensor product "uvu" with external weights apart.
 
     Raises:
@@ -150,7 +159,7 @@ def convolved(product: nn.Module, part: str) -> Convolved:
     )
 
 
-def _couplings(product: nn.Module) -> list[Matrix]:
+def _couplings(product: Any) -> list[Matrix]:
     """Of each path (16, (2l_in+1)(2l_out+1)): what its first channel gives for each harmonic."""
     source, harmonics, target = product.irreps_in1, product.irreps_in2, product.irreps_out
     sizes = [(source[of.i_in1].ir.dim, target[of.i_out].ir.dim) for of in product.instructions]
@@ -186,7 +195,7 @@ def activation(function: Callable[[Tensor], Tensor], part: str) -> tuple[str, fl
     raise NotNativeError(f"{part} has the activation {type_name(function)}; silu and tanh are known")
 
 
-def network(net: nn.Sequential, part: str) -> tuple[list[Matrix], Matrix, float]:
+def network(net: Any, part: str) -> tuple[list[Matrix], Matrix, float]:
     """Layers (in, out) of a fully connected network, those of the hidden layers and the last one, and what its
     silu is multiplied by.
 

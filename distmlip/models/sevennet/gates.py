@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from e3nn.nn import Gate
 from e3nn.o3 import Irreps
-from torch import Tensor, nn
+from torch import Tensor
 
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
@@ -36,7 +37,7 @@ class _Piece:
     """Of scalars and gates: which one, and what it is multiplied by."""
 
 
-def parts_of(gate: nn.Module, part: str) -> GateParts:
+def parts_of(gate: Any, part: str) -> GateParts:
     """
     Raises:
         NotNativeError: it is no gate of e3nn, or has another activation than silu and tanh.
@@ -60,7 +61,7 @@ def parts_of(gate: nn.Module, part: str) -> GateParts:
     return GateParts(Irreps([(piece.channels, piece.irrep) for piece in pieces]), gate.irreps_out, segments)
 
 
-def _activations(activation: nn.Module, part: str) -> list[tuple[str, float]]:
+def _activations(activation: Any, part: str) -> list[tuple[str, float]]:
     """Of each scalar, in their order."""
     known: list[tuple[str, float]] = []
     for channels, _, function in activation.paths:
@@ -89,7 +90,7 @@ def _pieces(
     return pieces
 
 
-def _require_plain(product: nn.Module, part: str) -> None:
+def _require_plain(product: Any, part: str) -> None:
     """Of gates and what they are multiplied with."""
     source, gates = product.irreps_in1, product.irreps_in2
     if source.dim == 0:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,7 +29,6 @@ from distmlip.models.stages import Halo, Stage
 if TYPE_CHECKING:
     from sevenn.nn.sequential import AtomGraphSequential
 
-SCALAR = Irreps("1x0e")
 RESCALES = (Rescale, SpeciesWiseRescale, ModalWiseRescale)
 
 
@@ -100,16 +98,16 @@ class _NativeLayers:
             if isinstance(part, EquivariantGate):
                 gate = None
         if last:
-            energy = values.rows[keys.ATOMIC_ENERGY].register
-            builder.output("energy", energy, in_float64=True, is_flat=True)
+            energy = values.rows[keys.ATOMIC_ENERGY]
+            builder.output("energy", energy.register, in_float64=True, is_flat=True)
             builder.edge_count_output("num_edges")
         else:
             for key in BETWEEN:
                 builder.output(key, values.rows[key].register)
-        width = convolution.convolution.irreps_in1.dim
+        halo = Halo(keys.NODE_FEATURE, (convolution.convolution.irreps_in1.dim,))
         return NativeStage(
             name=f"layer {layer}",
-            before=() if first else (Halo(keys.NODE_FEATURE, (width,)),),
+            before=() if first else (halo,),
             reads=() if first else BETWEEN,
             writes=() if last else BETWEEN,
             results=("energy",) if last else (),
@@ -154,7 +152,7 @@ class _NativeLayers:
             message, product.irreps_out, convolved, float(part.denominator)
         )
 
-    def _add(self, values: _Values, part: nn.Module, gate: GateParts | None) -> None:
+    def _add(self, values: _Values, part: Any, gate: GateParts | None) -> None:
         """A module behind a convolution; ``gate``: the one that comes behind it."""
         name = self._name_of(part)
         if isinstance(part, IrrepsLinear):
@@ -184,36 +182,28 @@ class _NativeLayers:
         elif isinstance(part, FCN_e3nn):
             self._add_network(values, part)
         elif isinstance(part, RESCALES):
-            self._add_linear(values, part, part.key_input, part.key_output, SCALAR, by_species=True)
+            self._add_linear(values, part, part.key_input, part.key_output, Irreps("1x0e"), by_species=True)
         else:
             raise NotNativeError(f"{name} is a {type_name(part)}, which native stages do not know")
 
     def _add_linear(
         self,
         values: _Values,
-        part: nn.Module,
+        part: Any,
         source: str,
         target: str,
         irreps: Irreps,
         by_species: bool = False,
     ) -> None:
         name, rows = self._name_of(part), values.rows[source]
-        functions = [
-            self._function(part, source, target, species)
+        found = [
+            e3.affine_maps(
+                self._function(part, source, target, species, rows.divisor), rows.irreps, irreps, name
+            )
             for species in range(self.maker.n_species if by_species else 1)
         ]
-        zero = torch.zeros(1, rows.irreps.dim, dtype=torch.float64)
-        constants = torch.cat([function(zero) for function in functions])
-        maps = [
-            e3.linear_maps(
-                lambda given, function=function, constant=constant: function(given / rows.divisor) - constant,
-                rows.irreps,
-                irreps,
-                name,
-            )
-            for function, constant in zip(functions, constants, strict=True)
-        ]
-        register = self._linear(values.builder, rows, irreps, maps, name)
+        register = self._linear(values.builder, rows, irreps, [maps for maps, _ in found], name)
+        constants = torch.stack([constant for _, constant in found])
         values.rows[target] = _Rows(register, irreps)
         self._add_constants(values, values.rows[target], constants, name)
 
@@ -234,16 +224,14 @@ class _NativeLayers:
             raise NotNativeError(f"{name} reads a convolution and the species")
         return builder.linear(rows.register, e3.irreps_of(irreps, name), of_core)
 
-    def _function(
-        self, part: nn.Module, source: str, target: str, species: int
-    ) -> Callable[[Tensor], Tensor]:
-        """What a module makes of rows of atoms of a species."""
+    def _function(self, part: Any, source: str, target: str, species: int, divisor: float) -> e3.Linear:
+        """What a module makes of rows of atoms of a species, divided by this."""
 
         def function(rows: Tensor) -> Tensor:
             data = dict(self.species)
             for key in (keys.NODE_ATTR, keys.ATOM_TYPE):
                 data[key] = data[key][[species] * len(rows)]
-            output: Tensor = part({**data, source: rows})[target]
+            output: Tensor = part({**data, source: rows / divisor})[target]
             return output
 
         return function
@@ -284,20 +272,20 @@ class _NativeLayers:
         rows = values.rows[part.key_input]
         for layer in part.fcn:
             irreps = Irreps(f"{layer.h_out}x0e")
-            of_layer = e3.irreps_of(irreps, name)
             maps = e3.linear_maps(_linear_part(layer), rows.irreps, irreps, name)
             register = self._linear(values.builder, rows, irreps, [maps], name)
             if layer.act is not None:
                 known, factor = e3.activation(layer.act, name)
                 gated = core.Gated(0, 0, -1, known, factor * layer.var_out**0.5)
-                register = values.builder.gate(register, of_layer, [gated])
+                register = values.builder.gate(register, [(0, layer.h_out)], [gated])
             rows = _Rows(register, irreps)
         values.rows[part.key_output] = rows
 
 
-def _linear_part(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+def _linear_part(layer: Any) -> e3.Linear:
     """Of a layer of a network; what its activation is multiplied by is left out."""
     scale = (layer.h_in * layer.var_in) ** 0.5
     if layer.act is None:
         scale /= layer.var_out**0.5
-    return lambda rows: rows @ (layer.weight / scale)
+    weights: Tensor = layer.weight / scale
+    return lambda rows: rows @ weights

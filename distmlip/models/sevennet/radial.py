@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from e3nn.nn import FullyConnectedNet
 from e3nn.o3 import spherical_harmonics
 from sevenn.nn.edge_embedding import BesselBasis, EdgeEmbedding, PolynomialCutoff, XPLORCutoff
-from torch import Tensor, nn
+from torch import Tensor
 
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
@@ -44,7 +46,7 @@ def radial_functions(
     maker: StageMaker,
     builder: Builder,
     embedding: EdgeEmbedding,
-    net: nn.Module,
+    net: Any,
     name: str,
     convolved: e3.Convolved,
 ) -> int:
@@ -78,7 +80,7 @@ def radial_functions(
     return maker.tables(builder, functions, convolved.columns, by_species=False)
 
 
-def _basis(embedding: nn.Module) -> core.RadialBasis:
+def _basis(embedding: EdgeEmbedding) -> core.RadialBasis:
     """
     Raises:
         NotNativeError: exact radial functions do not know it.
