@@ -22,7 +22,7 @@ from distmlip.errors import NotNativeError, type_name
 from distmlip.models import e3nn_native as e3
 from distmlip.models.native import Builder, Matrix, NativeChoice, NativeStage, StageMaker
 from distmlip.models.sevennet.gates import GateParts, parts_of
-from distmlip.models.sevennet.radial import radial_functions, require_type
+from distmlip.models.sevennet.radial import kink_of, radial_functions, require_type
 from distmlip.models.sevennet.stages import BETWEEN, Layers, prepared_copy
 from distmlip.models.stages import Halo, Stage
 
@@ -76,7 +76,9 @@ class _NativeLayers:
         self.layers = Layers(module, modality)
         names = {part: name for name, part in module.named_children()}
         self._name_of = names.__getitem__
-        self.maker = StageMaker(choice, dtype, float(model.cutoff), sign=1)
+        self.maker = StageMaker(
+            choice, dtype, float(model.cutoff), sign=1, kink=kink_of(self.layers.edge_embedding)
+        )
         self.species = self.layers.species_of(torch.tensor(choice.numbers))
         self.n_layers = len(self.layers.layers)
 

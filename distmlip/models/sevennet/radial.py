@@ -42,6 +42,12 @@ def has_solid_harmonics(embedding: EdgeEmbedding) -> bool:
     raise NotNativeError("edge_embedding.spherical gives harmonics that are not normalized by component")
 
 
+def kink_of(embedding: EdgeEmbedding) -> float | None:
+    """Å: where the second derivative of a cutoff jumps."""
+    cutoff = embedding.cutoff_function
+    return float(cutoff.r_on) if isinstance(cutoff, XPLORCutoff) else None
+
+
 def radial_functions(
     maker: StageMaker,
     builder: Builder,
