@@ -34,7 +34,7 @@ GPU_PYTHON ?= $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info
 GPU_WHEELS := build/gpu-wheels
 GPU_PLATFORMS := $(foreach glibc,17 24 27 28,--platform manylinux_2_$(glibc)_x86_64) --platform manylinux2014_x86_64
 
-.PHONY: demo test test-slow test-torch test-one-torch lint figures notebooks format bench bench-graph bench-ranks gpu-wheels clean
+.PHONY: demo test test-slow test-torch test-one-torch lint figures notebooks format bench bench-graph bench-native bench-ranks gpu-wheels clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -90,6 +90,14 @@ bench-graph: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_graphs.py partition
 	$(BIN)/python benchmarks/bench_overhead.py
 	$(BIN)/python benchmarks/plot_graphs.py
+	$(BIN)/python benchmarks/update_performance.py
+
+# With SYMMETRIX=VENV/bin/python beside symmetrix-xl, which is installed there. Hours.
+bench-native: $(VENV)/.test $(VENV_E3NN)/.test
+	$(BIN)/python benchmarks/bench_native.py medium float64 models steep steep64 10k $(SYMMETRIX:%=--symmetrix %)
+	$(BIN)/python benchmarks/bench_native.py 100k --rounds 0
+	$(VENV_E3NN)/bin/python benchmarks/bench_native.py sevennet
+	$(BIN)/python benchmarks/plot_native.py
 	$(BIN)/python benchmarks/update_performance.py
 
 bench-ranks: $(VENV)/.test

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import RESULTS, Facts, command_line, in_ranks, peak_rss, record
+from harness import RESULTS, Facts, command_line, in_ranks, record
+from memory import peak_rss
 from models import MODELS, exchange, step
 from structures import SUPERCELLS, supercell
 from tables import table

@@ -21,7 +21,8 @@ import psutil
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from harness import RESULTS, Facts, apart, command_line, machine, peak_rss, write
+from harness import RESULTS, Facts, apart, command_line, machine, write
+from memory import peak_rss
 from models import MODELS, original, step
 from structures import SUPERCELLS, supercell
 

@@ -17,7 +17,8 @@ from functools import partial
 
 import torch
 from ase import Atoms
-from harness import RESULTS, Facts, apart, command_line, machine, peak_rss, write
+from harness import RESULTS, Facts, apart, command_line, machine, write
+from memory import peak_rss
 from models import MODELS
 from structures import SUPERCELLS, supercell
 from torch import Tensor

@@ -15,9 +15,9 @@ import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
@@ -30,6 +30,7 @@ import numpy as np
 import psutil
 import torch
 from ase import Atoms
+from memory import peak_rss
 from structures import copper
 
 from distmlip.commands.launch import free_port
@@ -260,18 +261,6 @@ def _serve(pipe: Any, candidate: Candidate) -> None:
         return
     except Exception as error:  # whatever a package raises is its result
         pipe.send(_in_short(error))
-
-
-@contextmanager
-def peak_rss() -> Iterator[list[float]]:
-    """Growth of the peak RSS in bytes over the block, in a list that is filled at its end."""
-    growth = [0.0]
-    before = psutil.Process().memory_info().rss
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again from the present
-    yield growth
-    status = Path("/proc/self/status").read_text()
-    peak = next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]
-    growth[0] = int(peak) * 1024 - before
 
 
 def seconds(result: Facts, clock: str = "cpu_s") -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,26 @@ from distmlip.models import adapter_for
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
 TENSORNET = "TensorNet-MatPES-PBE-v2025.1-PES"
+MACE_MEDIUM: dict[str, Any] = dict(
+    r_max=6.0,
+    num_bessel=10,
+    num_polynomial_cutoff=5,
+    max_ell=3,
+    interaction_cls="RealAgnosticResidualInteractionBlock",
+    interaction_cls_first="RealAgnosticResidualInteractionBlock",
+    num_interactions=2,
+    num_elements=89,
+    hidden_irreps="128x0e+128x1o",
+    MLP_irreps="16x0e",
+    avg_num_neighbors=61.964672446250916,
+    atomic_numbers=list(range(1, 90)),
+    correlation=3,
+    radial_MLP=[64, 64, 64],
+    radial_type="bessel",
+    atomic_inter_scale=200.0,  # forces of order 1 eV/Å; 0.8 gives 0.004 with random weights
+    atomic_inter_shift=0.16409696359187365,
+    use_reduced_cg=False,  # as published; where cuequivariance is installed mace's default is another basis
+)
 
 
 def chgnet() -> torch.nn.Module:
@@ -27,33 +48,25 @@ def chgnet() -> torch.nn.Module:
 
 def mace_medium() -> torch.nn.Module:
     """MACE-MP-0 medium's size (4.7 million parameters) with random weights: no package ships its own."""
+    return mace()
+
+
+def mace(**changes: Any) -> torch.nn.Module:
+    """The same with some of the arguments of ``ScaleShiftMACE`` changed, in torch's default dtype.
+
+    Interaction blocks are given by their names, irreps as text.
+    """
     torch.serialization.add_safe_globals([slice])  # e3nn 0.4.4 loads its constants with pickle
     from e3nn import o3
     from mace.modules import ScaleShiftMACE, gate_dict, interaction_classes
 
-    block = interaction_classes["RealAgnosticResidualInteractionBlock"]
+    arguments = MACE_MEDIUM | changes
+    for name in ("interaction_cls", "interaction_cls_first"):
+        arguments[name] = interaction_classes[arguments[name]]
+    for name in ("hidden_irreps", "MLP_irreps"):
+        arguments[name] = o3.Irreps(arguments[name])
     torch.manual_seed(0)
-    return ScaleShiftMACE(
-        r_max=6.0,
-        num_bessel=10,
-        num_polynomial_cutoff=5,
-        max_ell=3,
-        interaction_cls=block,
-        interaction_cls_first=block,
-        num_interactions=2,
-        num_elements=89,
-        hidden_irreps=o3.Irreps("128x0e+128x1o"),
-        MLP_irreps=o3.Irreps("16x0e"),
-        atomic_energies=np.zeros(89),
-        avg_num_neighbors=61.964672446250916,
-        atomic_numbers=list(range(1, 90)),
-        correlation=3,
-        gate=gate_dict["silu"],
-        radial_MLP=[64, 64, 64],
-        radial_type="bessel",
-        atomic_inter_scale=200.0,  # forces of order 1 eV/Å; 0.8 gives 0.004 with random weights
-        atomic_inter_shift=0.16409696359187365,
-    )
+    return ScaleShiftMACE(**arguments, atomic_energies=np.zeros(89), gate=gate_dict["silu"])
 
 
 def tensornet() -> torch.nn.Module:

@@ -13,6 +13,8 @@ from pathlib import Path
 import bench_ranks
 import bench_subnormals
 import goals
+import native_goals
+import native_tables
 import tables
 from bench_step import as_markdown, cell
 from harness import RESULTS
@@ -21,6 +23,7 @@ GRAPHS = [RESULTS / f"{name}.json" for name in ("neighbors", "partition", "overh
 RANKS = RESULTS / "ranks.json"
 GPU_GRAPHS = "gpu_graphs.json"
 SUBNORMALS = RESULTS / "subnormals.json"
+NATIVE = RESULTS / "native.json"
 ROOT = Path(__file__).parents[1]
 PERFORMANCE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
 BEGIN, END = (
@@ -62,6 +65,8 @@ def main() -> None:
     """Replace what stands between the marks of both files."""
     steps = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("step_*.json"))]
     sections = [sweeps(steps), *map(section, steps)]
+    if NATIVE.exists():
+        sections.insert(0, native(json.loads(NATIVE.read_text())["cases"]))
     if all(path.exists() for path in GRAPHS):
         sections.insert(0, graphs())
     replace(PERFORMANCE, "\n\n".join(sections))
@@ -105,6 +110,23 @@ def graphs() -> str:
             tables.neighbors(neighbors),
             tables.partition(partition),
             tables.overhead(overhead),
+        ]
+    )
+
+
+def native(cases: list[dict]) -> str:
+    """Stages in C++ beside the original and symmetrix-xl: goals first, then tables."""
+    versions = {name: of for case in cases for name, of in case["machine"]["versions"].items()}
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return "\n\n".join(
+        [
+            "## Stages in C++, beside the original and symmetrix-xl",
+            "LiMnO2, each program in a process of its own with as many cores as threads, all in turns "
+            f"(`bench_native.py`; {packages}). Medians of CPU time (user and system) of whole steps of ASE. "
+            "What was to be reached:",
+            goals.as_table(native_goals.of_native(cases)),
+            "![CPU time per atom of every program, by model](native.png)",
+            native_tables.as_markdown(cases),
         ]
     )
 

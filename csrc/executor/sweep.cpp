@@ -25,7 +25,7 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 }
 
 /// Without torch's threads on the host: see add_vector_gradients().
-at::Tensor ones_like(const at::Tensor& energies) {
+at::Tensor gradient_of_energies(const at::Tensor& energies) {
   if (!energies.device().is_cpu() || energies.scalar_type() != at::kDouble) return at::ones_like(energies);
   at::Tensor ones = at::empty(energies.sizes(), energies.options());
   std::fill_n(ones.mutable_data_ptr<double>(), ones.numel(), 1.0);
@@ -122,7 +122,7 @@ class Sweep {
         output.pullback = spilled(k, p, inputs[p]);
       inputs[p].clear();
       if (request_.backward && last)
-        pull_back(p, {{kEnergy, ones_like(output.tensors.at(kEnergy))}}, output.pullback, n_threads);
+        pull_back(p, {{kEnergy, gradient_of_energies(output.tensors.at(kEnergy))}}, output.pullback, n_threads);
       else
         pullbacks_[k][p] = std::move(output.pullback);
       outputs[p] = std::move(output.tensors);

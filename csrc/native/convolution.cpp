@@ -115,7 +115,7 @@ class Convolution : public EdgeOperator<T> {
       edges.a[e] = edges.harmonics.data() + e * n_harmonics;
       edges.c[e] = couplings + static_cast<std::ptrdiff_t>(e) * coupling_stride_;
     }
-    operators_.multiply(edges.n, edges.a.data(), 1, n_harmonics, n_couplings_, from_harmonics_.data(),
+    operators_.multiply(edges.n, edges.a.data(), 1, n_harmonics, kernels::irreps::padded(n_couplings_), from_harmonics_.data(),
                         edges.c.data(), false);
     return couplings;
   }

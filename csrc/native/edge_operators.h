@@ -27,8 +27,8 @@ class EdgeOperator {
   virtual void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradient) const = 0;
 
   int writes = 0;
-  int senders = -1;  ///< register; -1: reads none
-  int radial = -1;   ///< index among the stage's; -1: none
+  int reads = -1;   ///< register of senders; -1: reads none
+  int functions = -1;  ///< index among the stage's; -1: none
 };
 
 /// Channels [first_channel, …) of a segment of the message from a segment of the sender. `couplings`:

@@ -34,10 +34,10 @@ class EdgeSum : public EdgeOperator<T> {
 template <class T>
 class RepulsionSum : public EdgeOperator<T> {
  public:
-  explicit RepulsionSum(const Repulsion& repulsion) : repulsion_(repulsion) {
-    const size_t n = repulsion.charges.size();
-    if (repulsion.lengths.size() != n || repulsion.cutoffs.size() != n ||
-        repulsion.weights.size() != repulsion.exponents.size())
+  explicit RepulsionSum(const Repulsion& of) : repulsion_(of) {
+    const size_t n = of.charges.size();
+    if (of.lengths.size() != n || of.cutoffs.size() != n ||
+        of.weights.size() != of.exponents.size())
       invalid("a repulsion whose lists differ in length");
   }
 

@@ -97,7 +97,8 @@ template <class T>
 class Normalised : public NodeOperator<T> {
  public:
   Normalised(const std::vector<Register>& registers, int from, int density, int to)
-      : size_(registers.at(static_cast<size_t>(from)).layout.size()) {
+      : size_(registers.at(static_cast<size_t>(from)).layout.size()),
+        density_size_(registers.at(static_cast<size_t>(density)).layout.size()) {
     this->reads = {{from}, {density}};
     this->writes = to;
     if (size_ != registers.at(static_cast<size_t>(to)).layout.size())
@@ -125,12 +126,13 @@ class Normalised : public NodeOperator<T> {
         along += g[k] * out[k];
       }
       T* to_density = block.gradient(of_density.of, atom);
-      *to_density = (of_density.accumulate ? *to_density : T(0)) - along * scale;
+      if (!of_density.accumulate) std::fill_n(to_density, density_size_, T(0));
+      *to_density -= along * scale;
     }
   }
 
  private:
-  const int64_t size_;
+  const int64_t size_, density_size_;
 };
 
 }  // namespace

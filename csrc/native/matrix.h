@@ -40,7 +40,8 @@ class PackedMatrix {
   /// c (+)= a · this, for rows through pointers.
   void multiply(const Operators<T>& operators, std::span<const T* const> a, T* const* c,
                 bool accumulate) const {
-    operators.multiply(static_cast<int>(a.size()), a.data(), 1, rows_, columns_, packed_.data(), c,
+    operators.multiply(static_cast<int>(a.size()), a.data(), 1, rows_, kernels::irreps::padded(columns_),
+                       packed_.data(), c,
                        accumulate);
   }
 

@@ -133,7 +133,7 @@ void PartitionRun<T>::edges_backward(Workspace<T>& space, Chunk& chunk, int64_t 
       EdgeRows<T> rows = rows_for(space, *edge);
       for (size_t k = 0; k < program_.inputs.size(); ++k) {
         const Input& input = program_.inputs[k];
-        if (!input.of_senders || input.of != edge->senders) continue;
+        if (!input.of_senders || input.of != edge->reads) continue;
         const int64_t size = program_.registers[static_cast<size_t>(input.of)].layout.size();
         for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
           space.sender_gradients[e] =

@@ -129,9 +129,9 @@ void PartitionRun<T>::load(Workspace<T>& space, int64_t first_atom) const {
 template <class T>
 EdgeRows<T> PartitionRun<T>::rows_for(Workspace<T>& space, const EdgeOperator<T>& edge) const {
   EdgeRows<T> rows{space.senders.data(), nullptr, nullptr};
-  if (edge.radial >= 0) rows.kept = kept_data_[static_cast<size_t>(edge.radial)];
-  if (edge.senders < 0) return rows;
-  const auto r = static_cast<size_t>(edge.senders);
+  if (edge.functions >= 0) rows.kept = kept_data_[static_cast<size_t>(edge.functions)];
+  if (edge.reads < 0) return rows;
+  const auto r = static_cast<size_t>(edge.reads);
   const int64_t size = program_.registers[r].layout.size();
   const bool by_species = !program_.constants[r].empty();
   for (size_t e = 0; e < static_cast<size_t>(space.edges.n); ++e) {

@@ -80,8 +80,8 @@ int StageBuilder<T>::network(RadialNetwork network) {
 template <class T>
 int StageBuilder<T>::add(std::unique_ptr<EdgeOperator<T>> edge, int writes, int senders, int of_radial) {
   edge->writes = writes;
-  edge->senders = senders;
-  edge->radial = of_radial;
+  edge->reads = senders;
+  edge->functions = of_radial;
   program_.edge_operators.push_back(std::move(edge));
   return writes;
 }

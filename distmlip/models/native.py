@@ -93,8 +93,8 @@ Builder = core.StageBuilder32 | core.StageBuilder64
 
 @dataclass(frozen=True)
 class Grid:
-    """Where functions of the length are tabulated: cells that are four times shorter in the first quarter,
-    where radial functions are steep."""
+    """Where functions of the length are tabulated: cells that are half as long below half of the cutoff, where
+    radial functions are steep."""
 
     cutoff: float
     size: TableSize
@@ -131,16 +131,16 @@ class Grid:
 
     @property
     def _counts(self) -> tuple[int, int]:
-        n_inner = max(1, round(self.size.cells * 4 / 7))
+        n_inner = max(1, round(self.size.cells * 2 / 3))
         return n_inner, max(1, self.size.cells - n_inner)
 
     @property
     def _middle(self) -> float:
-        """Å: where the longer cells begin, about a quarter of the cutoff."""
+        """Å: where the longer cells begin, about half of the cutoff."""
         if self.kink is None:
-            return self.cutoff / 4
+            return self.cutoff / 2
         n_outer, rest = self._counts[1], self.cutoff - self.kink
-        beyond = max(1, round(n_outer * rest / (0.75 * self.cutoff)))
+        beyond = max(1, round(n_outer * rest / (self.cutoff / 2)))
         middle = self.cutoff - n_outer * rest / beyond
         return middle if 0 < middle < self.kink else self.kink
 

@@ -47,9 +47,12 @@ class NativeToy(ToyOnDevices):
         if unknown:
             raise NotNativeError(f"{unknown}, which native stages do not know")
         self.built.append(choice)
-        *others, last = super().stages(copy.deepcopy(self.models[index]), recompute=True)
+        *others, last = super().stages(self._packed(index), recompute=True)
         assert isinstance(last, EagerStage)
         return [*others, replace(last, function=_spoilt(last, self.wrong, choice))]
+
+    def _packed(self, index: int) -> ToyModel:
+        return copy.deepcopy(self.models[index]).to(self.dtype)
 
     def original(self, dtype: torch.dtype | None = None) -> Calculator:
         assert dtype == torch.float64

@@ -94,9 +94,9 @@ DISTMLIP_INLINE void rows_of_panel(int m, const T* const* a, std::ptrdiff_t a_st
 }
 
 template <class T>
-void multiply(int m, const T* const* a, std::ptrdiff_t a_stride, int k, int n, const T* packed, T* const* c,
-              bool accumulate) {
-  for_each_panel<T>(padded(n), [&](int first, int vectors) {
+void multiply(int m, const T* const* a, std::ptrdiff_t a_stride, int k, int columns, const T* packed,
+              T* const* c, bool accumulate) {
+  for_each_panel<T>(columns, [&](int first, int vectors) {
     const T* b = packed + static_cast<size_t>(first) * static_cast<size_t>(k);
     if (vectors == panel) {
       rows_of_panel<T, panel>(m, a, a_stride, k, b, c, first, accumulate);

@@ -56,8 +56,9 @@ struct Operators {
   size_t (*packed_size)(int k, int n);
   void (*pack)(int k, int n, const double* values, std::ptrdiff_t row_stride, std::ptrdiff_t column_stride,
                T* packed);
-  /// c[i] (+)= Σ_k a[i][k · a_stride] b[k] for m rows of padded(n) columns.
-  void (*multiply)(int m, const T* const* a, std::ptrdiff_t a_stride, int k, int n, const T* packed,
+  /// c[i] (+)= Σ_k a[i][k · a_stride] b[k] for m rows of so many columns: all of a packed matrix from a
+  /// panel on (padded), or a whole number of panels.
+  void (*multiply)(int m, const T* const* a, std::ptrdiff_t a_stride, int k, int columns, const T* packed,
                    T* const* c, bool accumulate);
 
   /// Real spherical harmonics up to degree 3 of unit vectors times `sign`, [edge][16], component

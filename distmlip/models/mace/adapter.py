@@ -88,7 +88,9 @@ class MACEAdapter(Adapter):
 
     def native_stages(self, index: int, choice: NativeChoice) -> Sequence[Stage]:
         """See :class:`Adapter`."""
-        return native_stages(self.models[index], self.dtype, choice, self._head, self._options.energy_units_to_eV)
+        return native_stages(
+            self.models[index], self.dtype, choice, self._head, self._options.energy_units_to_eV
+        )
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:
         """See :class:`Adapter`; what the model embeds of ``atoms.info`` and ``atoms.arrays``."""

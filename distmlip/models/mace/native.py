@@ -10,7 +10,7 @@ import torch
 from e3nn import o3
 from mace.modules import blocks
 from mace.modules.irreps_tools import mask_head
-from mace.modules.radial import AgnesiTransform, BesselBasis, ZBLBasis
+from mace.modules.radial import AgnesiTransform, BesselBasis, GaussianBasis, ZBLBasis
 from torch import Tensor, nn
 
 from distmlip._native import core
@@ -216,9 +216,7 @@ class _Layers:
         """A network of the model at these lengths, for a receiver and a sender of two species."""
         ends = torch.stack([self.one_hot[sender], self.one_hot[receiver]])
         edge = torch.tensor([[0], [1]]).expand(2, len(lengths))
-        features, _ = self.model.radial_embedding(
-            lengths[:, None], ends, edge, self.model.atomic_numbers
-        )
+        features, _ = self.model.radial_embedding(lengths[:, None], ends, edge, self.model.atomic_numbers)
         return net(features)
 
     @property
@@ -229,19 +227,26 @@ class _Layers:
         embedding = self.model.radial_embedding
         bessel, transform = embedding.bessel_fn, getattr(embedding, "distance_transform", None)
         if not isinstance(bessel, BesselBasis):
-            raise NotNativeError(f"radial_embedding.bessel_fn is a {type(bessel).__name__}; exact radial "
-                                 "functions of native stages are Bessel's")
+            raise NotNativeError(
+                f"radial_embedding.bessel_fn is a {type(bessel).__name__}; exact radial "
+                "functions of native stages are Bessel's"
+            )
         agnesi = None
         if transform is not None:
             if not isinstance(transform, AgnesiTransform):
-                raise NotNativeError(f"radial_embedding.distance_transform is a {type(transform).__name__}; "
-                                     "exact radial functions of native stages know Agnesi's")
+                raise NotNativeError(
+                    f"radial_embedding.distance_transform is a {type(transform).__name__}; "
+                    "exact radial functions of native stages know Agnesi's"
+                )
             radii = transform.covalent_radii[list(self.maker.choice.numbers)].tolist()
             means = [(radii[r] + radii[s]) / 2 for r, s in self.maker.species_pairs()]
             agnesi = core.Agnesi(float(transform.a), float(transform.q), float(transform.p), means)
         cutoff = embedding.cutoff_fn
         return core.RadialBasis(
-            bessel.bessel_weights.tolist(), float(bessel.prefactor), float(cutoff.r_max), int(cutoff.p),
+            bessel.bessel_weights.tolist(),
+            float(bessel.prefactor),
+            float(cutoff.r_max),
+            int(cutoff.p),
             transform=agnesi,
         )
 
@@ -279,7 +284,9 @@ class _Layers:
     def _scale_and_shift(self) -> dict[str, float]:
         if not hasattr(self.model, "scale_shift"):
             return {"factor": self.energy_unit}
-        of_head = {name: torch.atleast_1d(getattr(self.model.scale_shift, name)) for name in ("scale", "shift")}
+        of_head = {
+            name: torch.atleast_1d(getattr(self.model.scale_shift, name)) for name in ("scale", "shift")
+        }
         scale, shift = (float(of_head[name][self.head]) for name in ("scale", "shift"))
         return {"factor": scale * self.energy_unit, "shift": shift * self.energy_unit}
 
@@ -317,7 +324,15 @@ def _require_known(model: MACE) -> None:
             raise NotNativeError(f"interactions.{layer} is fused by another package")
     for name in ("joint_embedding", "embedding_readout"):
         if hasattr(model, name):
-            raise NotNativeError(f"{name} of the model embeds more than elements, which native stages do not know")
+            raise NotNativeError(
+                f"{name} of the model embeds more than elements, which native stages do not know"
+            )
+    bessel = model.radial_embedding.bessel_fn
+    if not isinstance(bessel, BesselBasis | GaussianBasis):
+        # Chebychev's among them, which torch does not differentiate: forces of the original lack a part.
+        raise NotNativeError(
+            f"radial_embedding.bessel_fn is a {type(bessel).__name__}, which native stages do not know"
+        )
     if not getattr(model.radial_embedding, "apply_cutoff", True):
         raise NotNativeError("radial_embedding of the model leaves its cutoff to the messages")
     kinds: Any = {type(part).__module__ for part in model.modules() if type(part).__name__ == "Linear"}
