@@ -78,8 +78,8 @@ def _script_functions(module: nn.Module) -> list[torch.jit.ScriptFunction]:
 
 
 def _copy_generated(module: nn.Module, copies: StandIns) -> None:
-    """Add copies of the parts for which e3nn generated code. They share it: made anew, as by pickling, it would
-    take nearly all the time of a replica."""
+    """Add copies of the parts for which e3nn generated code. They share it: made anew, as by pickling, it
+    would take nearly all the time of a replica."""
     parts = [part for part in module.modules() if _has_generated(part)]
     copies.update({id(part): object.__new__(type(part)) for part in parts})
     for part in parts:
