@@ -6,6 +6,9 @@ namespace {
 
 using kernels::irreps::n_harmonics;
 
+/// On the way forward: their radial functions stay in the first cache. A multiple of every panel's width.
+constexpr int channels_together = 64;
+
 template <class T>
 class Convolution : public EdgeOperator<T> {
  public:
@@ -18,10 +21,10 @@ class Convolution : public EdgeOperator<T> {
 
   void forward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, T* receiver) const override {
     const T* couplings = find_couplings(edges);
-    T* weights = room(edges.weights, edges_per_block * operators_.panel_width);
+    T* weights = room(edges.weights, edges_per_block * channels_together);
     for (const Path& path : paths_) {
-      for (int first = 0; first < path.channels; first += operators_.panel_width) {
-        const int n = std::min(operators_.panel_width, path.channels - first);
+      for (int first = 0; first < path.channels; first += channels_together) {
+        const int n = std::min(channels_together, path.channels - first);
         radial_.weights(edges, path.group, first, n, 1, rows.kept, weights, n);
         for (size_t e = 0; e < size(edges); ++e) edges.a[e] = rows.senders[e] + path.sender + first;
         operators_.convolve({path.n_in, path.n_out, edges.n, n, weights, n, edges.a.data(),

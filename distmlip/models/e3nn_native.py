@@ -67,6 +67,15 @@ def linear_maps(function: Linear, source: Any, target: Any, part: str) -> dict[t
     return maps
 
 
+def affine_maps(
+    function: Linear, source: Any, target: Any, part: str
+) -> tuple[dict[tuple[int, int], Matrix], Tensor]:
+    """As :func:`linear_maps`, of a function that may add a constant row, and that row (width,)."""
+    with torch.no_grad():
+        constant = function(torch.zeros(1, source.dim, dtype=torch.float64))[0]
+    return linear_maps(lambda rows: function(rows) - constant, source, target, part), constant
+
+
 def as_core(maps: dict[tuple[int, int], Matrix]) -> list[core.LinearMap]:
     """The same for all species."""
     return [core.LinearMap(i, o, [matrix]) for (i, o), matrix in maps.items()]
@@ -89,6 +98,8 @@ class Convolved:
     """Channels of each path, in the order of the groups of its radial functions."""
     weights: list[slice]
     """Of the tensor product's weights, for each group."""
+    degrees: list[int]
+    """Of the harmonics of each group."""
     places: list[tuple[int, int, int]]
     """Of each of the tensor product's outputs: segment of the message, first channel, channels."""
 
@@ -121,6 +132,8 @@ def convolved(product: Any, part: str) -> Convolved:
     for instruction in product.instructions:
         if instruction.connection_mode != "uvu" or not instruction.has_weight:
             raise NotNativeError(f"{part} has paths of the kind {instruction.connection_mode!r}, not 'uvu'")
+    if len({instruction.i_out for instruction in product.instructions}) != len(product.instructions):
+        raise NotNativeError(f"{part} has paths that end in the same irreps")
     kinds = list(dict.fromkeys(ir for _, ir in target))
     channels_of = dict.fromkeys(kinds, 0)
     places: list[tuple[int, int, int]] = []
@@ -129,36 +142,41 @@ def convolved(product: Any, part: str) -> Convolved:
         channels_of[ir] += -(-mul // PADDING) * PADDING
     weights, first = [], 0
     paths: list[core.ConvolutionPath] = []
+    couplings = _couplings(product)
     for group, instruction in enumerate(product.instructions):
         channels = source[instruction.i_in1].mul
         weights.append(slice(first, first + channels))
         first += channels
         segment, first_channel, _ = places[instruction.i_out]
-        couplings = _couplings(product, instruction)
-        paths.append(core.ConvolutionPath(instruction.i_in1, segment, first_channel, group, couplings))
+        paths.append(core.ConvolutionPath(instruction.i_in1, segment, first_channel, group, couplings[group]))
     return Convolved(
         [(ir.l, channels_of[ir]) for ir in kinds],
         paths,
         [of.stop - of.start for of in weights],
         weights,
+        [instruction.i_in2 for instruction in product.instructions],
         places,
     )
 
 
-def _couplings(product: Any, instruction: Any) -> Matrix:
-    """(16, (2l_in+1)(2l_out+1)): what the first channel of a path gives for each harmonic."""
+def _couplings(product: Any) -> list[Matrix]:
+    """Of each path (16, (2l_in+1)(2l_out+1)): what its first channel gives for each harmonic."""
     source, harmonics, target = product.irreps_in1, product.irreps_in2, product.irreps_out
-    where, to = source.slices()[instruction.i_in1], target.slices()[instruction.i_out]
-    n_in, n_out = source[instruction.i_in1].ir.dim, target[instruction.i_out].ir.dim
-    couplings = torch.zeros(N_HARMONICS, n_in, n_out, dtype=torch.float64)
+    sizes = [(source[of.i_in1].ir.dim, target[of.i_out].ir.dim) for of in product.instructions]
+    couplings = [torch.zeros(N_HARMONICS, *size, dtype=torch.float64) for size in sizes]
     unit = torch.eye(harmonics.dim, dtype=torch.float64)
     ones = torch.ones(harmonics.dim, product.weight_numel, dtype=torch.float64)
     with torch.no_grad():
-        for m in range(n_in):
+        for m in range(max(n_in for n_in, _ in sizes)):
             row = torch.zeros(harmonics.dim, source.dim, dtype=torch.float64)
-            row[:, where.start + m] = 1
-            couplings[: harmonics.dim, m] = product(row, unit, ones)[:, to][:, :n_out]
-    return couplings.reshape(N_HARMONICS, n_in * n_out).numpy()
+            for where, (_, irrep) in zip(source.slices(), source, strict=True):
+                if m < irrep.dim:
+                    row[:, where.start + m] = 1
+            out = product(row, unit, ones)
+            for of, (n_in, n_out), path in zip(product.instructions, sizes, couplings, strict=True):
+                if m < n_in:
+                    path[: harmonics.dim, m] = out[:, target.slices()[of.i_out]][:, :n_out]
+    return [path.reshape(N_HARMONICS, -1).numpy() for path in couplings]
 
 
 def activation(function: Callable[[Tensor], Tensor], part: str) -> tuple[str, float]:
@@ -177,7 +195,7 @@ def activation(function: Callable[[Tensor], Tensor], part: str) -> tuple[str, fl
     raise NotNativeError(f"{part} has the activation {type_name(function)}; silu and tanh are known")
 
 
-def network(net: nn.Sequential, part: str) -> tuple[list[Matrix], Matrix, float]:
+def network(net: Any, part: str) -> tuple[list[Matrix], Matrix, float]:
     """Layers (in, out) of a fully connected network: the hidden ones and the last one; and what its silu is
     multiplied by.
 

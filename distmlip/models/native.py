@@ -98,12 +98,14 @@ class Grid:
 
     cutoff: float
     size: TableSize
+    kink: float | None = None
+    """Å: where the second derivative jumps; cells end there."""
 
     @property
     def cells(self) -> core.Cells:
         """What the core has to know of them."""
         n_inner, n_outer = self._counts
-        return core.Cells(0.0, self.cutoff / 2, self.cutoff, n_inner, n_outer)
+        return core.Cells(0.0, self._middle, self.cutoff, n_inner, n_outer)
 
     @property
     def lengths(self) -> Tensor:
@@ -112,8 +114,8 @@ class Grid:
         n_inner, n_outer = self._counts
         ends = np.concatenate(
             [
-                np.linspace(0, self.cutoff / 2, n_inner, endpoint=False),
-                np.linspace(self.cutoff / 2, self.cutoff, n_outer + 1),
+                np.linspace(0, self._middle, n_inner, endpoint=False),
+                np.linspace(self._middle, self.cutoff, n_outer + 1),
             ]
         )
         first, last = ends[:-1, None], ends[1:, None]
@@ -133,6 +135,16 @@ class Grid:
         return n_inner, max(1, self.size.cells - n_inner)
 
     @property
+    def _middle(self) -> float:
+        """Å: where the longer cells begin, about half of the cutoff."""
+        if self.kink is None:
+            return self.cutoff / 2
+        n_outer, rest = self._counts[1], self.cutoff - self.kink
+        beyond = max(1, round(n_outer * rest / (self.cutoff / 2)))
+        middle = self.cutoff - n_outer * rest / beyond
+        return middle if 0 < middle < self.kink else self.kink
+
+    @property
     def _points(self) -> Matrix:
         n = self.size.coefficients
         return -np.cos(np.pi * np.arange(n) / (n - 1))
@@ -145,11 +157,18 @@ Functions = Callable[[Tensor, int, int], Tensor]
 class StageMaker:
     """Makes the native stages of a model: what all of them share."""
 
-    def __init__(self, choice: NativeChoice, dtype: torch.dtype, cutoff: float, sign: int) -> None:
+    def __init__(
+        self,
+        choice: NativeChoice,
+        dtype: torch.dtype,
+        cutoff: float,
+        sign: int,
+        kink: float | None = None,
+    ) -> None:
         self.choice = choice
         self._dtype = dtype
         self._sign = sign
-        self._grid = Grid(cutoff, choice.table or TableSize(2, 2))
+        self._grid = Grid(cutoff, choice.table or TableSize(2, 2), kink)
 
     @property
     def n_species(self) -> int:

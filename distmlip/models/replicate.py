@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from distmlip.models.quiet import quiet
 
@@ -40,6 +40,7 @@ def replicate(
         **stand_ins,
     }
     with quiet():  # TorchScript modules are copied with functions that are deprecated
+        _copy_generated(module, aliases)
         replica = copy.deepcopy(module, aliases)
     originals = {
         name: vars(parameter)["original"]
@@ -74,3 +75,38 @@ def _script_functions(module: nn.Module) -> list[torch.jit.ScriptFunction]:
     """TorchScript functions that modules hold, such as activations; they refuse to be copied."""
     attributes = (value for part in module.modules() for value in vars(part).values())
     return [value for value in attributes if isinstance(value, torch.jit.ScriptFunction)]
+
+
+def _copy_generated(module: nn.Module, copies: StandIns) -> None:
+    """Add copies of the parts for which e3nn generated code. They share it: made anew, as by pickling, it
+    would take nearly all the time of a replica."""
+    parts = [part for part in module.modules() if _has_generated(part)]
+    copies.update({id(part): object.__new__(type(part)) for part in parts})
+    for part in parts:
+        own = {name: value for name, value in vars(part).items() if name != "_modules"}
+        children = {
+            name: _sharing_code(child, copies)
+            if name in vars(part)["__codegen__"]
+            else copy.deepcopy(child, copies)
+            for name, child in part._modules.items()
+        }
+        vars(copies[id(part)]).update(copy.deepcopy(own, copies), _modules=children)
+
+
+def _has_generated(part: nn.Module) -> bool:
+    """Whether it is of e3nn's ``CodeGenMixin``, with code that is Python."""
+    set_state = getattr(type(part), "__setstate__", None)
+    if getattr(set_state, "__qualname__", "") != "CodeGenMixin.__setstate__":
+        return False
+    names = vars(part).get("__codegen__", [])
+    return bool(names) and all(isinstance(part._modules.get(name), fx.GraphModule) for name in names)
+
+
+def _sharing_code(graph: nn.Module | None, copies: StandIns) -> nn.Module:
+    assert graph is not None
+    twin: nn.Module = object.__new__(type(graph))
+    copies[id(graph)] = twin
+    shared = {"_graph": vars(graph)["_graph"]}
+    own = {name: value for name, value in vars(graph).items() if name not in shared}
+    vars(twin).update(copy.deepcopy(own, copies), **shared)
+    return twin

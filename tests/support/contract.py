@@ -361,7 +361,13 @@ def assert_nothing_is_computed_twice(
     count(module, theirs)
     their_calculator.calculate(atoms, ["energy", "forces"])
     calculator = DistCalculator(
-        model, devices="cpu", partitions=number_of(partitions, atoms), recompute=False, skin=0.0, **options
+        model,
+        devices="cpu",
+        partitions=number_of(partitions, atoms),
+        recompute=False,
+        skin=0.0,
+        kernels="original",  # whose submodules have the hooks
+        **options,
     )
     adapter = calculator._adapter
     replicate = adapter.replicate

@@ -34,42 +34,50 @@ void chebyshev(int n_edges, int n_coefficients, int per, const T* t, const T* sc
   }
 }
 
+/// Rows times PANELS panels of VECTORS vectors: sums enough for the latency of a multiply-add to be hidden.
 /// COEFFICIENTS == 0: as many as n_coefficients says.
-template <class T, int ROWS, int VECTORS, int COEFFICIENTS>
+template <class T, int ROWS, int PANELS, int VECTORS, int COEFFICIENTS>
 DISTMLIP_INLINE void look_up_rows(const T* polynomials, int n_coefficients, const T* table, T* out,
                                   std::ptrdiff_t out_stride) {
-  Vec<T> sums[ROWS][VECTORS];
-#pragma GCC unroll 8
-  for (int i = 0; i < ROWS; ++i)
-    for (int v = 0; v < VECTORS; ++v)
-      sums[i][v] = load<T>(table + v * lanes<T>) * polynomials[i * most_coefficients];
+  constexpr int width = VECTORS * lanes<T>;
   const int n = COEFFICIENTS != 0 ? COEFFICIENTS : n_coefficients;
+  Vec<T> sums[ROWS][PANELS * VECTORS] = {};
 #pragma GCC unroll 16
-  for (int d = 1; d < n; ++d) {
-    Vec<T> columns[VECTORS];
-    for (int v = 0; v < VECTORS; ++v) columns[v] = load<T>(table + (d * VECTORS + v) * lanes<T>);
+  for (int d = 0; d < n; ++d) {
+    Vec<T> columns[PANELS * VECTORS];
+#pragma GCC unroll 8
+    for (int v = 0; v < PANELS * VECTORS; ++v)
+      columns[v] = load<T>(table + (v / VECTORS * n + d) * width + v % VECTORS * lanes<T>);
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i)
-      for (int v = 0; v < VECTORS; ++v) sums[i][v] += columns[v] * polynomials[i * most_coefficients + d];
+      for (int v = 0; v < PANELS * VECTORS; ++v)
+        sums[i][v] += columns[v] * polynomials[i * most_coefficients + d];
   }
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; ++i)
-    for (int v = 0; v < VECTORS; ++v) store<T>(out + i * out_stride + v * lanes<T>, sums[i][v]);
+    for (int v = 0; v < PANELS * VECTORS; ++v) store<T>(out + i * out_stride + v * lanes<T>, sums[i][v]);
 }
 
-template <class T, int VECTORS, int COEFFICIENTS>
-__attribute__((noinline)) void look_up_run(int rows, const T* polynomials, int n_coefficients, const T* table,
-                                           T* out, std::ptrdiff_t out_stride) {
-  const auto some = [&]<int ROWS>() __attribute__((always_inline)) {
-    look_up_rows<T, ROWS, VECTORS, COEFFICIENTS>(polynomials, n_coefficients, table, out, out_stride);
-    rows -= ROWS;
-    polynomials += ROWS * most_coefficients;
-    out += ROWS * out_stride;
+/// Some rows of one cell, over all columns.
+template <class T, int ROWS, int PANELS, int COEFFICIENTS>
+DISTMLIP_INLINE void look_up_columns(const T* polynomials, int n_coefficients, int columns, const T* table,
+                                     T* out, std::ptrdiff_t out_stride) {
+  constexpr int width = panel * lanes<T>;
+  int column = 0;
+  const auto some = [&]<int N, int VECTORS>() __attribute__((always_inline)) {
+    look_up_rows<T, ROWS, N, VECTORS, COEFFICIENTS>(
+        polynomials, n_coefficients, table + static_cast<std::ptrdiff_t>(column) * n_coefficients,
+        out + column, out_stride);
+    column += N * VECTORS * lanes<T>;
   };
-  while (rows >= 6) some.template operator()<6>();
-  if (rows >= 4) some.template operator()<4>();
-  if (rows >= 2) some.template operator()<2>();
-  if (rows >= 1) some.template operator()<1>();
+  while (column + PANELS * width <= columns) some.template operator()<PANELS, panel>();
+  if constexpr (PANELS > 1)
+    while (column + width <= columns) some.template operator()<1, panel>();
+  if constexpr (panel > 2) {
+    if (column + 3 * lanes<T> == columns) some.template operator()<1, 3>();
+    if (column + 2 * lanes<T> == columns) some.template operator()<1, 2>();
+  }
+  if (column < columns) some.template operator()<1, 1>();
 }
 
 template <class T, int COEFFICIENTS>
@@ -80,22 +88,19 @@ void look_up_with(int n_edges, int per, int n_coefficients, int columns, const i
     int last = first + 1;
     while (last < n_edges && cells[last] == cells[first]) ++last;
     const T* cell = table + static_cast<size_t>(cells[first]) * cell_stride;
-    for_each_panel<T>(columns, [&](int column, int vectors) {
-      const T* of_panel = cell + static_cast<std::ptrdiff_t>(column) * n_coefficients;
-      const T* rows = polynomials + first * per * most_coefficients;
-      T* to = out + first * per * out_stride + column;
-      const int n_rows = (last - first) * per;
-      if (vectors == panel) {
-        look_up_run<T, panel, COEFFICIENTS>(n_rows, rows, n_coefficients, of_panel, to, out_stride);
-      } else if (vectors == 1) {
-        look_up_run<T, 1, COEFFICIENTS>(n_rows, rows, n_coefficients, of_panel, to, out_stride);
-      } else if constexpr (panel > 2) {
-        if (vectors == 2)
-          look_up_run<T, 2, COEFFICIENTS>(n_rows, rows, n_coefficients, of_panel, to, out_stride);
-        else
-          look_up_run<T, 3, COEFFICIENTS>(n_rows, rows, n_coefficients, of_panel, to, out_stride);
-      }
-    });
+    int rows = (last - first) * per;
+    const T* of_rows = polynomials + first * per * most_coefficients;
+    T* to = out + first * per * out_stride;
+    const auto some = [&]<int ROWS, int PANELS>() __attribute__((always_inline)) {
+      look_up_columns<T, ROWS, PANELS, COEFFICIENTS>(of_rows, n_coefficients, columns, cell, to, out_stride);
+      rows -= ROWS;
+      of_rows += ROWS * most_coefficients;
+      to += ROWS * out_stride;
+    };
+    while (rows >= 6) some.template operator()<6, 1>();
+    if (rows >= 4) some.template operator()<4, 1>();
+    if (rows >= 2) some.template operator()<2, 2>();
+    if (rows >= 1) some.template operator()<1, has_32_registers ? 2 : 4>();
     first = last;
   }
 }

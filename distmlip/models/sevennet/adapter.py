@@ -13,8 +13,10 @@ from sevenn.nn.sequential import AtomGraphSequential
 from torch import nn
 
 from distmlip.models.interface import Adapter, Evaluation, ModelLike, Results, Stage, with_derived
+from distmlip.models.native import NativeChoice
 from distmlip.models.options import chosen_dtype
 from distmlip.models.quiet import quiet
+from distmlip.models.sevennet.native import native_stages
 from distmlip.models.sevennet.original import original_of
 from distmlip.models.sevennet.stages import Layers, prepared_copy
 from distmlip.models.sevennet.support import read_modal, read_model
@@ -62,6 +64,10 @@ class SevenNetAdapter(Adapter):
         """See :class:`Adapter`; one stage per convolution."""
         layers = Layers(module, self._modality)
         return with_derived(layers.derive, layers.stages(), memoise=not recompute)
+
+    def native_stages(self, index: int, choice: NativeChoice) -> Sequence[Stage]:
+        """See :class:`Adapter`."""
+        return native_stages(self.models[index], self.dtype, choice, self._modality)
 
     def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> Results:
         """See :class:`Adapter`; ``num_edges`` counts directed edges, as the original does."""

@@ -88,6 +88,15 @@ class Layers:
         embedded = self.edge_embedding({keys.EDGE_VEC: vectors})
         return {name: embedded[name] for name in names}
 
+    def species_of(self, numbers: Tensor) -> Tensors:
+        """One-hot species of atoms (n_atoms, n_species), and the one-hot modality."""
+        data = {keys.NODE_FEATURE: self.type_of_number[numbers]}
+        if self.modality is not None:
+            data[keys.MODAL_TYPE] = self.modality
+        for part in self.one_hot:
+            data = part(data)
+        return data
+
     def _stage(self, layer: int) -> EagerStage:
         first, last = layer == 0, layer == len(self.layers) - 1
         width = self.layers[layer][0].convolution_kwargs["irreps_in1"].dim
@@ -104,7 +113,7 @@ class Layers:
 
     def _run(self, layer: int, graph: LocalGraph, _: Tensor, inputs: Tensors) -> Tensors:
         convolution, rest = self.layers[layer]
-        data = self._embed(graph) if layer == 0 else self._one_hot(graph.numbers[: graph.n_owned])
+        data = self._embed(graph) if layer == 0 else self.species_of(graph.numbers[: graph.n_owned])
         # Later layers find their features here.
         data |= inputs
         data[keys.EDGE_IDX] = graph.reversed_edge_index()
@@ -121,20 +130,11 @@ class Layers:
 
     def _embed(self, graph: LocalGraph) -> Tensors:
         """What depends on species only; on halo rows too where the first convolution reads it."""
-        data = self._one_hot(graph.numbers)
+        data = self.species_of(graph.numbers)
         for part in self.embedding:
             if isinstance(part, SELF_CONNECTIONS):
                 owned = part({**data, **{key: data[key][: graph.n_owned] for key in PER_ATOM}})
                 data[keys.SELF_CONNECTION_TEMP] = owned[keys.SELF_CONNECTION_TEMP]
             else:
                 data = part(data)
-        return data
-
-    def _one_hot(self, numbers: Tensor) -> Tensors:
-        """One-hot species of atoms, and the one-hot modality."""
-        data = {keys.NODE_FEATURE: self.type_of_number[numbers]}
-        if self.modality is not None:
-            data[keys.MODAL_TYPE] = self.modality
-        for part in self.one_hot:
-            data = part(data)
         return data

@@ -1,0 +1,293 @@
+"""SevenNet's convolutions as native stages: the model's modules, evaluated on rows that show what they do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from e3nn.nn import FullyConnectedNet
+from e3nn.o3 import FullyConnectedTensorProduct, Irreps, Linear, TensorProduct
+from sevenn import _keys as keys
+from sevenn.nn.convolution import IrrepsConvolution
+from sevenn.nn.equivariant_gate import EquivariantGate
+from sevenn.nn.linear import FCN_e3nn, IrrepsLinear
+from sevenn.nn.scale import ModalWiseRescale, Rescale, SpeciesWiseRescale
+from sevenn.nn.self_connection import SelfConnectionIntro, SelfConnectionLinearIntro, SelfConnectionOutro
+from torch import Tensor, nn
+
+from distmlip._native import core
+from distmlip.errors import NotNativeError, type_name
+from distmlip.models import e3nn_native as e3
+from distmlip.models.native import Builder, Matrix, NativeChoice, NativeStage, StageMaker
+from distmlip.models.sevennet.gates import GateParts, parts_of
+from distmlip.models.sevennet.radial import kink_of, radial_functions, require_type
+from distmlip.models.sevennet.stages import BETWEEN, Layers, prepared_copy
+from distmlip.models.stages import Halo, Stage
+
+if TYPE_CHECKING:
+    from sevenn.nn.sequential import AtomGraphSequential
+
+RESCALES = (Rescale, SpeciesWiseRescale, ModalWiseRescale)
+
+
+def native_stages(
+    model: AtomGraphSequential, dtype: torch.dtype, choice: NativeChoice, modality: int | None
+) -> list[Stage]:
+    """The stages of a model in this dtype: one per convolution. ``modality``: as of :class:`Layers`.
+
+    Raises:
+        NotNativeError: a part of the model is of a kind that native stages do not know.
+    """
+    return _NativeLayers(model, dtype, choice, modality).stages()
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What a register of a stage has of each atom."""
+
+    register: int
+    irreps: Irreps
+    convolved: e3.Convolved | None = None
+    """Of rows that a convolution gave: ``irreps`` are its tensor product's, the register has a message."""
+    divisor: float = 1.0
+    """Of the same rows: what they are still to be divided by."""
+
+
+@dataclass
+class _Values:
+    """What a stage knows by the names that SevenNet's modules read and write."""
+
+    builder: Builder
+    rows: dict[str, _Rows] = field(default_factory=dict)
+    of_species: dict[str, Tensor] = field(default_factory=dict)
+    """(n_species, width) instead, where they depend on the species only."""
+    one: int | None = None
+    """The register that has a one for every atom."""
+
+
+class _NativeLayers:
+    def __init__(
+        self, model: AtomGraphSequential, dtype: torch.dtype, choice: NativeChoice, modality: int | None
+    ) -> None:
+        # Weights are folded in float64; those of a model in float32 are exact there.
+        module = prepared_copy(model, torch.device("cpu"), torch.float64)
+        self.layers = Layers(module, modality)
+        names = {part: name for name, part in module.named_children()}
+        self._name_of = names.__getitem__
+        self.maker = StageMaker(
+            choice, dtype, float(model.cutoff), sign=1, kink=kink_of(self.layers.edge_embedding)
+        )
+        self.species = self.layers.species_of(torch.tensor(choice.numbers))
+        self.n_layers = len(self.layers.layers)
+
+    def stages(self) -> list[Stage]:
+        with torch.no_grad():
+            return [self._stage(layer) for layer in range(self.n_layers)]
+
+    def _stage(self, layer: int) -> Stage:
+        first, last = layer == 0, layer == self.n_layers - 1
+        convolution, parts = self.layers.layers[layer]
+        values = _Values(self.maker.builder())
+        builder = values.builder
+        if first:
+            values.of_species = self._embedded()
+        self._convolve(values, convolution)
+        gate = self._gate_among(parts)
+        for part in parts:
+            self._add(values, part, gate)
+            if isinstance(part, EquivariantGate):
+                gate = None
+        if last:
+            energy = values.rows[keys.ATOMIC_ENERGY]
+            builder.output("energy", energy.register, in_float64=True, is_flat=True)
+            builder.edge_count_output("num_edges")
+        else:
+            for key in BETWEEN:
+                builder.output(key, values.rows[key].register)
+        halo = Halo(keys.NODE_FEATURE, (convolution.convolution.irreps_in1.dim,))
+        return NativeStage(
+            name=f"layer {layer}",
+            before=() if first else (halo,),
+            reads=() if first else BETWEEN,
+            writes=() if last else BETWEEN,
+            results=("energy",) if last else (),
+            system_results=("num_edges",) if last else (),
+            computes=("atoms", "edges"),
+            compiled=builder.stage(),
+        )
+
+    def _embedded(self) -> dict[str, Tensor]:
+        """What the first convolution is given, of each species."""
+        data = dict(self.species)
+        for part in self.layers.embedding:
+            data = part(data)
+        return {key: data[key] for key in BETWEEN if key in data}
+
+    def _gate_among(self, parts: list[nn.Module]) -> GateParts | None:
+        gates = [part for part in parts if isinstance(part, EquivariantGate)]
+        if len(gates) > 1:
+            raise NotNativeError(f"{self._name_of(gates[1])} is the second gate behind a convolution")
+        return parts_of(gates[0].gate, f"{self._name_of(gates[0])}.gate") if gates else None
+
+    def _convolve(self, values: _Values, part: IrrepsConvolution) -> None:
+        name, product = self._name_of(part), part.convolution
+        require_type(product, TensorProduct, f"{name}.convolution")
+        convolved = e3.convolved(product, f"{name}.convolution")
+        irreps = e3.irreps_of(product.irreps_in1, f"{name}.convolution")
+        if keys.NODE_FEATURE in values.of_species:
+            features = values.of_species.pop(keys.NODE_FEATURE)
+            senders = values.builder.constant(irreps, features.numpy())
+        else:
+            senders = values.builder.input(keys.NODE_FEATURE, irreps, of_senders=True)
+        radial = radial_functions(
+            self.maker,
+            values.builder,
+            self.layers.edge_embedding,
+            part.weight_nn,
+            f"{name}.weight_nn",
+            convolved,
+        )
+        message = values.builder.convolution(senders, radial, convolved.message, convolved.paths)
+        values.rows[keys.NODE_FEATURE] = _Rows(
+            message, product.irreps_out, convolved, float(part.denominator)
+        )
+
+    def _add(self, values: _Values, part: Any, gate: GateParts | None) -> None:
+        """A module behind a convolution; ``gate``: the one that comes behind it."""
+        name = self._name_of(part)
+        if isinstance(part, IrrepsLinear):
+            require_type(part.linear, Linear, f"{name}.linear")
+            target = part.linear.irreps_out
+            if gate is not None and target.simplify() == gate.irreps_in.simplify():
+                target = gate.irreps_in
+            self._add_linear(values, part, part.key_input, part.key_output, target)
+        elif isinstance(part, SelfConnectionLinearIntro):
+            require_type(part.linear, Linear, f"{name}.linear")
+            self._add_linear(values, part, part.key_x, keys.SELF_CONNECTION_TEMP, part.linear.irreps_out)
+        elif isinstance(part, SelfConnectionIntro):
+            product = part.fc_tensor_product
+            require_type(product, FullyConnectedTensorProduct, f"{name}.fc_tensor_product")
+            self._add_linear(
+                values, part, part.key_x, keys.SELF_CONNECTION_TEMP, product.irreps_out, by_species=True
+            )
+        elif isinstance(part, SelfConnectionOutro):
+            self._add_self_connection(values, part)
+        elif isinstance(part, EquivariantGate):
+            assert gate is not None
+            rows = values.rows[part.key_x]
+            if rows.irreps != gate.irreps_in:
+                raise NotNativeError(f"{name} is given {rows.irreps}, not {gate.irreps_in}")
+            register = values.builder.gate(rows.register, e3.irreps_of(gate.irreps_out, name), gate.segments)
+            values.rows[part.key_x] = _Rows(register, gate.irreps_out)
+        elif isinstance(part, FCN_e3nn):
+            self._add_network(values, part)
+        elif isinstance(part, RESCALES):
+            self._add_linear(values, part, part.key_input, part.key_output, Irreps("1x0e"), by_species=True)
+        else:
+            raise NotNativeError(f"{name} is a {type_name(part)}, which native stages do not know")
+
+    def _add_linear(
+        self,
+        values: _Values,
+        part: Any,
+        source: str,
+        target: str,
+        irreps: Irreps,
+        by_species: bool = False,
+    ) -> None:
+        name, rows = self._name_of(part), values.rows[source]
+        found = [
+            e3.affine_maps(
+                self._function(part, source, target, species, rows.divisor), rows.irreps, irreps, name
+            )
+            for species in range(self.maker.n_species if by_species else 1)
+        ]
+        register = self._linear(values.builder, rows, irreps, [maps for maps, _ in found], name)
+        constants = torch.stack([constant for _, constant in found])
+        values.rows[target] = _Rows(register, irreps)
+        self._add_constants(values, values.rows[target], constants, name)
+
+    def _linear(
+        self,
+        builder: Builder,
+        rows: _Rows,
+        irreps: Irreps,
+        maps: list[dict[tuple[int, int], Matrix]],
+        name: str,
+    ) -> int:
+        """One map, or one per species."""
+        if rows.convolved is None:
+            of_core = e3.as_core(maps[0]) if len(maps) == 1 else e3.of_species(maps)
+        elif len(maps) == 1:
+            of_core = rows.convolved.maps_from(maps[0])
+        else:
+            raise NotNativeError(f"{name} reads a convolution and the species")
+        return builder.linear(rows.register, e3.irreps_of(irreps, name), of_core)
+
+    def _function(self, part: Any, source: str, target: str, species: int, divisor: float) -> e3.Linear:
+        """What a module makes of rows of atoms of a species, divided by this."""
+
+        def function(rows: Tensor) -> Tensor:
+            data = dict(self.species)
+            for key in (keys.NODE_ATTR, keys.ATOM_TYPE):
+                data[key] = data[key][[species] * len(rows)]
+            output: Tensor = part({**data, source: rows / divisor})[target]
+            return output
+
+        return function
+
+    def _add_constants(self, values: _Values, rows: _Rows, constants: Tensor, name: str) -> None:
+        """Add a row per species, or one that is the same for all."""
+        maps = []
+        for k, (where, (_, irrep)) in enumerate(zip(rows.irreps.slices(), rows.irreps, strict=True)):
+            of_irrep = constants[:, where]
+            if not bool(of_irrep.any()):
+                continue
+            if irrep.l > 0:
+                raise NotNativeError(f"{name} adds constants to {irrep}, which is no scalar")
+            maps.append(core.LinearMap(0, k, [row[None].numpy() for row in of_irrep]))
+        if not maps:
+            return
+        if values.one is None:
+            values.one = values.builder.constant([(0, 1)], np.ones((self.maker.n_species, 1)))
+        values.builder.add_linear(values.one, rows.register, maps)
+
+    def _add_self_connection(self, values: _Values, part: SelfConnectionOutro) -> None:
+        name, rows = self._name_of(part), values.rows[part.key_x]
+        if rows.convolved is not None:
+            raise NotNativeError(f"{name} adds to what a convolution gave")
+        if keys.SELF_CONNECTION_TEMP in values.of_species:
+            constants = values.of_species.pop(keys.SELF_CONNECTION_TEMP)
+            self._add_constants(values, rows, constants, name)
+            return
+        irreps = e3.irreps_of(rows.irreps, name)
+        kept = values.builder.input(keys.SELF_CONNECTION_TEMP, irreps, of_senders=False)
+        same = [core.LinearMap(k, k, [np.eye(channels)]) for k, (_, channels) in enumerate(irreps)]
+        values.builder.add_linear(kept, rows.register, same)
+
+    def _add_network(self, values: _Values, part: FCN_e3nn) -> None:
+        """A network that reads energies from scalars."""
+        name = f"{self._name_of(part)}.fcn"
+        require_type(part.fcn, FullyConnectedNet, name)
+        rows = values.rows[part.key_input]
+        for layer in part.fcn:
+            irreps = Irreps(f"{layer.h_out}x0e")
+            maps = e3.linear_maps(_linear_part(layer), rows.irreps, irreps, name)
+            register = self._linear(values.builder, rows, irreps, [maps], name)
+            if layer.act is not None:
+                known, factor = e3.activation(layer.act, name)
+                gated = core.Gated(0, 0, -1, known, factor * layer.var_out**0.5)
+                register = values.builder.gate(register, [(0, layer.h_out)], [gated])
+            rows = _Rows(register, irreps)
+        values.rows[part.key_output] = rows
+
+
+def _linear_part(layer: Any) -> e3.Linear:
+    """Of a layer of a network; what its activation is multiplied by is left out."""
+    scale = (layer.h_in * layer.var_in) ** 0.5
+    if layer.act is None:
+        scale /= layer.var_out**0.5
+    weights: Tensor = layer.weight / scale
+    return lambda rows: rows @ weights
