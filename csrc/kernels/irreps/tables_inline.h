@@ -68,14 +68,14 @@ DISTMLIP_INLINE void look_up_columns(const T* polynomials, int n_coefficients, i
     look_up_rows<T, ROWS, N, VECTORS, COEFFICIENTS>(
         polynomials, n_coefficients, table + static_cast<std::ptrdiff_t>(column) * n_coefficients,
         out + column, out_stride);
-    column += N * VECTORS * lanes<T>;
+    return N * VECTORS * lanes<T>;
   };
-  while (column + PANELS * width <= columns) some.template operator()<PANELS, panel>();
+  while (column + PANELS * width <= columns) column += some.template operator()<PANELS, panel>();
   if constexpr (PANELS > 1)
-    while (column + width <= columns) some.template operator()<1, panel>();
+    while (column + width <= columns) column += some.template operator()<1, panel>();
   if constexpr (panel > 2) {
-    if (column + 3 * lanes<T> == columns) some.template operator()<1, 3>();
-    if (column + 2 * lanes<T> == columns) some.template operator()<1, 2>();
+    if (column + 3 * lanes<T> == columns) column += some.template operator()<1, 3>();
+    if (column + 2 * lanes<T> == columns) column += some.template operator()<1, 2>();
   }
   if (column < columns) some.template operator()<1, 1>();
 }
@@ -93,13 +93,13 @@ void look_up_with(int n_edges, int per, int n_coefficients, int columns, const i
     T* to = out + first * per * out_stride;
     const auto some = [&]<int ROWS, int PANELS>() __attribute__((always_inline)) {
       look_up_columns<T, ROWS, PANELS, COEFFICIENTS>(of_rows, n_coefficients, columns, cell, to, out_stride);
-      rows -= ROWS;
       of_rows += ROWS * most_coefficients;
       to += ROWS * out_stride;
+      return ROWS;
     };
-    while (rows >= 6) some.template operator()<6, 1>();
-    if (rows >= 4) some.template operator()<4, 1>();
-    if (rows >= 2) some.template operator()<2, 2>();
+    while (rows >= 6) rows -= some.template operator()<6, 1>();
+    if (rows >= 4) rows -= some.template operator()<4, 1>();
+    if (rows >= 2) rows -= some.template operator()<2, 2>();
     if (rows >= 1) some.template operator()<1, has_32_registers ? 2 : 4>();
     first = last;
   }

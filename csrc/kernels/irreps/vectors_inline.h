@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "kernels/irreps/operators.h"
 
@@ -55,6 +56,16 @@ DISTMLIP_INLINE Vec<T> broadcast(T value) {
 }
 
 /// [a0 + a1, a2 + a3, …, b0 + b1, …]
+#ifdef __clang__
+template <class T, int... K>
+DISTMLIP_INLINE Vec<T> add_neighbours(Vec<T> a, Vec<T> b, std::integer_sequence<int, K...> /*lanes*/) {
+  return __builtin_shufflevector(a, b, (2 * K)...) + __builtin_shufflevector(a, b, (2 * K + 1)...);
+}
+template <class T>
+DISTMLIP_INLINE Vec<T> add_neighbours(Vec<T> a, Vec<T> b) {
+  return add_neighbours<T>(a, b, std::make_integer_sequence<int, lanes<T>>());
+}
+#else
 template <class T>
 DISTMLIP_INLINE Vec<T> add_neighbours(Vec<T> a, Vec<T> b) {
   typename VectorTypes<T>::Integers even, odd;
@@ -64,6 +75,7 @@ DISTMLIP_INLINE Vec<T> add_neighbours(Vec<T> a, Vec<T> b) {
   }
   return __builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, odd);
 }
+#endif
 
 template <class T, int N>
 DISTMLIP_INLINE Vec<T> add_tree(const Vec<T>* a, int n) {
