@@ -41,8 +41,7 @@ class PackedMatrix {
   void multiply(const Operators<T>& operators, std::span<const T* const> a, T* const* c,
                 bool accumulate) const {
     operators.multiply(static_cast<int>(a.size()), a.data(), 1, rows_, kernels::irreps::padded(columns_),
-                       packed_.data(), c,
-                       accumulate);
+                       packed_.data(), c, accumulate);
   }
 
   int rows() const { return rows_; }
