@@ -66,7 +66,7 @@ lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
-	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p build/make$(notdir $(VENV)) -quiet -hide-progress '$(CURDIR)/csrc/(?!exchange|executor|bindings).*\.cpp'
+	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p build/make$(notdir $(VENV)) -quiet -hide-progress '$(CURDIR)/csrc/(?!exchange|executor|native|bindings).*\.cpp'
 	$(BIN)/lizard --length 80 --CCN 15 --warnings_only csrc distmlip tests benchmarks
 	$(RUN)/python -m pytest -q tests/project/test_architecture.py
 

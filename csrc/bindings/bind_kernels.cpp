@@ -104,9 +104,10 @@ void bind_kernels(py::module_& module) {
   module.attr("simd_levels") = levels;
   module.def(
       "simd", [] { return kernels::name_of(kernels::simd()); }, "The instruction set that kernels use.");
-  module.def("set_simd", &kernels::set_simd, py::arg("level"),
-             "Chooses one of simd_levels for the whole process; neighbours and graphs are the same to the last "
-             "bit, native stages keep what they were made with.");
+  module.def(
+      "set_simd", &kernels::set_simd, py::arg("level"),
+      "Chooses one of simd_levels for the whole process; neighbours and graphs are the same to the last "
+      "bit, native stages keep what they were made with.");
   module.def("has_kernels", &executor::has_kernels, py::arg("device"),
              "Whether graphs are made on this device; elsewhere they are made on the host and moved.");
   module.def("stand_in", &stand_in, py::arg("device"), py::arg("watch") = py::none(),

@@ -20,7 +20,8 @@ class NativeStage {
  public:
   virtual ~NativeStage() = default;
   /// As StageRunner::run. Throws std::invalid_argument for tensors that do not fit the stage.
-  virtual StageOutput run(const NativeGraph& graph, const Tensors& inputs, bool keep, int n_threads) const = 0;
+  virtual StageOutput run(const NativeGraph& graph, const Tensors& inputs, bool keep,
+                          int n_threads) const = 0;
 };
 
 }  // namespace distmlip::executor

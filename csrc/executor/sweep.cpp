@@ -87,7 +87,8 @@ class Sweep {
           return;
         }
         for (const size_t p : partitions)
-          measured(cost_of(direction, k, p), {request_.crossing.atoms.sources[p]}, [&] { job(p, n_threads); });
+          measured(cost_of(direction, k, p), {request_.crossing.atoms.sources[p]},
+                   [&] { job(p, n_threads); });
       });
     }
     run_on_workers(slots, jobs);
@@ -122,7 +123,8 @@ class Sweep {
         output.pullback = spilled(k, p, inputs[p]);
       inputs[p].clear();
       if (request_.backward && last)
-        pull_back(p, {{kEnergy, gradient_of_energies(output.tensors.at(kEnergy))}}, output.pullback, n_threads);
+        pull_back(p, {{kEnergy, gradient_of_energies(output.tensors.at(kEnergy))}}, output.pullback,
+                  n_threads);
       else
         pullbacks_[k][p] = std::move(output.pullback);
       outputs[p] = std::move(output.tensors);

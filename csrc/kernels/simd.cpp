@@ -32,9 +32,12 @@ Simd simd() { return chosen(); }
 
 std::string name_of(Simd simd) {
   switch (simd) {
-    case Simd::avx512: return "avx512";
-    case Simd::avx2: return "avx2";
-    default: return "portable";
+    case Simd::avx512:
+      return "avx512";
+    case Simd::avx2:
+      return "avx2";
+    default:
+      return "portable";
   }
 }
 

@@ -6,6 +6,20 @@
 
 namespace distmlip::native {
 
+namespace {
+
+using Monomial = std::tuple<int, std::vector<int>>;  // output, inputs
+
+/// Throws std::invalid_argument unless it may follow the one before.
+void require_next(size_t k, const Monomial& now, const Monomial& before, int n_outputs, int n_inputs) {
+  const auto& [output, of] = now;
+  const bool in_range = std::all_of(of.begin(), of.end(), [&](int i) { return 0 <= i && i < n_inputs; });
+  if (now <= before || output < 0 || output >= n_outputs || of.empty() || of.size() > 3 || !in_range)
+    invalid("monomial ", k, " of a contraction is out of order or out of range");
+}
+
+}  // namespace
+
 MonomialLists monomial_lists(const std::vector<int>& outputs, const std::vector<std::vector<int>>& inputs,
                              int n_outputs, int n_inputs) {
   if (outputs.size() != inputs.size()) invalid(outputs.size(), " outputs of ", inputs.size(), " monomials");
@@ -15,14 +29,11 @@ MonomialLists monomial_lists(const std::vector<int>& outputs, const std::vector<
   lists.n_firsts.assign(static_cast<size_t>(n_outputs), 0);
   lists.n_coefficients = static_cast<int>(outputs.size());
   lists.n_inputs = n_inputs;
-  std::tuple<int, std::vector<int>> before{-1, {}};
+  Monomial before{-1, {}};
   for (size_t k = 0; k < outputs.size(); ++k) {
     const std::vector<int>& of = inputs[k];
-    std::tuple<int, std::vector<int>> now{outputs[k], of};
-    const bool in_range = std::all_of(of.begin(), of.end(), [&](int i) { return 0 <= i && i < n_inputs; });
-    if (now <= before || outputs[k] < 0 || outputs[k] >= n_outputs || of.empty() || of.size() > 3 ||
-        !in_range)
-      invalid("monomial ", k, " of a contraction is out of order or out of range");
+    Monomial now{outputs[k], of};
+    require_next(k, now, before, n_outputs, n_inputs);
     const auto& [output, last] = before;
     const bool same_first = output == outputs[k] && !last.empty() && last[0] == of[0];
     const bool same_pair = same_first && last.size() > 1 && of.size() > 1 && last[1] == of[1];

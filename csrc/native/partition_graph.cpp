@@ -31,9 +31,7 @@ const int64_t* integers(const at::Tensor& tensor, const char* name) {
 
 template <class T>
 void PartitionRun<T>::read_graph() {
-  const int64_t* numbers = integers(graph_.numbers, "numbers");
   senders_ = integers(graph_.senders, "senders");
-  const int64_t* receivers = integers(graph_.receivers, "receivers");
   n_owned_ = graph_.n_owned;
   n_local_ = graph_.numbers.numel();
   n_edges_ = graph_.senders.numel();
@@ -42,6 +40,12 @@ void PartitionRun<T>::read_graph() {
       !vectors.is_contiguous() || vectors.numel() != 3 * n_edges_ || graph_.receivers.numel() != n_edges_)
     invalid("vectors must be contiguous, (n_edges, 3), in the stage's dtype and on the host");
   vectors_ = vectors.const_data_ptr<T>();
+  read_species(integers(graph_.numbers, "numbers"));
+  find_first_edges(integers(graph_.receivers, "receivers"));
+}
+
+template <class T>
+void PartitionRun<T>::read_species(const int64_t* numbers) {
   std::vector<int32_t> species_of;
   for (size_t s = 0; s < program_.numbers.size(); ++s) {
     const auto number = static_cast<size_t>(program_.numbers[s]);
@@ -55,6 +59,10 @@ void PartitionRun<T>::read_graph() {
       invalid("atomic number ", number, ", for which the stage was not made");
     species_[static_cast<size_t>(row)] = species_of[static_cast<size_t>(number)];
   }
+}
+
+template <class T>
+void PartitionRun<T>::find_first_edges(const int64_t* receivers) {
   first_edge_.assign(static_cast<size_t>(n_owned_ + 1), 0);
   for (int64_t e = 0; e < n_edges_; ++e) {
     if (receivers[e] < 0 || receivers[e] >= n_owned_ || (e > 0 && receivers[e] < receivers[e - 1]) ||

@@ -59,6 +59,8 @@ class PartitionRun {
 
   // partition_graph.cpp
   void read_graph();
+  void read_species(const int64_t* numbers);
+  void find_first_edges(const int64_t* receivers);
   void order_edges(int n_threads);
   void find_pairs(int n_threads);
   void evaluate_pairs(int n_threads);

@@ -34,6 +34,11 @@ void Program<T>::finish() {
       has_gradient[static_cast<size_t>(read.of)] = true;
     }
   }
+  require_all_read();
+}
+
+template <class T>
+void Program<T>::require_all_read() const {
   for (const auto& edge : edge_operators)
     if (!has_gradient[static_cast<size_t>(edge->writes)])
       invalid("nothing of a stage reads register ", edge->writes, ", which edges write");

@@ -56,6 +56,9 @@ struct Program {
   std::vector<bool> is_read;       ///< registers that operators on atoms or outputs read
   std::vector<bool> leads_back;    ///< operators between outputs and what depends on vectors or inputs
   std::vector<bool> has_gradient;  ///< registers
+
+ private:
+  void require_all_read() const;
 };
 
 }  // namespace distmlip::native

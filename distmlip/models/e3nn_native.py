@@ -90,7 +90,7 @@ def of_species(maps: Sequence[dict[tuple[int, int], Matrix]]) -> list[core.Linea
 
 @dataclass(frozen=True)
 class Convolved:
-    """A tensor product of senders with harmonics, as a message whose irreps hold the channels of all paths."""
+    """A product of senders with harmonics, as a message whose irreps hold the channels of all paths."""
 
     message: Irreps
     paths: list[core.ConvolutionPath]
@@ -121,19 +121,8 @@ def convolved(product: Any, part: str) -> Convolved:
     Raises:
         NotNativeError: it is something else.
     """
-    source, harmonics, target = (getattr(product, f"irreps_{name}") for name in ("in1", "in2", "out"))
-    irreps_of(source, part), irreps_of(target, part)
-    if [(mul, ir.l) for mul, ir in harmonics] != [(1, degree) for degree in range(len(harmonics))]:
-        raise NotNativeError(f"{part} multiplies by {harmonics}, which are not harmonics in their order")
-    if harmonics.dim > N_HARMONICS:
-        raise NotNativeError(
-            f"{part} has harmonics of degree {len(harmonics) - 1}; up to {LARGEST_DEGREE} are known"
-        )
-    for instruction in product.instructions:
-        if instruction.connection_mode != "uvu" or not instruction.has_weight:
-            raise NotNativeError(f"{part} has paths of the kind {instruction.connection_mode!r}, not 'uvu'")
-    if len({instruction.i_out for instruction in product.instructions}) != len(product.instructions):
-        raise NotNativeError(f"{part} has paths that end in the same irreps")
+    _require_known(product, part)
+    source, target = product.irreps_in1, product.irreps_out
     kinds = list(dict.fromkeys(ir for _, ir in target))
     channels_of = dict.fromkeys(kinds, 0)
     places: list[tuple[int, int, int]] = []
@@ -157,6 +146,22 @@ def convolved(product: Any, part: str) -> Convolved:
         [instruction.i_in2 for instruction in product.instructions],
         places,
     )
+
+
+def _require_known(product: Any, part: str) -> None:
+    harmonics = product.irreps_in2
+    irreps_of(product.irreps_in1, part), irreps_of(product.irreps_out, part)
+    if [(mul, ir.l) for mul, ir in harmonics] != [(1, degree) for degree in range(len(harmonics))]:
+        raise NotNativeError(f"{part} multiplies by {harmonics}, which are not harmonics in their order")
+    if harmonics.dim > N_HARMONICS:
+        raise NotNativeError(
+            f"{part} has harmonics of degree {len(harmonics) - 1}; up to {LARGEST_DEGREE} are known"
+        )
+    for instruction in product.instructions:
+        if instruction.connection_mode != "uvu" or not instruction.has_weight:
+            raise NotNativeError(f"{part} has paths of the kind {instruction.connection_mode!r}, not 'uvu'")
+    if len({instruction.i_out for instruction in product.instructions}) != len(product.instructions):
+        raise NotNativeError(f"{part} has paths that end in the same irreps")
 
 
 def _couplings(product: Any) -> list[Matrix]:
@@ -196,13 +201,13 @@ def activation(function: Callable[[Tensor], Tensor], part: str) -> tuple[str, fl
 
 
 def network(net: Any, part: str) -> tuple[list[Matrix], Matrix, float]:
-    """Layers (in, out) of a fully connected network, those of the hidden layers and the last one, and what its
-    silu is multiplied by.
+    """Layers (in, out) of a fully connected network: the hidden ones and the last one; and what its silu is
+    multiplied by.
 
     Raises:
         NotNativeError: it has another activation, or none.
     """
-    layers = list(net)
+    layers: list[Any] = list(net)
     if len(layers) < 2:
         raise NotNativeError(f"{part} has no hidden layer")
     matrices, factors = [], set()

@@ -93,8 +93,8 @@ Builder = core.StageBuilder32 | core.StageBuilder64
 
 @dataclass(frozen=True)
 class Grid:
-    """Where functions of the length are tabulated: cells that are half as long below half of the cutoff, where
-    radial functions are steep."""
+    """Where functions of the length are tabulated: cells that are half as long below half of the cutoff, as
+    radial functions are steep there."""
 
     cutoff: float
     size: TableSize
@@ -109,8 +109,8 @@ class Grid:
 
     @property
     def lengths(self) -> Tensor:
-        """(n_cells · n_coefficients,) float64, Å: Chebyshev's points of each cell, its ends among them, so that
-        tables are continuous."""
+        """(n_cells · n_coefficients,) float64, Å: Chebyshev's points of each cell, its ends among them, so
+        that tables are continuous."""
         n_inner, n_outer = self._counts
         ends = np.concatenate(
             [

@@ -19,7 +19,9 @@ STUB = Path(distmlip.__file__).with_name("_core.pyi")
 OF_PYBIND11 = r"""
 distmlip._core.(Cost|Crossing|Decomposition|Evaluation|FlushedTeam|GraphPart|Graphs|LocalTensors|RankGroup|Routes)
 distmlip._core.(DefaultStreams|MeasuredStage|StageRows|StageSpecs|Step)
-distmlip._core.(Cost|Evaluation|GraphPart|LocalTensors|MeasuredStage|StageRows).__init__
+distmlip._core.(Agnesi|Cells|ConvolutionPath|Gated|LinearMap|RadialBasis|Repulsion)
+distmlip._core.(NativeStage|StageBuilder32|StageBuilder64)
+distmlip._core.(Cost|Evaluation|GraphPart|LocalTensors|MeasuredStage|NativeStage|StageRows).__init__
 distmlip._core.Recompute.__pybind11_native_enum__
 """
 """Metaclasses, constructors that cannot be called, and a mark: what a stub does not have."""

@@ -19,8 +19,8 @@ CSRC = ROOT / "csrc"
 PACKAGE = ROOT / "distmlip"
 
 # Each one may use those before it, and itself.
-CPP_ORDER = ["core", "cut", "kernels", "neighbors", "partition", "exchange", "executor", "bindings"]
-LIBTORCH_FOLDERS = {"exchange", "executor", "bindings"}
+CPP_ORDER = ["core", "cut", "kernels", "neighbors", "partition", "exchange", "executor", "native", "bindings"]
+LIBTORCH_FOLDERS = {"exchange", "executor", "native", "bindings"}
 
 # Each group of modules and packages may use those before it; what stands in one group knows nothing of each
 # other. `__init__` is the public face: it may use all.

@@ -9,13 +9,25 @@ namespace {
 
 constexpr int most_inputs = n_harmonics;
 
+template <class T, int ATOMS, class Row>
+DISTMLIP_INLINE void load_rows(int n, Row* x, std::ptrdiff_t stride, int channel, Vec<T> (*rows)[ATOMS]) {
+  for (int i = 0; i < n; ++i)
+    for (int a = 0; a < ATOMS; ++a) rows[i][a] = load<T>(x[a] + i * stride + channel);
+}
+
+template <class T, int ATOMS>
+DISTMLIP_INLINE void store_rows(int n, const Vec<T> (*rows)[ATOMS], T* const* x, std::ptrdiff_t stride,
+                                int channel) {
+  for (int i = 0; i < n; ++i)
+    for (int a = 0; a < ATOMS; ++a) store<T>(x[a] + i * stride + channel, rows[i][a]);
+}
+
 template <class T, int ATOMS>
 DISTMLIP_INLINE void contract_atoms(const Monomials& monomials, const T* coefficient, const T* const* x,
                                     std::ptrdiff_t x_stride, T* const* out, std::ptrdiff_t out_stride,
                                     int channel) {
   Vec<T> inputs[most_inputs][ATOMS];
-  for (int i = 0; i < monomials.n_inputs; ++i)
-    for (int a = 0; a < ATOMS; ++a) inputs[i][a] = load<T>(x[a] + i * x_stride + channel);
+  load_rows<T, ATOMS>(monomials.n_inputs, x, x_stride, channel, inputs);
   const auto* first = monomials.firsts;
   const auto* pair = monomials.pairs;
   const int16_t* triple = monomials.triples;
@@ -50,12 +62,8 @@ DISTMLIP_INLINE void contract_atoms_back(const Monomials& monomials, const T* co
                                          std::ptrdiff_t x_stride, const T* const* gradients,
                                          std::ptrdiff_t gradient_stride, T* const* x_gradients, int channel) {
   Vec<T> inputs[most_inputs][ATOMS], back[most_inputs][ATOMS];
-  for (int i = 0; i < monomials.n_inputs; ++i) {
-    for (int a = 0; a < ATOMS; ++a) {
-      inputs[i][a] = load<T>(x[a] + i * x_stride + channel);
-      back[i][a] = load<T>(x_gradients[a] + i * x_stride + channel);
-    }
-  }
+  load_rows<T, ATOMS>(monomials.n_inputs, x, x_stride, channel, inputs);
+  load_rows<T, ATOMS>(monomials.n_inputs, x_gradients, x_stride, channel, back);
   const auto* first = monomials.firsts;
   const auto* pair = monomials.pairs;
   const int16_t* triple = monomials.triples;
@@ -91,8 +99,7 @@ DISTMLIP_INLINE void contract_atoms_back(const Monomials& monomials, const T* co
       for (int a = 0; a < ATOMS; ++a) back[first->x][a] += gradient[a] * of_first[a];
     }
   }
-  for (int i = 0; i < monomials.n_inputs; ++i)
-    for (int a = 0; a < ATOMS; ++a) store<T>(x_gradients[a] + i * x_stride + channel, back[i][a]);
+  store_rows<T, ATOMS>(monomials.n_inputs, back, x_gradients, x_stride, channel);
 }
 
 constexpr int atoms_together = has_32_registers ? 4 : 2;

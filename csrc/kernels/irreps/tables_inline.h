@@ -66,8 +66,8 @@ DISTMLIP_INLINE void look_up_columns(const T* polynomials, int n_coefficients, i
   int column = 0;
   const auto some = [&]<int N, int VECTORS>() __attribute__((always_inline)) {
     look_up_rows<T, ROWS, N, VECTORS, COEFFICIENTS>(
-        polynomials, n_coefficients, table + static_cast<std::ptrdiff_t>(column) * n_coefficients, out + column,
-        out_stride);
+        polynomials, n_coefficients, table + static_cast<std::ptrdiff_t>(column) * n_coefficients,
+        out + column, out_stride);
     column += N * VECTORS * lanes<T>;
   };
   while (column + PANELS * width <= columns) some.template operator()<PANELS, panel>();

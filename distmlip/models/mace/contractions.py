@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from torch import nn
 
 from distmlip.errors import NotNativeError, type_name
 from distmlip.models.native import Irreps, Matrix
@@ -31,7 +31,7 @@ class Contraction:
     """Of each species: (n_monomials, channels)."""
 
 
-def contraction_of(module: nn.Module, elements: Sequence[int], part: str) -> Contraction:
+def contraction_of(module: Any, elements: Sequence[int], part: str) -> Contraction:
     """Take a ``SymmetricContraction`` apart, for these elements of the model.
 
     Raises:
@@ -45,7 +45,8 @@ def contraction_of(module: nn.Module, elements: Sequence[int], part: str) -> Con
     for contraction in module.contractions:
         if contraction.correlation > MOST_DEGREE:
             raise NotNativeError(
-                f"{part} has the correlation {contraction.correlation}; native stages know up to {MOST_DEGREE}"
+                f"{part} has the correlation {contraction.correlation}; "
+                f"native stages know up to {MOST_DEGREE}"
             )
         found = _terms(contraction, elements)
         n_components = max(output for output, _, _ in found) + 1 if found else 1
@@ -62,12 +63,12 @@ def contraction_of(module: nn.Module, elements: Sequence[int], part: str) -> Con
     )
 
 
-def _n_components(contraction: nn.Module) -> int:
+def _n_components(contraction: Any) -> int:
     coupling = contraction.U_tensors(1)
     return 1 if coupling.ndim == 2 else coupling.shape[0]
 
 
-def _terms(contraction: nn.Module, elements: Sequence[int]) -> list[tuple[int, Monomial, list[Matrix]]]:
+def _terms(contraction: Any, elements: Sequence[int]) -> list[tuple[int, Monomial, list[Matrix]]]:
     """(output component, monomial, coefficients (channels,) of each species)."""
     terms = []
     for degree in range(1, contraction.correlation + 1):

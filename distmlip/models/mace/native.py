@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from e3nn import o3
 from mace.modules import blocks
 from mace.modules.irreps_tools import mask_head
-from mace.modules.radial import AgnesiTransform, BesselBasis, GaussianBasis, ZBLBasis
+from mace.modules.radial import BesselBasis, GaussianBasis
 from torch import Tensor, nn
 
 from distmlip._native import core
@@ -18,6 +17,7 @@ from distmlip.errors import NotNativeError
 from distmlip.machine.devices import in_float64
 from distmlip.models import e3nn_native as e3
 from distmlip.models.mace.contractions import contraction_of
+from distmlip.models.mace.native_radial import RadialFunctions
 from distmlip.models.native import Builder, Irreps, Matrix, NativeChoice, NativeStage, StageMaker
 from distmlip.models.replicate import replicate
 from distmlip.models.stages import Halo, Stage
@@ -35,10 +35,6 @@ WITH_DENSITY = INTERACTIONS[2:]
 WITH_SKIP = INTERACTIONS[1::2]
 """Whose ``skip_tp`` leads past the product; that of the others belongs to the message."""
 SCALAR: Irreps = [(0, 1)]
-COULOMB = 14.3996
-"""eV·Å, and the weights and exponents of the screening function: as in MACE's ``ZBLBasis``."""
-SCREENING = (3.2, 0.9423, 0.4028, 0.2016)
-BOHR = 0.529
 
 
 def native_stages(
@@ -65,6 +61,7 @@ class _Layers:
         known = model.atomic_numbers.tolist()
         self.elements = [known.index(number) for number in choice.numbers]
         self.one_hot = torch.eye(len(known), dtype=torch.float64)[self.elements]
+        self.radial = RadialFunctions(self.model, self.maker, self.one_hot)
         self.n_layers = len(model.interactions)
         _require_known(model)
 
@@ -78,7 +75,7 @@ class _Layers:
         builder = self.maker.builder()
         inputs = _Inputs(self, builder, layer)
         message = self._message(builder, layer, inputs.senders)
-        features, irreps = self._product(builder, layer, message, inputs)
+        features = self._product(builder, layer, message, inputs)
         energy = self._site_energy(builder, layer, features, inputs.site_energy)
         before: tuple[Halo, ...] = ()
         if not first:
@@ -109,7 +106,7 @@ class _Layers:
         """What an interaction block gives the product of its layer."""
         part, block = f"interactions.{layer}", self.model.interactions[layer]
         convolved = e3.convolved(block.conv_tp, f"{part}.conv_tp")
-        radial = self._radial(builder, layer, convolved)
+        radial = self.radial.of_convolution(builder, layer, convolved)
         message = builder.convolution(senders, radial, convolved.message, convolved.paths)
         scale = 1.0 if isinstance(block, WITH_DENSITY) else 1 / float(block.avg_num_neighbors)
         source, target = block.linear.irreps_in, block.linear.irreps_out
@@ -117,12 +114,12 @@ class _Layers:
         irreps = e3.irreps_of(target, part)
         rows = builder.linear(message, irreps, convolved.maps_from(maps))
         if isinstance(block, WITH_DENSITY):
-            rows = builder.normalised(rows, builder.edge_sum(self._density(builder, layer)))
+            rows = builder.normalised(rows, builder.edge_sum(self.radial.of_density(builder, layer)))
         if not isinstance(block, WITH_SKIP):
             rows = builder.linear(rows, irreps, self._of_species(block.skip_tp, f"{part}.skip_tp"))
         return rows
 
-    def _product(self, builder: Builder, layer: int, message: int, inputs: _Inputs) -> tuple[int, Irreps]:
+    def _product(self, builder: Builder, layer: int, message: int, inputs: _Inputs) -> int:
         part, product = f"products.{layer}", self.model.products[layer]
         agnostic = getattr(product, "use_agnostic_product", False)
         elements = [0] * len(self.elements) if agnostic else self.elements
@@ -142,12 +139,12 @@ class _Layers:
         if product.use_sc and isinstance(block, WITH_SKIP):
             skip = self._of_species(block.skip_tp, f"interactions.{layer}.skip_tp")
             builder.add_linear(inputs.features, features, skip)
-        return features, irreps
+        return features
 
     def _site_energy(self, builder: Builder, layer: int, features: int, before: int | None) -> int:
         energy = before
         if layer == 0 and hasattr(self.model, "pair_repulsion"):
-            energy = builder.repulsion(self._repulsion(self.model.pair_repulsion_fn))
+            energy = builder.repulsion(self.radial.repulsion(self.model.pair_repulsion_fn))
         elif before is not None:
             energy = builder.linear(before, SCALAR, [core.LinearMap(0, 0, [np.eye(1)])])
         readouts = self.model.readouts
@@ -191,90 +188,15 @@ class _Layers:
             maps.append(core.LinearMap(i, 0, [column if mask is None else column * mask[:, None]]))
         return maps
 
-    def _radial(self, builder: Builder, layer: int, convolved: e3.Convolved) -> int:
-        part, net = f"interactions.{layer}.conv_tp_weights", self.model.interactions[layer].conv_tp_weights
-        if not hasattr(net, "hs"):
-            raise NotNativeError(f"{part} is a {type(net).__name__}, which native stages do not know")
-        if self.maker.choice.table is None:
-            layers, last, factor = e3.network(net, part)
-            groups = [np.ascontiguousarray(last[:, of]) for of in convolved.weights]
-            return builder.network(self._basis(), layers, factor, groups)
-        return self.maker.tables(builder, partial(self._functions, net), convolved.columns, self._by_species)
-
-    def _density(self, builder: Builder, layer: int) -> int:
-        part, net = f"interactions.{layer}.density_fn", self.model.interactions[layer].density_fn
-        if self.maker.choice.table is not None:
-            functions = lambda *of: torch.tanh(self._functions(net, *of) ** 2)  # noqa: E731
-            return self.maker.tables(builder, functions, [1], self._by_species)
-        if len(net) != 1:
-            raise NotNativeError(f"{part} has hidden layers")
-        (layer_of,) = net
-        scale = (layer_of.h_in * layer_of.var_in / layer_of.var_out) ** 0.5
-        return builder.network(self._basis(), [(layer_of.weight / scale).numpy()], 1.0, [])
-
-    def _functions(self, net: nn.Module, lengths: Tensor, receiver: int, sender: int) -> Tensor:
-        """A network of the model at these lengths, for a receiver and a sender of two species."""
-        ends = torch.stack([self.one_hot[sender], self.one_hot[receiver]])
-        edge = torch.tensor([[0], [1]]).expand(2, len(lengths))
-        features, _ = self.model.radial_embedding(lengths[:, None], ends, edge, self.model.atomic_numbers)
-        return net(features)
-
-    @property
-    def _by_species(self) -> bool:
-        return hasattr(self.model.radial_embedding, "distance_transform")
-
-    def _basis(self) -> core.RadialBasis:
-        embedding = self.model.radial_embedding
-        bessel, transform = embedding.bessel_fn, getattr(embedding, "distance_transform", None)
-        if not isinstance(bessel, BesselBasis):
-            raise NotNativeError(
-                f"radial_embedding.bessel_fn is a {type(bessel).__name__}; exact radial "
-                "functions of native stages are Bessel's"
-            )
-        agnesi = None
-        if transform is not None:
-            if not isinstance(transform, AgnesiTransform):
-                raise NotNativeError(
-                    f"radial_embedding.distance_transform is a {type(transform).__name__}; "
-                    "exact radial functions of native stages know Agnesi's"
-                )
-            radii = transform.covalent_radii[list(self.maker.choice.numbers)].tolist()
-            means = [(radii[r] + radii[s]) / 2 for r, s in self.maker.species_pairs()]
-            agnesi = core.Agnesi(float(transform.a), float(transform.q), float(transform.p), means)
-        cutoff = embedding.cutoff_fn
-        return core.RadialBasis(
-            bessel.bessel_weights.tolist(),
-            float(bessel.prefactor),
-            float(cutoff.r_max),
-            int(cutoff.p),
-            transform=agnesi,
-        )
-
-    def _repulsion(self, zbl: ZBLBasis) -> core.Repulsion:
-        numbers = self.maker.choice.numbers
-        pairs = self.maker.species_pairs()
-        powers = [float(number ** float(zbl.a_exp)) for number in numbers]
-        radii = zbl.covalent_radii[list(numbers)].tolist()
-        length = float(zbl.a_prefactor) * BOHR
-        return core.Repulsion(
-            [COULOMB * numbers[r] * numbers[s] for r, s in pairs],
-            [length / (powers[r] + powers[s]) for r, s in pairs],
-            [radii[r] + radii[s] for r, s in pairs],
-            zbl.c.tolist(),
-            list(SCREENING),
-            int(zbl.p),
-        )
-
     def _of_species(self, product: nn.Module, part: str) -> list[core.LinearMap]:
         """A tensor product with the species, as a linear map for each of them."""
         source, target = product.irreps_in1, product.irreps_out
         e3.irreps_of(source, part), e3.irreps_of(target, part)
-        return e3.of_species(
-            [
-                e3.linear_maps(lambda rows, z=z: product(rows, z.expand(len(rows), -1)), source, target, part)
-                for z in self.one_hot
-            ]
-        )
+
+        def maps_of(one_hot: Tensor) -> dict[tuple[int, int], Matrix]:
+            return e3.linear_maps(lambda x: product(x, one_hot.expand(len(x), -1)), source, target, part)
+
+        return e3.of_species([maps_of(one_hot) for one_hot in self.one_hot])
 
     def _reference_energies(self) -> list[float]:
         # In the model's dtype, as the original has them.
@@ -284,10 +206,8 @@ class _Layers:
     def _scale_and_shift(self) -> dict[str, float]:
         if not hasattr(self.model, "scale_shift"):
             return {"factor": self.energy_unit}
-        of_head = {
-            name: torch.atleast_1d(getattr(self.model.scale_shift, name)) for name in ("scale", "shift")
-        }
-        scale, shift = (float(of_head[name][self.head]) for name in ("scale", "shift"))
+        of_heads = (self.model.scale_shift.scale, self.model.scale_shift.shift)
+        scale, shift = (float(of.reshape(-1)[self.head]) for of in of_heads)
         return {"factor": scale * self.energy_unit, "shift": shift * self.energy_unit}
 
 
