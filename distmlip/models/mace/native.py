@@ -254,10 +254,13 @@ class _Layers:
         numbers = self.maker.choice.numbers
         pairs = self.maker.species_pairs()
         powers = [float(number ** float(zbl.a_exp)) for number in numbers]
+        # In torch's default dtype, in which the original multiplies its integers.
+        receivers, senders = torch.tensor(numbers)[torch.tensor(pairs).T]
+        charges = COULOMB * receivers * senders
         radii = zbl.covalent_radii[list(numbers)].tolist()
         length = float(zbl.a_prefactor) * BOHR
         return core.Repulsion(
-            [COULOMB * numbers[r] * numbers[s] for r, s in pairs],
+            charges.tolist(),
             [length / (powers[r] + powers[s]) for r, s in pairs],
             [radii[r] + radii[s] for r, s in pairs],
             zbl.c.tolist(),
