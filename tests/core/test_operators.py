@@ -282,7 +282,7 @@ def test_what_depends_on_species_only(precision: Precision) -> None:
 
 
 def chebyshev(lengths: Tensor, coefficients: Tensor) -> Tensor:
-    """Of tables (n_cells, n_coefficients, n_functions) on the cells of GRID: cosines of multiples of angles."""
+    """Of tables (n_cells, n_coefficients, n_functions) on the cells of GRID: by cosines."""
     n = coefficients.shape[1]
     first = GRID.lengths.reshape(-1, n)[:, 0].clone()
     first[0] = 0.0
@@ -623,7 +623,7 @@ MISTAKES: dict[str, tuple[str, Callable[[], Any]]] = {
     ),
     "senders": ("no rows of senders", lambda: convolved(SCALARS, of_senders=False, paths=[path(0, 0, 0, 0)])),
     "register": ("register 7 of 1", lambda: with_input([(0, 1)])[0].linear(7, [(0, 1)], [])),
-    "no outputs": ("without outputs", lambda: with_input([(0, 1)])[0].stage()),
+    "no outputs": ("without outputs", with_input([(0, 1)])[0].stage),
     "flat": ("no scalar", lambda: with_input([(0, 2)])[0].output("y", 0, is_flat=True)),
     "rows of senders as atoms": (
         "rows of senders",
