@@ -19,7 +19,15 @@ executor::Gradients PartitionRun<T>::backward(const executor::Tensors& output_gr
   output_gradients_.clear();
   for (const Output& output : program_.outputs) {
     const auto found = output_gradients.find(output.name);
-    output_gradients_.push_back(found == output_gradients.end() ? at::Tensor() : found->second.contiguous());
+    at::Tensor given;
+    if (found != output_gradients.end() && found->second.defined()) {
+      const int64_t width = program_.registers[static_cast<size_t>(output.of)].layout.width();
+      given = found->second.contiguous();
+      const auto dtype = output.in_float64 ? at::kDouble : graph_.vectors.scalar_type();
+      if (given.scalar_type() != dtype || !given.device().is_cpu() || given.numel() != n_owned_ * width)
+        invalid("the gradient of '", output.name, "' must have its shape and dtype, on the host");
+    }
+    output_gradients_.push_back(given);
   }
   make_gradients();
   const int64_t n_chunks = (n_owned_ + atoms_per_chunk - 1) / atoms_per_chunk;

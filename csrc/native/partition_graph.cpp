@@ -35,6 +35,7 @@ void PartitionRun<T>::read_graph() {
   n_owned_ = graph_.n_owned;
   n_local_ = graph_.numbers.numel();
   n_edges_ = graph_.senders.numel();
+  if (n_owned_ < 0 || n_owned_ > n_local_) invalid("n_owned is ", n_owned_, " of ", n_local_, " atoms");
   const at::Tensor& vectors = graph_.vectors;
   if (!vectors.device().is_cpu() || vectors.scalar_type() != c10::CppTypeToScalarType<T>::value ||
       !vectors.is_contiguous() || vectors.numel() != 3 * n_edges_ || graph_.receivers.numel() != n_edges_)
