@@ -19,39 +19,49 @@ class Convolution : public EdgeOperator<T> {
     pack(paths);
   }
 
-  void forward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, T* receiver) const override {
+  void forward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, T* receivers, int64_t size) const override {
     const T* couplings = find_couplings(edges);
     T* weights = room(edges.weights, edges_per_block * channels_together);
     for (const Path& path : paths_) {
       for (int first = 0; first < path.channels; first += channels_together) {
         const int n = std::min(channels_together, path.channels - first);
-        radial_.weights(edges, path.group, first, n, 1, rows.kept, weights, n);
-        for (size_t e = 0; e < size(edges); ++e) edges.a[e] = rows.senders[e] + path.sender + first;
-        operators_.convolve({path.n_in, path.n_out, edges.n, n, weights, n, edges.a.data(),
-                             path.sender_stride, couplings + path.coupling, coupling_stride_},
-                            receiver + path.message + first, path.message_stride);
+        for (size_t e = 0; e < count(edges); ++e) edges.a[e] = rows.senders[e] + path.sender + first;
+        for (const Receiver& receiver : edges.receivers) {
+          radial_.weights(edges, receiver, path.group, {first, n, 1}, rows.kept, weights, n);
+          operators_.convolve(
+              {path.n_in, path.n_out, receiver.n, n, weights, n, edges.a.data() + receiver.first,
+               path.sender_stride, couplings + receiver.first * coupling_stride_ + path.coupling,
+               coupling_stride_},
+              receivers + receiver.atom * size + path.message + first, path.message_stride);
+        }
       }
     }
   }
 
-  void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradient) const override {
+  void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradients,
+                int64_t size) const override {
     const T* couplings = find_couplings(edges);
     T* weights = room(edges.weights, 2 * edges_per_block * widest_);
     T* back = room(edges.coupling_gradients, edges_per_block * back_stride_);
     const bool with_senders = rows.sender_gradients != nullptr;
     for (const Path& path : paths_) {
-      radial_.weights(edges, path.group, 0, path.channels, 2, rows.kept, weights, path.channels);
-      for (size_t e = 0; e < size(edges); ++e) {
+      for (size_t e = 0; e < count(edges); ++e) {
         edges.a[e] = rows.senders[e] + path.sender;
         if (with_senders) edges.b[e] = rows.sender_gradients[e] + path.sender;
       }
-      operators_.convolve_back(
-          {path.n_in, path.n_out, edges.n, path.channels, weights, path.channels, edges.a.data(),
-           path.sender_stride, couplings + path.coupling, coupling_stride_},
-          gradient + path.message, path.message_stride, with_senders ? edges.b.data() : nullptr,
-          back + path.back, back_stride_);
+      for (const Receiver& receiver : edges.receivers) {
+        radial_.weights(edges, receiver, path.group, {0, path.channels, 2}, rows.kept, weights,
+                        path.channels);
+        operators_.convolve_back(
+            {path.n_in, path.n_out, receiver.n, path.channels, weights, path.channels,
+             edges.a.data() + receiver.first, path.sender_stride,
+             couplings + receiver.first * coupling_stride_ + path.coupling, coupling_stride_},
+            gradients + receiver.atom * size + path.message, path.message_stride,
+            with_senders ? edges.b.data() + receiver.first : nullptr,
+            back + receiver.first * back_stride_ + path.back, back_stride_);
+      }
     }
-    for (size_t e = 0; e < size(edges); ++e) {
+    for (size_t e = 0; e < count(edges); ++e) {
       const T* of_edge = back + static_cast<std::ptrdiff_t>(e) * back_stride_;
       for (const Path& path : paths_)
         edges.length_gradients[e] += of_edge[path.back + path.n_in * path.n_out];
@@ -70,7 +80,7 @@ class Convolution : public EdgeOperator<T> {
     int coupling, back;  ///< offsets in an edge's couplings, and in their gradients
   };
 
-  static size_t size(const EdgeBlock<T>& edges) { return static_cast<size_t>(edges.n); }
+  static size_t count(const EdgeBlock<T>& edges) { return static_cast<size_t>(edges.n); }
 
   void add(const ConvolutionPath& path, const Segment& from, const Segment& to) {
     using kernels::irreps::largest_degree;
@@ -114,7 +124,7 @@ class Convolution : public EdgeOperator<T> {
 
   const T* find_couplings(EdgeBlock<T>& edges) const {
     T* couplings = room(edges.couplings, edges_per_block * coupling_stride_);
-    for (size_t e = 0; e < size(edges); ++e) {
+    for (size_t e = 0; e < count(edges); ++e) {
       edges.a[e] = edges.harmonics.data() + e * n_harmonics;
       edges.c[e] = couplings + static_cast<std::ptrdiff_t>(e) * coupling_stride_;
     }

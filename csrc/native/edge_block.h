@@ -1,4 +1,4 @@
-// Edges of one receiver on their way through the operators of a stage.
+// Edges of some receivers on their way through the operators of a stage.
 #pragma once
 
 #include <array>
@@ -10,14 +10,23 @@
 
 namespace distmlip::native {
 
-constexpr int edges_per_block = 128;
+/// Of several receivers: what an operator reads of tables is then read again while it is in the cache.
+constexpr int edges_per_block = 256;
+constexpr int receivers_per_block = 8;
+
+/// The edges of a receiver in a block, or as many of them as there is room for.
+struct Receiver {
+  int atom;  ///< in the block of atoms
+  int first, n;
+};
 
 template <class T>
 struct EdgeBlock {
   EdgeBlock() { harmonics.resize(edges_per_block * kernels::irreps::n_harmonics + slack); }
 
   int n = 0;
-  std::array<int64_t, edges_per_block> edges;  ///< of the partition, ordered by cell
+  std::vector<Receiver> receivers;
+  std::array<int64_t, edges_per_block> edges;  ///< of the partition, those of a receiver by cell
   std::array<int32_t, edges_per_block> senders,
       cells;  ///< local rows; cells of tables (edges of one together)
   std::array<int32_t, edges_per_block> species_pairs;  ///< receiver's · n_species + sender's
@@ -33,8 +42,9 @@ struct EdgeBlock {
 
   // Scratch of operators.
   Buffer<T> couplings, coupling_gradients, weights;
-  std::vector<const T*> a = std::vector<const T*>(2 * edges_per_block);
-  std::vector<T*> b = std::vector<T*>(2 * edges_per_block);
+  std::vector<const T*> a = std::vector<const T*>(edges_per_block),
+                        rows = std::vector<const T*>(2 * edges_per_block);
+  std::vector<T*> b = std::vector<T*>(edges_per_block);
   std::vector<T*> c = std::vector<T*>(2 * edges_per_block);
 };
 

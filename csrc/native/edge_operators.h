@@ -21,10 +21,11 @@ template <class T>
 class EdgeOperator {
  public:
   virtual ~EdgeOperator() = default;
-  /// Adds to the receiver's row.
-  virtual void forward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, T* receiver) const = 0;
+  /// Adds to rows of receivers, `size` apart from one atom of the block to the next.
+  virtual void forward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, T* receivers, int64_t size) const = 0;
   /// Adds to gradients of senders, harmonics and lengths.
-  virtual void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradient) const = 0;
+  virtual void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradients,
+                        int64_t size) const = 0;
 
   int writes = 0;
   int reads = -1;      ///< register of senders; -1: reads none

@@ -11,19 +11,27 @@ class EdgeSum : public EdgeOperator<T> {
  public:
   explicit EdgeSum(const Radial<T>& radial) : radial_(radial), width_(radial.columns(0)) {}
 
-  void forward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, T* receiver) const override {
+  void forward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, T* receivers, int64_t size) const override {
     T* weights = room(edges.weights, edges_per_block * width_);
-    radial_.weights(edges, 0, 0, width_, 1, rows.kept, weights, width_);
-    for (int e = 0; e < edges.n; ++e)
-      for (int c = 0; c < width_; ++c) receiver[c] += weights[e * width_ + c];
+    for (const Receiver& receiver : edges.receivers) {
+      radial_.weights(edges, receiver, 0, {0, width_, 1}, rows.kept, weights, width_);
+      T* sums = receivers + receiver.atom * size;
+      for (int e = 0; e < receiver.n; ++e)
+        for (int c = 0; c < width_; ++c) sums[c] += weights[e * width_ + c];
+    }
   }
 
-  void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradient) const override {
+  void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradients,
+                int64_t size) const override {
     T* weights = room(edges.weights, 2 * edges_per_block * width_);
-    radial_.weights(edges, 0, 0, width_, 2, rows.kept, weights, width_);
-    for (int e = 0; e < edges.n; ++e)
-      for (int c = 0; c < width_; ++c)
-        edges.length_gradients[static_cast<size_t>(e)] += gradient[c] * weights[(2 * e + 1) * width_ + c];
+    for (const Receiver& receiver : edges.receivers) {
+      radial_.weights(edges, receiver, 0, {0, width_, 2}, rows.kept, weights, width_);
+      const T* gradient = gradients + receiver.atom * size;
+      for (int e = 0; e < receiver.n; ++e)
+        for (int c = 0; c < width_; ++c)
+          edges.length_gradients[static_cast<size_t>(receiver.first + e)] +=
+              gradient[c] * weights[(2 * e + 1) * width_ + c];
+    }
   }
 
  private:
@@ -40,15 +48,21 @@ class RepulsionSum : public EdgeOperator<T> {
       invalid("a repulsion whose lists differ in length");
   }
 
-  void forward(EdgeBlock<T>& edges, const EdgeRows<T>&, T* receiver) const override {
-    double sum = 0;
-    for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e) sum += of_edge(edges, e).value;
-    receiver[0] += static_cast<T>(sum);
+  void forward(EdgeBlock<T>& edges, const EdgeRows<T>&, T* receivers, int64_t size) const override {
+    for (const Receiver& receiver : edges.receivers) {
+      double sum = 0;
+      for (int e = receiver.first; e < receiver.first + receiver.n; ++e)
+        sum += of_edge(edges, static_cast<size_t>(e)).value;
+      receivers[receiver.atom * size] += static_cast<T>(sum);
+    }
   }
 
-  void backward(EdgeBlock<T>& edges, const EdgeRows<T>&, const T* gradient) const override {
-    for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
-      edges.length_gradients[e] += gradient[0] * static_cast<T>(of_edge(edges, e).slope);
+  void backward(EdgeBlock<T>& edges, const EdgeRows<T>&, const T* gradients, int64_t size) const override {
+    for (const Receiver& receiver : edges.receivers)
+      for (auto e = static_cast<size_t>(receiver.first); e < static_cast<size_t>(receiver.first + receiver.n);
+           ++e)
+        edges.length_gradients[e] +=
+            gradients[receiver.atom * size] * static_cast<T>(of_edge(edges, e).slope);
   }
 
  private:

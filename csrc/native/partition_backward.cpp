@@ -19,7 +19,15 @@ executor::Gradients PartitionRun<T>::backward(const executor::Tensors& output_gr
   output_gradients_.clear();
   for (const Output& output : program_.outputs) {
     const auto found = output_gradients.find(output.name);
-    output_gradients_.push_back(found == output_gradients.end() ? at::Tensor() : found->second.contiguous());
+    at::Tensor given;
+    if (found != output_gradients.end() && found->second.defined()) {
+      const int64_t width = program_.registers[static_cast<size_t>(output.of)].layout.width();
+      given = found->second.contiguous();
+      const auto dtype = output.in_float64 ? at::kDouble : graph_.vectors.scalar_type();
+      if (given.scalar_type() != dtype || !given.device().is_cpu() || given.numel() != n_owned_ * width)
+        invalid("the gradient of '", output.name, "' must have its shape and dtype, on the host");
+    }
+    output_gradients_.push_back(given);
   }
   make_gradients();
   const int64_t n_chunks = (n_owned_ + atoms_per_chunk - 1) / atoms_per_chunk;
@@ -109,7 +117,7 @@ void PartitionRun<T>::backward(Workspace<T>& space, Chunk& chunk, int64_t first_
   seed(space, first_atom);
   for (size_t k = program_.node_operators.size(); k-- > 0;)
     if (program_.leads_back[k]) program_.node_operators[k]->backward(block);
-  for (int atom = 0; atom < n; ++atom) edges_backward(space, chunk, first_atom, atom);
+  for (Cursor cursor; next(space.edges, first_atom, n, cursor, 2);) edges_backward(space, chunk);
   for (size_t k = 0; k < program_.inputs.size(); ++k) {
     const Input& input = program_.inputs[k];
     if (input.of_senders) continue;
@@ -120,33 +128,32 @@ void PartitionRun<T>::backward(Workspace<T>& space, Chunk& chunk, int64_t first_
   }
 }
 
+/// For the edges that the workspace has now.
 template <class T>
-void PartitionRun<T>::edges_backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int atom) const {
+void PartitionRun<T>::edges_backward(Workspace<T>& space, Chunk& chunk) const {
   EdgeBlock<T>& edges = space.edges;
-  T* gradients = vector_gradients_.template mutable_data_ptr<T>();
-  for (int64_t first = 0; first < n_edges_of(first_atom + atom); first += edges_per_block) {
-    find_geometry(edges, first_atom + atom, first, 2);
-    T* of_harmonics = room(edges.harmonic_gradients, edges_per_block * kernels::irreps::n_harmonics);
-    std::fill_n(of_harmonics, edges.n * kernels::irreps::n_harmonics, T(0));
-    std::fill_n(edges.length_gradients.data(), edges.n, T(0));
-    for (const auto& edge : program_.edge_operators) {
-      EdgeRows<T> rows = rows_for(space, *edge);
-      for (size_t k = 0; k < program_.inputs.size(); ++k) {
-        const Input& input = program_.inputs[k];
-        if (!input.of_senders || input.of != edge->reads) continue;
-        const int64_t size = program_.registers[static_cast<size_t>(input.of)].layout.size();
-        for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
-          space.sender_gradients[e] =
-              chunk.gradients[k].data() + size * space.row_of[static_cast<size_t>(edges.senders[e])];
-        rows.sender_gradients = space.sender_gradients.data();
-      }
-      edge->backward(edges, rows, space.block.gradient(edge->writes, atom));
+  T* of_harmonics = room(edges.harmonic_gradients, edges_per_block * kernels::irreps::n_harmonics);
+  std::fill_n(of_harmonics, edges.n * kernels::irreps::n_harmonics, T(0));
+  std::fill_n(edges.length_gradients.data(), edges.n, T(0));
+  for (const auto& edge : program_.edge_operators) {
+    EdgeRows<T> rows = rows_for(space, *edge);
+    for (size_t k = 0; k < program_.inputs.size(); ++k) {
+      const Input& input = program_.inputs[k];
+      if (!input.of_senders || input.of != edge->reads) continue;
+      const int64_t size = program_.registers[static_cast<size_t>(input.of)].layout.size();
+      for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
+        space.sender_gradients[e] =
+            chunk.gradients[k].data() + size * space.row_of[static_cast<size_t>(edges.senders[e])];
+      rows.sender_gradients = space.sender_gradients.data();
     }
-    for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
-      space.vector_gradients[e] = gradients + 3 * edges.edges[e];
-    program_.operators->harmonics_back(edges.n, edges.vectors.data(), program_.sign, of_harmonics,
-                                       edges.length_gradients.data(), space.vector_gradients.data());
+    const int64_t size = program_.registers[static_cast<size_t>(edge->writes)].layout.size();
+    edge->backward(edges, rows, space.block.gradient(edge->writes, 0), size);
   }
+  T* gradients = vector_gradients_.template mutable_data_ptr<T>();
+  for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
+    space.vector_gradients[e] = gradients + 3 * edges.edges[e];
+  program_.operators->harmonics_back(edges.n, edges.vectors.data(), program_.sign, of_harmonics,
+                                     edges.length_gradients.data(), space.vector_gradients.data());
 }
 
 /// Chunk by chunk, in their order.

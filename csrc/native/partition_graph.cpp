@@ -35,6 +35,7 @@ void PartitionRun<T>::read_graph() {
   n_owned_ = graph_.n_owned;
   n_local_ = graph_.numbers.numel();
   n_edges_ = graph_.senders.numel();
+  if (n_owned_ < 0 || n_owned_ > n_local_) invalid("n_owned is ", n_owned_, " of ", n_local_, " atoms");
   const at::Tensor& vectors = graph_.vectors;
   if (!vectors.device().is_cpu() || vectors.scalar_type() != c10::CppTypeToScalarType<T>::value ||
       !vectors.is_contiguous() || vectors.numel() != 3 * n_edges_ || graph_.receivers.numel() != n_edges_)
@@ -201,11 +202,32 @@ void PartitionRun<T>::read_senders(int n_threads) {
 }
 
 template <class T>
-void PartitionRun<T>::find_geometry(EdgeBlock<T>& edges, int64_t receiver, int64_t first, int per) const {
+bool PartitionRun<T>::next(EdgeBlock<T>& edges, int64_t first_atom, int n_atoms, Cursor& cursor,
+                           int per) const {
+  edges.n = 0;
+  edges.receivers.clear();
+  while (cursor.atom < n_atoms && std::ssize(edges.receivers) < receivers_per_block) {
+    const int64_t left = n_edges_of(first_atom + cursor.atom) - cursor.edge;
+    const int room_left = edges_per_block - edges.n;
+    if (edges.n > 0 && left > room_left) break;  // all of a receiver's together, if they can be
+    const auto n = static_cast<int>(std::min<int64_t>(left, room_left));
+    if (n > 0) {
+      edges.receivers.push_back({cursor.atom, edges.n, n});
+      add(edges, first_atom + cursor.atom, cursor.edge, n);
+    }
+    cursor.edge += n;
+    if (n == left) cursor = {cursor.atom + 1, 0};
+    if (edges.n == edges_per_block) break;
+  }
+  if (edges.n > 0) find_geometry(edges, per);
+  return edges.n > 0;
+}
+
+template <class T>
+void PartitionRun<T>::add(EdgeBlock<T>& edges, int64_t receiver, int64_t first, int n) const {
   const int64_t begin = first_edge_[static_cast<size_t>(receiver)];
-  edges.n = static_cast<int>(std::min<int64_t>(edges_per_block, n_edges_of(receiver) - first));
-  for (int k = 0; k < edges.n; ++k) {
-    const auto e = static_cast<size_t>(k);
+  for (int k = 0; k < n; ++k) {
+    const auto e = static_cast<size_t>(edges.n++);
     const int64_t edge = begin + order_[static_cast<size_t>(begin + first + k)];
     edges.edges[e] = edge;
     edges.senders[e] = static_cast<int32_t>(senders_[edge]);
@@ -213,6 +235,10 @@ void PartitionRun<T>::find_geometry(EdgeBlock<T>& edges, int64_t receiver, int64
     edges.species_pairs[e] = species(receiver) * program_.n_species() + species(senders_[edge]);
     if (!pair_of_edge_.empty()) edges.pairs[e] = pair_of_edge_[static_cast<size_t>(edge)];
   }
+}
+
+template <class T>
+void PartitionRun<T>::find_geometry(EdgeBlock<T>& edges, int per) const {
   program_.operators->harmonics(edges.n, edges.vectors.data(), program_.sign, edges.harmonics.data(),
                                 edges.lengths.data());
   if (!program_.has_tables) return;
@@ -231,12 +257,12 @@ template void PartitionRun<float>::order_edges(int);
 template void PartitionRun<float>::evaluate_pairs(int);
 template void PartitionRun<float>::read_senders(int);
 template int64_t PartitionRun<float>::n_edges_of(int64_t) const;
-template void PartitionRun<float>::find_geometry(EdgeBlock<float>&, int64_t, int64_t, int) const;
+template bool PartitionRun<float>::next(EdgeBlock<float>&, int64_t, int, Cursor&, int) const;
 template void PartitionRun<double>::read_graph();
 template void PartitionRun<double>::order_edges(int);
 template void PartitionRun<double>::evaluate_pairs(int);
 template void PartitionRun<double>::read_senders(int);
 template int64_t PartitionRun<double>::n_edges_of(int64_t) const;
-template void PartitionRun<double>::find_geometry(EdgeBlock<double>&, int64_t, int64_t, int) const;
+template bool PartitionRun<double>::next(EdgeBlock<double>&, int64_t, int, Cursor&, int) const;
 
 }  // namespace distmlip::native

@@ -150,11 +150,10 @@ void PartitionRun<T>::forward(Workspace<T>& space, int64_t first_atom, executor:
     const int64_t size = program_.registers[static_cast<size_t>(edge->writes)].layout.size();
     std::fill_n(block.value(edge->writes, 0), size * block.n, T(0));
   }
-  for (int atom = 0; atom < block.n; ++atom) {
-    for (int64_t first = 0; first < n_edges_of(first_atom + atom); first += edges_per_block) {
-      find_geometry(space.edges, first_atom + atom, first, 1);
-      for (const auto& edge : program_.edge_operators)
-        edge->forward(space.edges, rows_for(space, *edge), block.value(edge->writes, atom));
+  for (Cursor cursor; next(space.edges, first_atom, block.n, cursor, 1);) {
+    for (const auto& edge : program_.edge_operators) {
+      const int64_t size = program_.registers[static_cast<size_t>(edge->writes)].layout.size();
+      edge->forward(space.edges, rows_for(space, *edge), block.value(edge->writes, 0), size);
     }
   }
   for (const auto& node : program_.node_operators) node->forward(block);

@@ -65,7 +65,14 @@ class PartitionRun {
   void find_pairs(int n_threads);
   void evaluate_pairs(int n_threads);
   void read_senders(int n_threads);
-  void find_geometry(EdgeBlock<T>& edges, int64_t receiver, int64_t first, int per) const;
+  /// The next edges of the block's atoms, with their geometry; false: there are none left.
+  struct Cursor {
+    int atom = 0;
+    int64_t edge = 0;  ///< of the atom
+  };
+  bool next(EdgeBlock<T>& edges, int64_t first_atom, int n_atoms, Cursor& cursor, int per) const;
+  void add(EdgeBlock<T>& edges, int64_t receiver, int64_t first, int n) const;
+  void find_geometry(EdgeBlock<T>& edges, int per) const;
 
   void load(Workspace<T>& space, int64_t first_atom) const;
   void forward(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs, bool keep) const;
@@ -78,7 +85,7 @@ class PartitionRun {
   void backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom) const;
   void seed(Workspace<T>& space, int64_t first_atom) const;
   void find_rows(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int64_t last_atom) const;
-  void edges_backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int atom) const;
+  void edges_backward(Workspace<T>& space, Chunk& chunk) const;
   void add_up(const std::vector<Chunk>& chunks, size_t input, int n_threads);
 
   int32_t species(int64_t row) const { return species_[static_cast<size_t>(row)]; }

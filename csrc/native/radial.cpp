@@ -114,34 +114,36 @@ void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* 
 }
 
 template <class T>
-void Radial<T>::weights(EdgeBlock<T>& edges, size_t group, int first, int n, int per, const T* kept, T* to,
-                        std::ptrdiff_t stride) const {
+void Radial<T>::weights(EdgeBlock<T>& edges, const Receiver& receiver, size_t group, const Columns& columns,
+                        const T* kept, T* to, std::ptrdiff_t stride) const {
   const Group& of = groups_[group];
+  const auto [first, n, per] = columns;
+  const auto begin = static_cast<size_t>(receiver.first);
   if (!is_exact()) {
-    std::array<int32_t, edges_per_block> cells;
-    const int32_t* where = edges.cells.data();
+    std::array<int32_t, edges_per_block> of_tables;
+    const int32_t* cells = edges.cells.data() + begin;
     if (reads_species()) {
-      for (int e = 0; e < edges.n; ++e)
-        cells[static_cast<size_t>(e)] = table_of(edges.species_pairs[static_cast<size_t>(e)]) * n_cells_ +
-                                        edges.cells[static_cast<size_t>(e)];
-      where = cells.data();
+      for (size_t e = 0; e < static_cast<size_t>(receiver.n); ++e)
+        of_tables[e] = table_of(edges.species_pairs[begin + e]) * n_cells_ + cells[e];
+      cells = of_tables.data();
     }
     operators_.look_up(
-        edges.n, per, n_coefficients_, n, where, edges.polynomials.data(),
+        receiver.n, per, n_coefficients_, n, cells,
+        edges.polynomials.data() + receiver.first * per * kernels::irreps::most_coefficients,
         cells_.data() + of.offset + static_cast<size_t>(first) * static_cast<size_t>(n_coefficients_),
         cell_stride_, to, stride);
     return;
   }
-  for (int e = 0; e < edges.n; ++e) {
+  for (int e = 0; e < receiver.n; ++e) {
     for (int k = 0; k < per; ++k) {
       const auto row = static_cast<size_t>(e * per + k);
-      edges.a[row] = kept + edges.pairs[static_cast<size_t>(e)] * pair_size() + k * hidden_;
+      edges.rows[row] = kept + edges.pairs[begin + static_cast<size_t>(e)] * pair_size() + k * hidden_;
       edges.c[row] = to + (e * per + k) * stride;
-      if (network_->groups.empty()) std::copy_n(edges.a[row], n, edges.c[row]);
+      if (network_->groups.empty()) std::copy_n(edges.rows[row], n, edges.c[row]);
     }
   }
   if (network_->groups.empty()) return;
-  operators_.multiply(edges.n * per, edges.a.data(), 1, of.matrix.rows(), n,
+  operators_.multiply(receiver.n * per, edges.rows.data(), 1, of.matrix.rows(), n,
                       of.matrix.data() + static_cast<std::ptrdiff_t>(first) * of.matrix.rows(),
                       edges.c.data(), false);
 }

@@ -27,6 +27,13 @@ struct RadialNetwork {
   std::vector<Matrix> groups;
 };
 
+/// Of a group.
+struct Columns {
+  int first;  ///< a multiple of the operators' panel width
+  int n;
+  int per;  ///< rows of an edge: 1, values; 2, values and derivatives
+};
+
 template <class T>
 class Radial {
  public:
@@ -49,10 +56,9 @@ class Radial {
   }
   int n_coefficients() const { return n_coefficients_; }
 
-  /// [edge][per] rows of columns [first, first + n) of a group; per == 2: values and derivatives. `first` is
-  /// a multiple of the operators' panel width. `kept`: of all pairs of the partition.
-  void weights(EdgeBlock<T>& edges, size_t group, int first, int n, int per, const T* kept, T* to,
-               std::ptrdiff_t stride) const;
+  /// Rows [edge][per] of a receiver's edges. `kept`: of all pairs of the partition.
+  void weights(EdgeBlock<T>& edges, const Receiver& receiver, size_t group, const Columns& columns,
+               const T* kept, T* to, std::ptrdiff_t stride) const;
 
  private:
   struct Group {

@@ -5,11 +5,20 @@
 #include "core/error.h"
 
 namespace distmlip::native {
+namespace {
+
+/// Stages have a species for each number up to their largest one.
+constexpr int largest_number = 1 << 16;
+
+}  // namespace
 
 template <class T>
 StageBuilder<T>::StageBuilder(std::vector<int> numbers, int sign, const Cells& cells) {
   if (numbers.empty()) invalid("a stage for no elements");
   if (sign != 1 && sign != -1) invalid("sign is ", sign, "; it must be 1 or -1");
+  for (const int number : numbers)
+    if (number < 0 || number > largest_number)
+      invalid("atomic number ", number, " of a stage; 0 to ", largest_number, " are possible");
   program_.operators = &kernels::irreps::operators<T>(kernels::simd());
   program_.numbers = std::move(numbers);
   program_.sign = static_cast<T>(sign);
@@ -28,6 +37,13 @@ Register& StageBuilder<T>::at(int of) {
   if (of < 0 || static_cast<size_t>(of) >= program_.registers.size())
     invalid("register ", of, " of ", program_.registers.size());
   return program_.registers[static_cast<size_t>(of)];
+}
+
+template <class T>
+Register& StageBuilder<T>::of_atoms(int of) {
+  if (at(of).source == Register::Source::senders)
+    invalid("register ", of, " has rows of senders, which only edges read");
+  return at(of);
 }
 
 template <class T>
@@ -112,7 +128,7 @@ int StageBuilder<T>::repulsion(const Repulsion& repulsion) {
 
 template <class T>
 int StageBuilder<T>::linear(int from, const Layout& layout, const std::vector<LinearMap>& maps) {
-  at(from);
+  of_atoms(from);
   const int to = add(layout);
   program_.node_operators.push_back(
       native::linear(*program_.operators, program_.registers, from, to, false, program_.n_species(), maps));
@@ -121,7 +137,7 @@ int StageBuilder<T>::linear(int from, const Layout& layout, const std::vector<Li
 
 template <class T>
 void StageBuilder<T>::add_linear(int from, int to, const std::vector<LinearMap>& maps) {
-  at(from);
+  of_atoms(from);
   if (at(to).source != Register::Source::computed) invalid("register ", to, " cannot be added to");
   program_.node_operators.push_back(
       native::linear(*program_.operators, program_.registers, from, to, true, program_.n_species(), maps));
@@ -133,7 +149,7 @@ int StageBuilder<T>::contraction(int from, const Layout& layout, const std::vect
                                  const std::vector<Matrix>& coefficients) {
   int n_outputs = 0, n_inputs = 0;
   for (const Segment& segment : layout.segments()) n_outputs += segment.rows();
-  for (const Segment& segment : at(from).layout.segments()) n_inputs += segment.rows();
+  for (const Segment& segment : of_atoms(from).layout.segments()) n_inputs += segment.rows();
   if (coefficients.size() != program_.numbers.size())
     invalid("coefficients of ", coefficients.size(), " species; there are ", program_.numbers.size());
   auto lists = monomial_lists(outputs, inputs, n_outputs, n_inputs);
@@ -146,7 +162,7 @@ int StageBuilder<T>::contraction(int from, const Layout& layout, const std::vect
 
 template <class T>
 int StageBuilder<T>::gate(int from, const Layout& layout, const std::vector<Gated>& segments) {
-  at(from).is_saved = true;
+  of_atoms(from).is_saved = true;
   const int to = add(layout);
   program_.node_operators.push_back(
       native::gate(*program_.operators, program_.registers, from, to, segments));
@@ -155,8 +171,8 @@ int StageBuilder<T>::gate(int from, const Layout& layout, const std::vector<Gate
 
 template <class T>
 int StageBuilder<T>::normalised(int from, int density) {
-  at(density).is_saved = true;
-  const int to = add(at(from).layout);
+  of_atoms(density).is_saved = true;
+  const int to = add(of_atoms(from).layout);
   at(to).is_saved = true;
   program_.node_operators.push_back(native::normalised<T>(program_.registers, from, density, to));
   return to;
@@ -164,7 +180,7 @@ int StageBuilder<T>::normalised(int from, int density) {
 
 template <class T>
 void StageBuilder<T>::output(Output output) {
-  const Register& of = at(output.of);
+  const Register& of = of_atoms(output.of);
   if ((output.in_float64 || output.is_flat) && of.layout.width() != 1)
     invalid("output '", output.name, "' is no scalar");
   for (const Output& other : program_.outputs)

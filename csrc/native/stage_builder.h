@@ -48,6 +48,8 @@ class StageBuilder {
  private:
   int add(Layout layout, Register::Source source = Register::Source::computed);
   Register& at(int of);
+  /// One that holds rows of the atoms themselves.
+  Register& of_atoms(int of);
   const Radial<T>& radial(int index) const;
   int add(std::unique_ptr<EdgeOperator<T>> edge, int writes, int senders, int of_radial);
 

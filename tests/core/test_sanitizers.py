@@ -50,6 +50,8 @@ def test_a_short_program_is_clean(sanitizer: str, build_type: str, tmp_path: Pat
         ("test_device_kernels", "address,undefined"),
         ("test_sweep", "thread"),
         ("test_sweep", "address,undefined"),
+        ("test_native", "thread"),
+        ("test_native", "address,undefined"),
     ],
 )
 def test_program_is_clean(program: str, sanitizer: str, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def _adapter(model: Any, dtype: torch.dtype, options: dict[str, Any]) -> Adapter
 
 
 def _family_options(options: dict[str, Any]) -> dict[str, Any]:
-    own = {"method", "weights", "recompute", "skin"}
+    own = {"kernels", "method", "radial", "recompute", "skin", "weights"}
     return {name: value for name, value in options.items() if name not in own}
 
 

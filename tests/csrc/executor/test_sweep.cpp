@@ -3,6 +3,7 @@
 // The "model": x = a · rows; y = x_local summed over all local rows, per owned row; energy = y². Its
 // gradients are known in closed form, so the program compares, and exits with 1 where anything differs.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <atomic>
 #include <cstdio>
@@ -41,28 +42,29 @@ exchange::Routes ring() {
 
 class Model : public executor::StageRunner {
  public:
-  explicit Model(bool fails = false) : fails_(fails) {}
+  explicit Model(bool fails = false, bool native = false) : fails_(fails), native_(native) {}
 
-  StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool) override {
+  StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool, int) override {
     ++running_;
     if (fails_ && stage == 1 && partition == 4) throw std::runtime_error("partition 4 went wrong");
     if (stage == 0) {
       const auto x = at::full({kOwned, 1}, static_cast<double>(partition + 1), at::kDouble);
       return {{{"x", x}},
-              [](const Tensors& gradients) { return executor::Gradients{{}, gradients.at("x")}; }};
+              [](const Tensors& gradients, int) { return executor::Gradients{{}, gradients.at("x")}; }};
     }
     const auto total = inputs.at("x").sum();
     const auto energy = total.pow(2).expand({kOwned}).clone();
     const auto gradient = at::full_like(inputs.at("x"), 2.0 * kOwned * total.item<double>());
     return {{{"energy", energy}},
-            [gradient](const Tensors&) { return executor::Gradients{{{"x", gradient}}, {}}; }};
+            [gradient](const Tensors&, int) { return executor::Gradients{{{"x", gradient}}, {}}; }};
   }
+  bool is_native(size_t) const override { return native_; }
   void check_interrupt() override {}
   int running() const { return running_; }
 
  private:
   std::atomic<int> running_ = 0;
-  bool fails_;
+  bool fails_, native_;
 };
 
 executor::SweepRequest request(size_t n_workers) {
@@ -114,7 +116,7 @@ void many_sweeps_at_once() {
   for (size_t k = 0; k < 4; ++k) {
     threads.emplace_back([&passed, k] {
       for (int repeat = 0; repeat < 20; ++repeat) {
-        Model model;
+        Model model(/*fails=*/false, /*native=*/repeat % 2 == 1);
         check(executor::sweep(request(k + 1), model));
         require(model.running() == 2 * kPartitions, "every stage runs once per partition");
         ++passed;
@@ -127,15 +129,16 @@ void many_sweeps_at_once() {
 
 void an_error_comes_back_and_nothing_is_left_behind() {
   for (int repeat = 0; repeat < 20; ++repeat) {
+    const bool native = repeat % 2 == 1;  // partitions side by side
     bool caught = false;
     try {
-      Model model(/*fails=*/true);
+      Model model(/*fails=*/true, native);
       executor::sweep(request(3), model);
     } catch (const std::runtime_error& error) {
       caught = std::string(error.what()) == "partition 4 went wrong";
     }
     require(caught, "the error of a worker reaches the caller");
-    Model model;
+    Model model(/*fails=*/false, native);
     check(executor::sweep(request(3), model));
   }
 }
@@ -143,6 +146,7 @@ void an_error_comes_back_and_nothing_is_left_behind() {
 }  // namespace
 
 int main() {
+  at::set_num_threads(2);  // with native stages, each worker's partitions run on two threads
   try {
     many_sweeps_at_once();
     an_error_comes_back_and_nothing_is_left_behind();
