@@ -55,7 +55,6 @@ DISTMLIP_INLINE Vec<T> broadcast(T value) {
   return value - Vec<T>{};
 }
 
-/// [a0 + a1, a2 + a3, …, b0 + b1, …]
 #ifdef __clang__
 template <class T, int... K>
 DISTMLIP_INLINE Vec<T> add_neighbours(Vec<T> a, Vec<T> b, std::integer_sequence<int, K...> /*lanes*/) {
@@ -65,7 +64,7 @@ template <class T>
 DISTMLIP_INLINE Vec<T> add_neighbours(Vec<T> a, Vec<T> b) {
   return add_neighbours<T>(a, b, std::make_integer_sequence<int, lanes<T>>());
 }
-#else
+#else  // [a0 + a1, a2 + a3, …, b0 + b1, …]
 template <class T>
 DISTMLIP_INLINE Vec<T> add_neighbours(Vec<T> a, Vec<T> b) {
   typename VectorTypes<T>::Integers even, odd;
