@@ -2,6 +2,7 @@
 // is right, the Python tests know; here memory is used as it should be, threads do not meet, results are the
 // same to the last bit, and gradients are slopes of the energy.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <cmath>
 #include <cstdio>
