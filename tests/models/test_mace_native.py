@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,11 @@ RELATIVE = {torch.float64: 1e-12, torch.float32: 1e-5}
 """What rounding may do to results, of the largest one."""
 
 Results = dict[str, Any]
+
+
+def slow_but(kinds: Iterable[str], *fast: str) -> list[Any]:
+    """Making a model takes seconds."""
+    return [kind if kind in fast else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
 
 
 class Chosen:
@@ -125,7 +130,12 @@ def check(model: Any, structure: Structure, partitions: int, **options: Any) -> 
 # ---- parity
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KNOWN if kind not in TABLES_ONLY])
+@pytest.mark.parametrize(
+    "kind",
+    slow_but(
+        (kind for kind in KNOWN if kind not in TABLES_ONLY), RESIDUAL, "zbl_and_agnesi", "without_scale"
+    ),
+)
 def test_exact_stages_of_every_kind(kind: str, chosen: Chosen) -> None:
     atoms, options = small_oxide(), OPTIONS.get(kind, {})
     check(narrow(kind), Structure(atoms, atoms), 3, **options)
@@ -301,7 +311,7 @@ def native_or_not(kind: str) -> tuple[Any, Atoms, dict[str, Any]]:
     return narrow(kind), atoms, OPTIONS.get(kind, {})
 
 
-@pytest.mark.parametrize("kind", UNKNOWN)
+@pytest.mark.parametrize("kind", slow_but(UNKNOWN, "charge_and_spin", "biased_readout"))
 def test_a_part_that_is_not_known_is_named(kind: str) -> None:
     model, _, options = native_or_not(kind)
     adapter = adapt(model, **options)
