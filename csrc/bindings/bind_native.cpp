@@ -60,19 +60,19 @@ native::Activation activation_named(const std::string& name) {
 
 void bind_parts(py::module_& module) {
   py::class_<native::Cells>(
-      module, "Cells", "Intervals of length (Å) of tables: n_inner from first to middle, n_outer on to last.")
+      module, "Cells", "Intervals of length (Ang) of tables: n_inner from first to middle, n_outer on to last.")
       .def(py::init([](double first, double middle, double last, int n_inner, int n_outer) {
              native::Cells cells{first, middle, last, n_inner, n_outer};
              cells.require_valid();
              return cells;
            }),
            py::arg("first"), py::arg("middle"), py::arg("last"), py::arg("n_inner"), py::arg("n_outer"));
-  py::class_<native::Agnesi>(module, "Agnesi", "radii: of each species pair, Å.")
+  py::class_<native::Agnesi>(module, "Agnesi", "radii: of each species pair, Ang.")
       .def(py::init<double, double, double, std::vector<double>>(), py::arg("a"), py::arg("q"), py::arg("p"),
            py::arg("radii"));
   py::class_<native::RadialBasis>(
       module, "RadialBasis",
-      "factor · sin(frequency · x) / x under a polynomial envelope, or, with power 0, XPLOR's.")
+      "factor * sin(frequency * x) / x under a polynomial envelope, or, with power 0, XPLOR's.")
       .def(py::init<std::vector<double>, double, double, int, double, std::optional<native::Agnesi>>(),
            py::arg("frequencies"), py::arg("factor"), py::arg("cutoff"), py::arg("power"),
            py::arg("switch_on") = 0.0, py::arg("transform") = py::none())
@@ -97,7 +97,7 @@ void bind_parts(py::module_& module) {
            }),
            py::arg("source"), py::arg("target"), py::arg("gate"), py::arg("activation"), py::arg("factor"));
   py::class_<native::Repulsion>(module, "Repulsion",
-                                "charges (eV·Å), lengths and cutoffs (Å): of each species pair.")
+                                "charges (eV*Ang), lengths and cutoffs (Ang): of each species pair.")
       .def(py::init<std::vector<double>, std::vector<double>, std::vector<double>, std::vector<double>,
                     std::vector<double>, int>(),
            py::arg("charges"), py::arg("lengths"), py::arg("cutoffs"), py::arg("weights"),

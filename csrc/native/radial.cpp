@@ -56,7 +56,7 @@ Radial<T>::Radial(const Operators<T>& operators, RadialNetwork network)
   }
   hidden_ = kernels::irreps::padded(width);
   if (network_->groups.empty()) {
-    if (layers_.size() != 1 || width != 1) invalid("tanh(x²) of ", width, " numbers");
+    if (layers_.size() != 1 || width != 1) invalid("tanh(x^2) of ", width, " numbers");
     groups_.push_back({kernels::irreps::padding, 0, {}});
   }
   for (const Matrix& group : network_->groups) {
