@@ -59,6 +59,13 @@ Prepare = Callable[..., tuple[Call, Describe]]
 T = TypeVar("T")
 
 
+def quartiles_of(turns: Sequence[tuple[float, float]]) -> Facts:
+    """Of seconds of CPU and wall clock, to four digits, and how many turns there were."""
+    quartiles = np.quantile(turns, QUARTILES, axis=0).T
+    cpu, wall = ([float(f"{value:.4g}") for value in clock] for clock in quartiles)
+    return {"cpu_s": cpu, "wall_s": wall, "turns": len(turns)}
+
+
 def command_line(doc: str | None) -> argparse.ArgumentParser:
     """A parser whose help is a script's docstring as it stands."""
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -217,9 +224,7 @@ class _Contestant:
 
     def finish(self) -> Facts:
         if self.turns:
-            quartiles = np.quantile(self.turns, QUARTILES, axis=0).T
-            cpu, wall = ([float(f"{value:.4g}") for value in clock] for clock in quartiles)
-            self.result.update(cpu_s=cpu, wall_s=wall, turns=len(self.turns))
+            self.result.update(quartiles_of(self.turns))
         self._stop()
         return self.result
 

@@ -82,7 +82,7 @@ def _by_size(axes: Axes, cases: list[Facts]) -> None:
     axes.set_xlim(min(sizes) / 1.5, max(sizes) * 6)
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.xaxis.set_minor_formatter(NullFormatter())
-    _finish(axes)
+    finish(axes)
     _label(axes, ends)
 
 
@@ -107,7 +107,7 @@ def _by_system(axes: Axes, cases: list[Facts]) -> None:
         axes.text(place + 0.12, np.sqrt(ours * theirs), f"{theirs / ours:.0f} ×", va="center", color=INK)
     axes.set_xlim(-0.5, len(cases) - 0.3)
     axes.set_xticks(range(len(cases)), [_broken(case["system"]) for case in cases])
-    _finish(axes)
+    finish(axes)
 
 
 def _broken(system: str) -> str:
@@ -115,10 +115,11 @@ def _broken(system: str) -> str:
     return system.replace(", ", "\n") if "," in system else system.replace(" ", "\n")
 
 
-def _finish(axes: Axes) -> None:
+def finish(axes: Axes, spec: str = "g") -> None:
+    """A logarithmic axis of values, written in this format, with pale lines and nothing else around."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format(value, spec)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y", color=PALE, lw=0.6)
     axes.set_axisbelow(True)

@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from harness import RESULTS, Facts
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from native_tables import microseconds
+from plot_graphs import finish
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "native.png"
 # Colours that everyone can tell apart, the same for a program as in the other pictures.
@@ -74,17 +74,9 @@ def draw(axes: Axes, cases: list[Facts]) -> None:
         for place, value in zip(places, values, strict=True):
             if np.isfinite(value):
                 axes.text(place, 1.06 * value, _in_short(value), ha="center", fontsize=7)
-    axes.set_yscale("log")
+    finish(axes, ",.0f")
     axes.set_ylabel("CPU µs per atom of a step, one thread")
     axes.set_xticks(range(len(cases)), [_broken(case) for case in cases])
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(axis="y", color=PALE, lw=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", length=0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
     heights = [value for case in cases for name in PROGRAMS if (value := microseconds(case, name))]
     axes.set_ylim(0.4 * min(heights), 6 * max(heights))  # the legend stands above the bars
     axes.legend(ncols=3, frameon=False, loc="upper left", fontsize=8)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import QUARTILES, Facts
+from harness import Facts, quartiles_of
 
 SERVER = Path(__file__).parent / "native_server.py"
 PREPARATION_LIMIT = 900.0  # s
@@ -99,9 +99,7 @@ class Running:
     def finish(self) -> Facts:
         """The result; ends the process."""
         if self.turns:
-            quartiles = np.quantile(self.turns, QUARTILES, axis=0).T
-            cpu, wall = ([float(f"{value:.4g}") for value in clock] for clock in quartiles)
-            self.result.update(cpu_s=cpu, wall_s=wall, turns=len(self.turns))
+            self.result.update(quartiles_of(self.turns))
         self._stop()
         return self.result
 

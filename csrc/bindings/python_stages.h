@@ -34,8 +34,8 @@ class PythonStages : public executor::StageRunner {
                const char* direction);
 
   pybind11::list stages_, graphs_;
+  std::vector<std::vector<std::shared_ptr<const executor::NativeStage>>> natives_;  // [partition][stage]
   // Of each partition; empty where no stage is native, so that nothing is read of graphs in vain.
-  std::vector<std::vector<std::shared_ptr<const executor::NativeStage>>> natives_;
   std::vector<executor::NativeGraph> native_graphs_;
   std::vector<std::pair<pybind11::object, pybind11::str>> failures_;  // guarded by the GIL
 };
