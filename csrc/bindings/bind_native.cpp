@@ -60,7 +60,8 @@ native::Activation activation_named(const std::string& name) {
 
 void bind_parts(py::module_& module) {
   py::class_<native::Cells>(
-      module, "Cells", "Intervals of length (Ang) of tables: n_inner from first to middle, n_outer on to last.")
+      module, "Cells",
+      "Intervals of length (Ang) of tables: n_inner from first to middle, n_outer on to last.")
       .def(py::init([](double first, double middle, double last, int n_inner, int n_outer) {
              native::Cells cells{first, middle, last, n_inner, n_outer};
              cells.require_valid();
