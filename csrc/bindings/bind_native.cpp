@@ -59,15 +59,8 @@ native::Activation activation_named(const std::string& name) {
 }
 
 void bind_parts(py::module_& module) {
-  py::class_<native::Cells>(
-      module, "Cells",
-      "Intervals of length (Ang) of tables: n_inner from first to middle, n_outer on to last.")
-      .def(py::init([](double first, double middle, double last, int n_inner, int n_outer) {
-             native::Cells cells{first, middle, last, n_inner, n_outer};
-             cells.require_valid();
-             return cells;
-           }),
-           py::arg("first"), py::arg("middle"), py::arg("last"), py::arg("n_inner"), py::arg("n_outer"));
+  py::class_<native::Cells>(module, "Cells", "Intervals of length (Ang) of tables, by their ends.")
+      .def(py::init<std::vector<double>>(), py::arg("ends"));
   py::class_<native::Agnesi>(module, "Agnesi", "radii: of each species pair, Ang.")
       .def(py::init<double, double, double, std::vector<double>>(), py::arg("a"), py::arg("q"), py::arg("p"),
            py::arg("radii"));
@@ -108,7 +101,8 @@ void bind_parts(py::module_& module) {
 template <class T>
 int add_network(native::StageBuilder<T>& builder, const native::RadialBasis& basis,
                 const std::vector<Doubles>& layers, double silu_factor, const std::vector<Doubles>& groups) {
-  return builder.network({basis, matrices_of(layers), silu_factor, matrices_of(groups)});
+  return builder.network(
+      {basis, matrices_of(layers), silu_factor, native::RadialNetwork::Functions::groups, matrices_of(groups)});
 }
 
 template <class T>
@@ -149,8 +143,29 @@ void bind_builder(py::module_& module, const char* name) {
           py::arg("n_coefficients"), py::arg("columns"), py::arg("of_pair"), py::arg("cells"))
       .def("network", &add_network<T>, py::arg("basis"), py::arg("layers"), py::arg("silu_factor"),
            py::arg("groups"))
+      .def(
+          "hidden",
+          [](Builder& builder, const native::RadialBasis& basis, const std::vector<Doubles>& layers,
+             double silu_factor) {
+            return builder.network(
+                {basis, matrices_of(layers), silu_factor, native::RadialNetwork::Functions::hidden});
+          },
+          py::arg("basis"), py::arg("layers"), py::arg("silu_factor"))
+      .def(
+          "density",
+          [](Builder& builder, const native::RadialBasis& basis, const Doubles& weights) {
+            return builder.network(
+                {basis, {matrix_of(weights)}, 1, native::RadialNetwork::Functions::density});
+          },
+          py::arg("basis"), py::arg("weights"))
       .def("convolution", &add_convolution<T>, py::arg("senders"), py::arg("radial"), py::arg("message"),
            py::arg("paths"))
+      .def(
+          "expansion",
+          [](Builder& builder, int radial, const Irreps& message, const std::vector<int>& groups) {
+            return builder.expansion(radial, layout_of(message), groups);
+          },
+          py::arg("radial"), py::arg("message"), py::arg("groups"))
       .def("edge_sum", &Builder::edge_sum, py::arg("radial"))
       .def("repulsion", &Builder::repulsion, py::arg("repulsion"))
       .def(

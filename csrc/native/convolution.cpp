@@ -25,13 +25,13 @@ class Convolution : public EdgeOperator<T> {
     for (const Path& path : paths_) {
       for (int first = 0; first < path.channels; first += channels_together) {
         const int n = std::min(channels_together, path.channels - first);
+        radial_.weights(edges, path.group, {first, n, 1}, rows.kept, weights, n);
         for (size_t e = 0; e < count(edges); ++e) edges.a[e] = rows.senders[e] + path.sender + first;
         for (const Receiver& receiver : edges.receivers) {
-          radial_.weights(edges, receiver, path.group, {first, n, 1}, rows.kept, weights, n);
           operators_.convolve(
-              {path.n_in, path.n_out, receiver.n, n, weights, n, edges.a.data() + receiver.first,
-               path.sender_stride, couplings + receiver.first * coupling_stride_ + path.coupling,
-               coupling_stride_},
+              {path.n_in, path.n_out, receiver.n, n, weights + receiver.first * n, n,
+               edges.a.data() + receiver.first, path.sender_stride,
+               couplings + receiver.first * coupling_stride_ + path.coupling, coupling_stride_},
               receivers + receiver.atom * size + path.message + first, path.message_stride);
         }
       }
@@ -45,16 +45,15 @@ class Convolution : public EdgeOperator<T> {
     T* back = room(edges.coupling_gradients, edges_per_block * back_stride_);
     const bool with_senders = rows.sender_gradients != nullptr;
     for (const Path& path : paths_) {
+      radial_.weights(edges, path.group, {0, path.channels, 2}, rows.kept, weights, path.channels);
       for (size_t e = 0; e < count(edges); ++e) {
         edges.a[e] = rows.senders[e] + path.sender;
         if (with_senders) edges.b[e] = rows.sender_gradients[e] + path.sender;
       }
       for (const Receiver& receiver : edges.receivers) {
-        radial_.weights(edges, receiver, path.group, {0, path.channels, 2}, rows.kept, weights,
-                        path.channels);
         operators_.convolve_back(
-            {path.n_in, path.n_out, receiver.n, path.channels, weights, path.channels,
-             edges.a.data() + receiver.first, path.sender_stride,
+            {path.n_in, path.n_out, receiver.n, path.channels, weights + 2 * receiver.first * path.channels,
+             path.channels, edges.a.data() + receiver.first, path.sender_stride,
              couplings + receiver.first * coupling_stride_ + path.coupling, coupling_stride_},
             gradients + receiver.atom * size + path.message, path.message_stride,
             with_senders ? edges.b.data() + receiver.first : nullptr,

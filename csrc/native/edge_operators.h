@@ -30,6 +30,7 @@ class EdgeOperator {
   int writes = 0;
   int reads = -1;      ///< register of senders; -1: reads none
   int functions = -1;  ///< index among the stage's; -1: none
+  bool wants_species_together = false;  ///< edges of a receiver in the order of their senders' species
 };
 
 /// Channels [first_channel, …) of a segment of the message from a segment of the sender. `couplings`:
@@ -43,6 +44,14 @@ template <class T>
 std::unique_ptr<EdgeOperator<T>> convolution(const Operators<T>& operators, const Layout& senders,
                                              const Layout& message, const Radial<T>& radial,
                                              const std::vector<ConvolutionPath>& paths);
+
+/// Sums over a receiver's edges of radial functions times harmonics, of each sender's species apart: all that
+/// a convolution of senders that depend on their species alone has to know of the edges. In the message each
+/// degree has the functions' columns for every species. `groups`: of the radial functions, for each degree.
+template <class T>
+std::unique_ptr<EdgeOperator<T>> expansion(const Operators<T>& operators, int n_species,
+                                           const Layout& message, const Radial<T>& radial,
+                                           const std::vector<int>& groups);
 
 /// Sums of radial functions over the edges.
 template <class T>

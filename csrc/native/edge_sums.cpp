@@ -13,10 +13,10 @@ class EdgeSum : public EdgeOperator<T> {
 
   void forward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, T* receivers, int64_t size) const override {
     T* weights = room(edges.weights, edges_per_block * width_);
+    radial_.weights(edges, 0, {0, width_, 1}, rows.kept, weights, width_);
     for (const Receiver& receiver : edges.receivers) {
-      radial_.weights(edges, receiver, 0, {0, width_, 1}, rows.kept, weights, width_);
       T* sums = receivers + receiver.atom * size;
-      for (int e = 0; e < receiver.n; ++e)
+      for (int e = receiver.first; e < receiver.first + receiver.n; ++e)
         for (int c = 0; c < width_; ++c) sums[c] += weights[e * width_ + c];
     }
   }
@@ -24,12 +24,12 @@ class EdgeSum : public EdgeOperator<T> {
   void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradients,
                 int64_t size) const override {
     T* weights = room(edges.weights, 2 * edges_per_block * width_);
+    radial_.weights(edges, 0, {0, width_, 2}, rows.kept, weights, width_);
     for (const Receiver& receiver : edges.receivers) {
-      radial_.weights(edges, receiver, 0, {0, width_, 2}, rows.kept, weights, width_);
       const T* gradient = gradients + receiver.atom * size;
-      for (int e = 0; e < receiver.n; ++e)
+      for (int e = receiver.first; e < receiver.first + receiver.n; ++e)
         for (int c = 0; c < width_; ++c)
-          edges.length_gradients[static_cast<size_t>(receiver.first + e)] +=
+          edges.length_gradients[static_cast<size_t>(e)] +=
               gradient[c] * weights[(2 * e + 1) * width_ + c];
     }
   }

@@ -2,7 +2,9 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
 #include "core/error.h"
 #include "core/thread_pool.h"
@@ -80,36 +82,21 @@ int64_t PartitionRun<T>::n_edges_of(int64_t receiver) const {
   return first_edge_[static_cast<size_t>(receiver + 1)] - first_edge_[static_cast<size_t>(receiver)];
 }
 
-/// Edges that read the same cells of tables stand together.
+/// Those that come from one species stand together, if some operator wants that.
 template <class T>
 void PartitionRun<T>::order_edges(int n_threads) {
+  const bool by_species = std::any_of(program_.edge_operators.begin(), program_.edge_operators.end(),
+                                      [](const auto& edge) { return edge->wants_species_together; });
+  if (!by_species) return;
   order_.resize(static_cast<size_t>(n_edges_));
-  const auto n_species = static_cast<uint64_t>(program_.n_species());
-  const auto n_cells = static_cast<uint64_t>(program_.cells.n());
-  bool by_species = false;
-  for (const auto& radial : program_.radials) by_species = by_species || radial->reads_species();
   in_stretches(n_owned_, n_threads, [&](int64_t first, int64_t last) {
-    std::vector<uint64_t> keys;
     for (int64_t atom = first; atom < last; ++atom) {
-      const int64_t begin = first_edge_[static_cast<size_t>(atom)], n = n_edges_of(atom);
+      const int64_t begin = first_edge_[static_cast<size_t>(atom)];
       int32_t* order = order_.data() + begin;
-      keys.clear();
-      for (int64_t k = 0; k < n; ++k) {
-        uint64_t key = 0;
-        if (program_.has_tables) {
-          const T* v = vectors_ + 3 * (begin + k);
-          T t, slope;
-          key = static_cast<uint64_t>(
-              program_.cells.find(std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]), t, slope));
-          if (by_species)
-            key += n_cells * (static_cast<uint64_t>(species(atom)) * n_species +
-                              static_cast<uint64_t>(species(senders_[begin + k])));
-        }
-        keys.push_back(key << 32 | static_cast<uint64_t>(k));
-      }
-      if (program_.has_tables) std::sort(keys.begin(), keys.end());
-      for (int64_t k = 0; k < n; ++k)
-        order[k] = static_cast<int32_t>(keys[static_cast<size_t>(k)] & 0xffffffff);
+      std::iota(order, order + n_edges_of(atom), 0);
+      std::stable_sort(order, order + n_edges_of(atom), [&](int32_t a, int32_t b) {
+        return species(senders_[begin + a]) < species(senders_[begin + b]);
+      });
     }
   });
 }
@@ -228,7 +215,8 @@ void PartitionRun<T>::add(EdgeBlock<T>& edges, int64_t receiver, int64_t first, 
   const int64_t begin = first_edge_[static_cast<size_t>(receiver)];
   for (int k = 0; k < n; ++k) {
     const auto e = static_cast<size_t>(edges.n++);
-    const int64_t edge = begin + order_[static_cast<size_t>(begin + first + k)];
+    const int64_t place = begin + first + k;
+    const int64_t edge = order_.empty() ? place : begin + order_[static_cast<size_t>(place)];
     edges.edges[e] = edge;
     edges.senders[e] = static_cast<int32_t>(senders_[edge]);
     edges.vectors[e] = vectors_ + 3 * edge;
@@ -242,14 +230,35 @@ void PartitionRun<T>::find_geometry(EdgeBlock<T>& edges, int per) const {
   program_.operators->harmonics(edges.n, edges.vectors.data(), program_.sign, edges.harmonics.data(),
                                 edges.lengths.data());
   if (!program_.has_tables) return;
+  std::array<T, edges_per_block> t, slopes, sorted_t, sorted_slopes;
   for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
-    edges.cells[e] = program_.cells.find(edges.lengths[e], edges.t[e], edges.slopes[e]);
+    edges.cells[e] = program_.cells.find(edges.lengths[e], t[e], slopes[e]);
+  sort_by_cell(edges);
+  for (size_t k = 0; k < static_cast<size_t>(edges.n); ++k) {
+    const auto e = static_cast<size_t>(edges.by_cell[k]);
+    sorted_t[k] = t[e];
+    sorted_slopes[k] = slopes[e];
+  }
   int n_coefficients = 0;
   for (const auto& radial : program_.radials)
     n_coefficients = std::max(n_coefficients, radial->n_coefficients());
   T* polynomials = room(edges.polynomials, 2 * edges_per_block * kernels::irreps::most_coefficients);
-  program_.operators->chebyshev(edges.n, n_coefficients, per, edges.t.data(), edges.slopes.data(),
+  program_.operators->chebyshev(edges.n, n_coefficients, per, sorted_t.data(), sorted_slopes.data(),
                                 polynomials);
+}
+
+/// Of tables that differ by species pair, if there are any: those of all stages differ in the same way.
+template <class T>
+void PartitionRun<T>::sort_by_cell(EdgeBlock<T>& edges) const {
+  const Radial<T>* of = nullptr;
+  for (const auto& radial : program_.radials)
+    if (of == nullptr || radial->reads_species()) of = radial.get();
+  std::array<uint64_t, edges_per_block> keys;
+  for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
+    keys[e] = static_cast<uint64_t>(of->cell_of(edges.cells[e], edges.species_pairs[e])) << 32 | e;
+  std::sort(keys.begin(), keys.begin() + edges.n);
+  for (size_t k = 0; k < static_cast<size_t>(edges.n); ++k)
+    edges.by_cell[k] = static_cast<int32_t>(keys[k] & 0xffffffff);
 }
 
 template void PartitionRun<float>::read_graph();

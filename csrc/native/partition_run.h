@@ -73,6 +73,7 @@ class PartitionRun {
   bool next(EdgeBlock<T>& edges, int64_t first_atom, int n_atoms, Cursor& cursor, int per) const;
   void add(EdgeBlock<T>& edges, int64_t receiver, int64_t first, int n) const;
   void find_geometry(EdgeBlock<T>& edges, int per) const;
+  void sort_by_cell(EdgeBlock<T>& edges) const;
 
   void load(Workspace<T>& space, int64_t first_atom) const;
   void forward(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs, bool keep) const;
@@ -103,7 +104,7 @@ class PartitionRun {
   std::vector<const T*> sender_data_;
   std::vector<int64_t> first_edge_;
   std::vector<int32_t> species_;
-  Buffer<int32_t> order_;  ///< edges of each receiver by cell, from its first
+  Buffer<int32_t> order_;  ///< edges of each receiver by the sender's species, from its first; or empty
   Buffer<int32_t> pair_of_edge_;
   std::vector<at::Tensor> kept_;  ///< of each radial function
   std::vector<const T*> kept_data_;

@@ -15,7 +15,6 @@ Radial<T>::Radial(const Operators<T>& operators, const Cells& cells, const Radia
       n_coefficients_(tables.n_coefficients),
       n_cells_(cells.n()),
       of_pair_(tables.of_pair) {
-  cells.require_valid();
   const int d = n_coefficients_;
   if (d < 2 || d > kernels::irreps::most_coefficients)
     invalid("tables of ", d, " coefficients; 2 to ", kernels::irreps::most_coefficients, " are possible");
@@ -55,10 +54,9 @@ Radial<T>::Radial(const Operators<T>& operators, RadialNetwork network)
     width = layer.columns;
   }
   hidden_ = kernels::irreps::padded(width);
-  if (network_->groups.empty()) {
-    if (layers_.size() != 1 || width != 1) invalid("tanh(x^2) of ", width, " numbers");
-    groups_.push_back({kernels::irreps::padding, 0, {}});
-  }
+  if (network_->functions == RadialNetwork::Functions::density && (layers_.size() != 1 || width != 1))
+    invalid("tanh(x^2) of ", width, " numbers");
+  if (network_->functions != RadialNetwork::Functions::groups) groups_.push_back({hidden_, 0, {}});
   for (const Matrix& group : network_->groups) {
     if (group.rows != width) invalid("a group of ", group.rows, " inputs behind ", width, " numbers");
     groups_.push_back({kernels::irreps::padded(group.columns), 0, PackedMatrix<T>(operators, group)});
@@ -99,7 +97,7 @@ void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* 
         const T *x = out.data() + 2 * k * widest, *dx = x + widest;
         T* to = last ? kept + (first + k) * pair_size() : in.data() + 2 * k * widest;
         T* slope_to = to + (last ? hidden_ : widest);
-        if (network_->groups.empty()) {
+        if (network_->functions == RadialNetwork::Functions::density) {
           const T square = std::tanh(x[0] * x[0]);
           std::fill_n(to, 2 * hidden_, T(0));
           *to = square;
@@ -114,36 +112,33 @@ void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* 
 }
 
 template <class T>
-void Radial<T>::weights(EdgeBlock<T>& edges, const Receiver& receiver, size_t group, const Columns& columns,
-                        const T* kept, T* to, std::ptrdiff_t stride) const {
+void Radial<T>::weights(EdgeBlock<T>& edges, size_t group, const Columns& columns, const T* kept, T* to,
+                        std::ptrdiff_t stride) const {
   const Group& of = groups_[group];
   const auto [first, n, per] = columns;
-  const auto begin = static_cast<size_t>(receiver.first);
   if (!is_exact()) {
-    std::array<int32_t, edges_per_block> of_tables;
-    const int32_t* cells = edges.cells.data() + begin;
-    if (reads_species()) {
-      for (size_t e = 0; e < static_cast<size_t>(receiver.n); ++e)
-        of_tables[e] = table_of(edges.species_pairs[begin + e]) * n_cells_ + cells[e];
-      cells = of_tables.data();
+    std::array<int32_t, edges_per_block> cells;
+    for (size_t k = 0; k < static_cast<size_t>(edges.n); ++k) {
+      const auto e = static_cast<size_t>(edges.by_cell[k]);
+      cells[k] = cell_of(edges.cells[e], edges.species_pairs[e]);
     }
     operators_.look_up(
-        receiver.n, per, n_coefficients_, n, cells,
-        edges.polynomials.data() + receiver.first * per * kernels::irreps::most_coefficients,
+        edges.n, per, n_coefficients_, n, cells.data(), edges.by_cell.data(), edges.polynomials.data(),
         cells_.data() + of.offset + static_cast<size_t>(first) * static_cast<size_t>(n_coefficients_),
         cell_stride_, to, stride);
     return;
   }
-  for (int e = 0; e < receiver.n; ++e) {
+  const bool are_kept = network_->functions != RadialNetwork::Functions::groups;
+  for (int e = 0; e < edges.n; ++e) {
     for (int k = 0; k < per; ++k) {
       const auto row = static_cast<size_t>(e * per + k);
-      edges.rows[row] = kept + edges.pairs[begin + static_cast<size_t>(e)] * pair_size() + k * hidden_;
+      edges.rows[row] = kept + edges.pairs[static_cast<size_t>(e)] * pair_size() + k * hidden_;
       edges.c[row] = to + (e * per + k) * stride;
-      if (network_->groups.empty()) std::copy_n(edges.rows[row], n, edges.c[row]);
+      if (are_kept) std::copy_n(edges.rows[row], n, edges.c[row]);
     }
   }
-  if (network_->groups.empty()) return;
-  operators_.multiply(receiver.n * per, edges.rows.data(), 1, of.matrix.rows(), n,
+  if (are_kept) return;
+  operators_.multiply(edges.n * per, edges.rows.data(), 1, of.matrix.rows(), n,
                       of.matrix.data() + static_cast<std::ptrdiff_t>(first) * of.matrix.rows(),
                       edges.c.data(), false);
 }

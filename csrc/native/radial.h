@@ -18,13 +18,18 @@ struct RadialTables {
   std::vector<Matrix> cells;  ///< [table][cell]: (n_coefficients, Σ columns)
 };
 
-/// A network on a basis: layers (in, out) with silu between, and after the last one. Then either matrices
-/// (hidden, columns) of each group, or, without matrices, tanh(x²) of its only number x, which has no silu.
+/// A network on a basis: layers (in, out) with silu between, and after the last one.
 struct RadialNetwork {
+  enum class Functions {
+    groups,  ///< of the last layer's numbers, through the matrices (hidden, columns) of each group
+    hidden,  ///< those numbers themselves
+    density  ///< tanh(x²) of its only number x, which has no silu
+  };
   RadialBasis basis;
   std::vector<Matrix> layers;
   double silu_factor;
-  std::vector<Matrix> groups;
+  Functions functions = Functions::groups;
+  std::vector<Matrix> groups = {};
 };
 
 /// Of a group.
@@ -51,14 +56,15 @@ class Radial {
 
   /// Whether functions differ by species pair.
   bool reads_species() const { return of_pair_.size() > 1; }
-  int table_of(int species_pair) const {
-    return reads_species() ? of_pair_[static_cast<size_t>(species_pair)] : 0;
+  /// A number of this cell of tables of this species pair.
+  int cell_of(int cell, int species_pair) const {
+    return reads_species() ? of_pair_[static_cast<size_t>(species_pair)] * n_cells_ + cell : cell;
   }
   int n_coefficients() const { return n_coefficients_; }
 
-  /// Rows [edge][per] of a receiver's edges. `kept`: of all pairs of the partition.
-  void weights(EdgeBlock<T>& edges, const Receiver& receiver, size_t group, const Columns& columns,
-               const T* kept, T* to, std::ptrdiff_t stride) const;
+  /// Rows [edge][per] of all edges of a block. `kept`: of all pairs of the partition.
+  void weights(EdgeBlock<T>& edges, size_t group, const Columns& columns, const T* kept, T* to,
+               std::ptrdiff_t stride) const;
 
  private:
   struct Group {

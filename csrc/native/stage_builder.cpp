@@ -113,6 +113,13 @@ int StageBuilder<T>::convolution(int senders, int of_radial, const Layout& messa
 }
 
 template <class T>
+int StageBuilder<T>::expansion(int of_radial, const Layout& message, const std::vector<int>& groups) {
+  auto edge =
+      native::expansion(*program_.operators, program_.n_species(), message, radial(of_radial), groups);
+  return add(std::move(edge), add(message), -1, of_radial);
+}
+
+template <class T>
 int StageBuilder<T>::edge_sum(int of_radial) {
   auto edge = native::edge_sum(radial(of_radial));
   return add(std::move(edge), add(Layout({{0, radial(of_radial).columns(0)}})), -1, of_radial);

@@ -26,6 +26,7 @@ class StageBuilder {
   int network(RadialNetwork network);
 
   int convolution(int senders, int radial, const Layout& message, const std::vector<ConvolutionPath>& paths);
+  int expansion(int radial, const Layout& message, const std::vector<int>& groups);
   int edge_sum(int radial);
   /// A register with one scalar.
   int repulsion(const Repulsion& repulsion);

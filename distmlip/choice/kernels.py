@@ -23,8 +23,8 @@ from distmlip.models.native import NativeChoice, TableSize
 from distmlip.ranks.agreement import digest_of
 
 TABLES = {
-    torch.float32: (TableSize(36, 8), TableSize(64, 8), TableSize(64, 12)),
-    torch.float64: (TableSize(40, 14), TableSize(48, 16)),
+    torch.float32: (TableSize(36, 8), TableSize(64, 12)),
+    torch.float64: (TableSize(32, 14), TableSize(48, 16)),
 }
 """That are tried, the smallest one first."""
 

@@ -21,6 +21,8 @@ PADDING = 16
 """Channels of a path begin at multiples of it (csrc/kernels/irreps/operators.h)."""
 N_HARMONICS = 16
 LARGEST_DEGREE = 3
+MOST_EXPANDED = 8
+"""Species of senders: of more of them, sums for each take longer than what they spare."""
 TOLERANCE = 1e-10
 """Relative: in float64."""
 
@@ -100,6 +102,8 @@ class Convolved:
     """Of the tensor product's weights, for each group."""
     degrees: list[int]
     """Of the harmonics of each group."""
+    couplings: list[Matrix]
+    """Of each group, as a path has them."""
     places: list[tuple[int, int, int]]
     """Of each of the tensor product's outputs: segment of the message, first channel, channels."""
 
@@ -144,8 +148,49 @@ def convolved(product: Any, part: str) -> Convolved:
         [of.stop - of.start for of in weights],
         weights,
         [instruction.i_in2 for instruction in product.instructions],
+        couplings,
         places,
     )
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """The same of senders that depend on their species only: linear in the sums, for each species of theirs,
+    of the hidden numbers of the radial network times harmonics."""
+
+    message: Irreps
+    """Those sums: of each degree the hidden numbers, padded, for every species."""
+    matrices: list[tuple[int, Matrix]]
+    """Of each of the tensor product's outputs: segment of the message, and what it is multiplied by."""
+
+    def maps_from(self, maps: dict[tuple[int, int], Matrix]) -> list[core.LinearMap]:
+        """A linear map of the tensor product's outputs, as one of the message."""
+        merged: dict[tuple[int, int], Matrix] = {}
+        for (i, o), matrix in maps.items():
+            segment, to_output = self.matrices[i]
+            merged[segment, o] = merged.get((segment, o), 0) + to_output @ matrix
+        return as_core(merged)
+
+
+def expanded(product: Any, convolved: Convolved, last: Matrix, senders: Tensor) -> Expanded | None:
+    """``last``: (hidden, weights), the last layer of the radial network; ``senders``: (n_species, width). None
+    if it is no gain: for many species, or for senders that are not all scalars."""
+    n_species, hidden = len(senders), len(last)
+    source = product.irreps_in1
+    if n_species > MOST_EXPANDED or any(irrep.l > 0 for _, irrep in source):
+        return None
+    padded = -(-hidden // PADDING) * PADDING
+    matrices: dict[int, tuple[int, Matrix]] = {}
+    for group, instruction in enumerate(product.instructions):
+        degree = convolved.degrees[group]
+        # A scalar times harmonics of a degree is a multiple of these.
+        factor = convolved.couplings[group].reshape(N_HARMONICS, -1)[degree**2, 0]
+        scalars = senders[:, source.slices()[instruction.i_in1]].numpy()
+        matrix = np.zeros((n_species, padded, scalars.shape[1]))
+        matrix[:, :hidden] = factor * last[:, convolved.weights[group]] * scalars[:, None]
+        matrices[instruction.i_out] = degree, matrix.reshape(n_species * padded, -1)
+    message = [(degree, n_species * padded) for degree in range(max(convolved.degrees) + 1)]
+    return Expanded(message, [matrices[i] for i in range(len(matrices))])
 
 
 def _require_known(product: Any, part: str) -> None:
@@ -198,6 +243,11 @@ def activation(function: Callable[[Tensor], Tensor], part: str) -> tuple[str, fl
         if torch.allclose(values, factor * known, rtol=0, atol=TOLERANCE * max(1.0, abs(factor))):
             return name, factor
     raise NotNativeError(f"{part} has the activation {type_name(function)}; silu and tanh are known")
+
+
+def hidden(net: nn.Sequential) -> nn.Sequential:
+    """A fully connected network without its last layer."""
+    return nn.Sequential(*list(net)[:-1])
 
 
 def network(net: Any, part: str) -> tuple[list[Matrix], Matrix, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -23,6 +23,10 @@ MOST_TABLE_BYTES = 64_000_000
 """Of the tables of a stage: larger ones are slower than exact functions."""
 SHORTEST = 1e-4
 """Å; where functions of the length are taken for those at zero."""
+PROBED_CELLS, PROBED_COEFFICIENTS = 40, 8
+"""Of tables that show where functions are rough."""
+ROUNDING = 1e-14
+"""Below it, relative to the largest one, coefficients say nothing."""
 
 
 @dataclass(frozen=True)
@@ -93,61 +97,61 @@ Builder = core.StageBuilder32 | core.StageBuilder64
 
 @dataclass(frozen=True)
 class Grid:
-    """Where functions of the length are tabulated: cells that are half as long below half of the cutoff, as
-    radial functions are steep there."""
+    """Where functions of the length are tabulated: piece by piece, at Chebyshev's points."""
 
-    cutoff: float
-    size: TableSize
-    kink: float | None = None
-    """Å: where the second derivative jumps; cells end there."""
+    ends: tuple[float, ...]
+    """Å: of the cells, from the first one's beginning to the last one's end."""
+    n_coefficients: int
+    """In each cell."""
 
     @property
     def cells(self) -> core.Cells:
         """What the core has to know of them."""
-        n_inner, n_outer = self._counts
-        return core.Cells(0.0, self._middle, self.cutoff, n_inner, n_outer)
+        return core.Cells(self.ends)
 
     @property
     def lengths(self) -> Tensor:
         """(n_cells · n_coefficients,) float64, Å: Chebyshev's points of each cell, its ends among them, so
         that tables are continuous."""
-        n_inner, n_outer = self._counts
-        ends = np.concatenate(
-            [
-                np.linspace(0, self._middle, n_inner, endpoint=False),
-                np.linspace(self._middle, self.cutoff, n_outer + 1),
-            ]
-        )
+        ends = np.array(self.ends)
         first, last = ends[:-1, None], ends[1:, None]
         points = np.maximum(first + (last - first) * (self._points + 1) / 2, SHORTEST)
         return torch.as_tensor(points.ravel())
 
-    def coefficients(self, values: Tensor) -> list[Matrix]:
-        """Of each cell (n_coefficients, n_functions), from values (n_cells · n_coefficients, n_functions)."""
-        n = self.size.coefficients
+    def coefficients(self, values: Tensor) -> Matrix:
+        """(n_cells, n_coefficients, n_functions), from values (n_cells · n_coefficients, n_functions)."""
+        n = self.n_coefficients
         to_coefficients = np.linalg.inv(np.polynomial.chebyshev.chebvander(self._points, n - 1))
         of_cells = values.detach().numpy().reshape(-1, n, values.shape[1])
-        return list(np.einsum("dk,nkc->ndc", to_coefficients, of_cells))
-
-    @property
-    def _counts(self) -> tuple[int, int]:
-        n_inner = max(1, round(self.size.cells * 2 / 3))
-        return n_inner, max(1, self.size.cells - n_inner)
-
-    @property
-    def _middle(self) -> float:
-        """Å: where the longer cells begin, about half of the cutoff."""
-        if self.kink is None:
-            return self.cutoff / 2
-        n_outer, rest = self._counts[1], self.cutoff - self.kink
-        beyond = max(1, round(n_outer * rest / (self.cutoff / 2)))
-        middle = self.cutoff - n_outer * rest / beyond
-        return middle if 0 < middle < self.kink else self.kink
+        coefficients: Matrix = np.einsum("dk,nkc->ndc", to_coefficients, of_cells)
+        return coefficients
 
     @property
     def _points(self) -> Matrix:
-        n = self.size.coefficients
+        n = self.n_coefficients
         return -np.cos(np.pi * np.arange(n) / (n - 1))
+
+
+def fitted(
+    size: TableSize, cutoff: float, kink: float | None, functions: Iterable[Callable[[Tensor], Tensor]]
+) -> Grid:
+    """Cells that are the shorter the rougher some of the functions are, for errors that are about the same in
+    all of them. ``kink``: Å, where the second derivative jumps; cells end there."""
+    probe = Grid(tuple(np.linspace(0, cutoff, PROBED_CELLS + 1)), PROBED_COEFFICIENTS)
+    values = torch.cat([of(probe.lengths) for of in functions], dim=1)
+    coefficients = np.abs(probe.coefficients(values))
+    # The last ones fall like the error of a table of so many, which goes with their power of the length.
+    last = coefficients[:, -2:].max(axis=(1, 2)) / coefficients.max() + ROUNDING
+    roughness = np.maximum.reduce([np.roll(last, shift) for shift in (-1, 0, 1)])
+    roughness[[0, -1]] = last[:2].max(), last[-2:].max()
+    place = np.concatenate([[0.0], np.cumsum(roughness ** (1 / PROBED_COEFFICIENTS))])
+    stretches = [(0.0, place[-1], size.cells)]
+    if kink is not None:
+        middle = float(np.interp(kink, probe.ends, place))
+        below = int(np.clip(round(size.cells * middle / place[-1]), 1, size.cells - 1))
+        stretches = [(0.0, middle, below), (middle, place[-1], size.cells - below)]
+    ends = [np.linspace(*stretch[:2], stretch[2] + 1)[1:] for stretch in stretches]
+    return Grid((0.0, *np.interp(np.concatenate(ends), place, probe.ends).tolist()), size.coefficients)
 
 
 Functions = Callable[[Tensor, int, int], Tensor]
@@ -158,17 +162,22 @@ class StageMaker:
     """Makes the native stages of a model: what all of them share."""
 
     def __init__(
-        self,
-        choice: NativeChoice,
-        dtype: torch.dtype,
-        cutoff: float,
-        sign: int,
-        kink: float | None = None,
+        self, choice: NativeChoice, dtype: torch.dtype, cutoff: float, sign: int, kink: float | None = None
     ) -> None:
         self.choice = choice
         self._dtype = dtype
+        self._cutoff = cutoff
         self._sign = sign
-        self._grid = Grid(cutoff, choice.table or TableSize(2, 2), kink)
+        self._kink = kink
+        self._grid = Grid((0.0, cutoff), 2)
+
+    def fit(self, functions: Functions, by_species: bool) -> None:
+        """Choose cells for tables, by functions that are as rough as those that will be in them."""
+        assert self.choice.table is not None
+        of_pairs = (
+            (lambda lengths, pair=pair: functions(lengths, *pair)) for pair in self._distinct(by_species)
+        )
+        self._grid = fitted(self.choice.table, self._cutoff, self._kink, of_pairs)
 
     @property
     def n_species(self) -> int:
@@ -190,8 +199,7 @@ class StageMaker:
         Raises:
             NotNativeError: they would be too large.
         """
-        pairs = self.species_pairs() if by_species else [(0, 0)]
-        distinct = sorted({tuple(sorted(pair)) for pair in pairs})
+        distinct = self._distinct(by_species)
         n_bytes = len(distinct) * self._grid.lengths.numel() * sum(columns) * self._dtype.itemsize
         if n_bytes > MOST_TABLE_BYTES:
             raise NotNativeError(
@@ -200,6 +208,14 @@ class StageMaker:
             )
         cells: list[Matrix] = []
         for receiver, sender in distinct:
-            cells += self._grid.coefficients(functions(self._grid.lengths, receiver, sender))
-        of_pair = [distinct.index(tuple(sorted(pair))) for pair in pairs]
-        return builder.tables(self._grid.size.coefficients, columns, of_pair, cells)
+            cells += list(self._grid.coefficients(functions(self._grid.lengths, receiver, sender)))
+        of_pair = [distinct.index(_ascending(pair)) for pair in self.species_pairs()] if by_species else [0]
+        return builder.tables(self._grid.n_coefficients, columns, of_pair, cells)
+
+    def _distinct(self, by_species: bool) -> list[tuple[int, int]]:
+        """Species pairs whose functions may differ."""
+        return sorted({_ascending(pair) for pair in self.species_pairs()}) if by_species else [(0, 0)]
+
+
+def _ascending(pair: tuple[int, int]) -> tuple[int, int]:
+    return min(pair), max(pair)

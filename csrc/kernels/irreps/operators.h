@@ -70,10 +70,11 @@ struct Operators {
 
   /// Chebyshev polynomials at t, [edge][16]; per == 2: and their derivatives times `scale`, as a row behind.
   void (*chebyshev)(int n_edges, int n_coefficients, int per, const T* t, const T* scale, T* polynomials);
-  /// out[row] = polynomials[row] · table[cell of the row's edge]; edges of one cell stand together. A cell
-  /// holds a packed matrix (n_coefficients, columns) at `first` of each `cell_stride` elements.
+  /// Rows `per · places[e]` and on of out = rows `per · e` and on of polynomials · table[cells[e]]; edges of
+  /// one cell stand together. A cell holds a packed matrix (n_coefficients, columns) in each `cell_stride`
+  /// elements.
   void (*look_up)(int n_edges, int per, int n_coefficients, int columns, const int32_t* cells,
-                  const T* polynomials, const T* table, size_t cell_stride, T* out,
+                  const int32_t* places, const T* polynomials, const T* table, size_t cell_stride, T* out,
                   std::ptrdiff_t out_stride);
 
   /// out[m][c] += Σ_edges radial[c] Σ_i sender[i][c] coupling[i][m]; false: no such degrees.

@@ -37,8 +37,8 @@ void chebyshev(int n_edges, int n_coefficients, int per, const T* t, const T* sc
 /// Rows times PANELS panels of VECTORS vectors: sums enough for the latency of a multiply-add to be hidden.
 /// COEFFICIENTS == 0: as many as n_coefficients says.
 template <class T, int ROWS, int PANELS, int VECTORS, int COEFFICIENTS>
-DISTMLIP_INLINE void look_up_rows(const T* polynomials, int n_coefficients, const T* table, T* out,
-                                  std::ptrdiff_t out_stride) {
+DISTMLIP_INLINE void look_up_rows(const T* polynomials, int n_coefficients, const T* table, T* const* out,
+                                  int column) {
   constexpr int width = VECTORS * lanes<T>;
   const int n = COEFFICIENTS != 0 ? COEFFICIENTS : n_coefficients;
   Vec<T> sums[ROWS][PANELS * VECTORS] = {};
@@ -55,19 +55,19 @@ DISTMLIP_INLINE void look_up_rows(const T* polynomials, int n_coefficients, cons
   }
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; ++i)
-    for (int v = 0; v < PANELS * VECTORS; ++v) store<T>(out + i * out_stride + v * lanes<T>, sums[i][v]);
+    for (int v = 0; v < PANELS * VECTORS; ++v) store<T>(out[i] + column + v * lanes<T>, sums[i][v]);
 }
 
 /// Some rows of one cell, over all columns.
 template <class T, int ROWS, int PANELS, int COEFFICIENTS>
 DISTMLIP_INLINE void look_up_columns(const T* polynomials, int n_coefficients, int columns, const T* table,
-                                     T* out, std::ptrdiff_t out_stride) {
+                                     T* const* out) {
   constexpr int width = panel * lanes<T>;
   int column = 0;
   const auto some = [&]<int N, int VECTORS>() __attribute__((always_inline)) {
     look_up_rows<T, ROWS, N, VECTORS, COEFFICIENTS>(
-        polynomials, n_coefficients, table + static_cast<std::ptrdiff_t>(column) * n_coefficients,
-        out + column, out_stride);
+        polynomials, n_coefficients, table + static_cast<std::ptrdiff_t>(column) * n_coefficients, out,
+        column);
     return N * VECTORS * lanes<T>;
   };
   while (column + PANELS * width <= columns) column += some.template operator()<PANELS, panel>();
@@ -80,36 +80,43 @@ DISTMLIP_INLINE void look_up_columns(const T* polynomials, int n_coefficients, i
   if (column < columns) some.template operator()<1, 1>();
 }
 
+constexpr int most_rows = 6;  ///< that share the loads of a cell's columns
+
 template <class T, int COEFFICIENTS>
 void look_up_with(int n_edges, int per, int n_coefficients, int columns, const int32_t* cells,
-                  const T* polynomials, const T* table, size_t cell_stride, T* out,
+                  const int32_t* places, const T* polynomials, const T* table, size_t cell_stride, T* out,
                   std::ptrdiff_t out_stride) {
-  for (int first = 0; first < n_edges;) {
-    int last = first + 1;
-    while (last < n_edges && cells[last] == cells[first]) ++last;
-    const T* cell = table + static_cast<size_t>(cells[first]) * cell_stride;
-    int rows = (last - first) * per;
-    const T* of_rows = polynomials + first * per * most_coefficients;
-    T* to = out + first * per * out_stride;
+  const int n_rows = n_edges * per;
+  T* to[most_rows];
+  for (int row = 0; row < n_rows;) {
+    const int32_t of = cells[row / per];
+    int n = 0;
+    for (; n < most_rows && row + n < n_rows && cells[(row + n) / per] == of; ++n)
+      to[n] = out + (places[(row + n) / per] * per + (row + n) % per) * out_stride;
+    const T* cell = table + static_cast<size_t>(of) * cell_stride;
     const auto some = [&]<int ROWS, int PANELS>() __attribute__((always_inline)) {
-      look_up_columns<T, ROWS, PANELS, COEFFICIENTS>(of_rows, n_coefficients, columns, cell, to, out_stride);
-      of_rows += ROWS * most_coefficients;
-      to += ROWS * out_stride;
-      return ROWS;
+      look_up_columns<T, ROWS, PANELS, COEFFICIENTS>(polynomials + row * most_coefficients, n_coefficients,
+                                                     columns, cell, to);
+      row += ROWS;
     };
-    while (rows >= 6) rows -= some.template operator()<6, 1>();
-    if (rows >= 4) rows -= some.template operator()<4, 1>();
-    if (rows >= 2) rows -= some.template operator()<2, 2>();
-    if (rows >= 1) some.template operator()<1, has_32_registers ? 2 : 4>();
-    first = last;
+    if (n == most_rows)
+      some.template operator()<most_rows, 1>();
+    else if (n >= 4)
+      some.template operator()<4, 1>();
+    else if (n >= 2)
+      some.template operator()<2, 2>();
+    else
+      some.template operator()<1, has_32_registers ? 2 : 4>();
   }
 }
 
 template <class T>
 void look_up(int n_edges, int per, int n_coefficients, int columns, const int32_t* cells,
-             const T* polynomials, const T* table, size_t cell_stride, T* out, std::ptrdiff_t out_stride) {
+             const int32_t* places, const T* polynomials, const T* table, size_t cell_stride, T* out,
+             std::ptrdiff_t out_stride) {
   const auto with = n_coefficients == 8 ? look_up_with<T, 8> : look_up_with<T, 0>;
-  with(n_edges, per, n_coefficients, columns, cells, polynomials, table, cell_stride, out, out_stride);
+  with(n_edges, per, n_coefficients, columns, cells, places, polynomials, table, cell_stride, out,
+       out_stride);
 }
 
 }  // namespace

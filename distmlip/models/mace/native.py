@@ -74,7 +74,7 @@ class _Layers:
         block = self.model.interactions[layer]
         builder = self.maker.builder()
         inputs = _Inputs(self, builder, layer)
-        message = self._message(builder, layer, inputs.senders)
+        message = self._message(builder, layer, inputs)
         features = self._product(builder, layer, message, inputs)
         energy = self._site_energy(builder, layer, features, inputs.site_energy)
         before: tuple[Halo, ...] = ()
@@ -102,12 +102,10 @@ class _Layers:
             compiled=builder.stage(),
         )
 
-    def _message(self, builder: Builder, layer: int, senders: int) -> int:
+    def _message(self, builder: Builder, layer: int, inputs: _Inputs) -> int:
         """What an interaction block gives the product of its layer."""
         part, block = f"interactions.{layer}", self.model.interactions[layer]
-        convolved = e3.convolved(block.conv_tp, f"{part}.conv_tp")
-        radial = self.radial.of_convolution(builder, layer, convolved)
-        message = builder.convolution(senders, radial, convolved.message, convolved.paths)
+        message, convolved = self._convolution(builder, layer, inputs)
         scale = 1.0 if isinstance(block, WITH_DENSITY) else 1 / float(block.avg_num_neighbors)
         source, target = block.linear.irreps_in, block.linear.irreps_out
         maps = e3.linear_maps(lambda rows: scale * block.linear(rows), source, target, f"{part}.linear")
@@ -118,6 +116,21 @@ class _Layers:
         if not isinstance(block, WITH_SKIP):
             rows = builder.linear(rows, irreps, self._of_species(block.skip_tp, f"{part}.skip_tp"))
         return rows
+
+    def _convolution(
+        self, builder: Builder, layer: int, inputs: _Inputs
+    ) -> tuple[int, e3.Convolved | e3.Expanded]:
+        product = self.model.interactions[layer].conv_tp
+        convolved = e3.convolved(product, f"interactions.{layer}.conv_tp")
+        if inputs.sent_by_species is not None:
+            last = self.radial.last_layer(layer)
+            expanded = e3.expanded(product, convolved, last, inputs.sent_by_species)
+            if expanded is not None:
+                radial = self.radial.hidden(builder, layer)
+                return builder.expansion(radial, expanded.message, [0] * len(expanded.message)), expanded
+        radial = self.radial.of_convolution(builder, layer, convolved)
+        senders = inputs.senders(builder)
+        return builder.convolution(senders, radial, convolved.message, convolved.paths), convolved
 
     def _product(self, builder: Builder, layer: int, message: int, inputs: _Inputs) -> int:
         part, product = f"products.{layer}", self.model.products[layer]
@@ -214,24 +227,30 @@ class _Layers:
 class _Inputs:
     """What a layer's stage is given: registers of a builder."""
 
-    senders: int
     features: int
     site_energy: int | None = None
+    sent_by_species: Tensor | None = None
+    """(n_species, width): what senders send, where that depends on their species only."""
 
     def __init__(self, layers: _Layers, builder: Builder, layer: int) -> None:
         block = layers.model.interactions[layer]
         part = f"interactions.{layer}"
-        up = e3.irreps_of(block.linear_up.irreps_out, f"{part}.linear_up")
+        self._up = e3.irreps_of(block.linear_up.irreps_out, f"{part}.linear_up")
         own = e3.irreps_of(block.linear_up.irreps_in, f"{part}.linear_up")
         if layer == 0:
             features = layers.model.node_embedding(layers.one_hot)
             self.features = builder.constant(own, features.numpy())
-            self.senders = builder.constant(up, block.linear_up(features).numpy())
+            self.sent_by_species = block.linear_up(features)
         else:
-            self.senders = builder.input("linear_up", up, of_senders=True)
             self.site_energy = builder.input("site_energy", SCALAR, of_senders=False)
             if isinstance(block, WITH_SKIP):
                 self.features = builder.input("features", own, of_senders=False)
+
+    def senders(self, builder: Builder) -> int:
+        """The register of what they send."""
+        if self.sent_by_species is not None:
+            return builder.constant(self._up, self.sent_by_species.numpy())
+        return builder.input("linear_up", self._up, of_senders=True)
 
 
 def _require_known(model: MACE) -> None:

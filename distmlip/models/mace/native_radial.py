@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from distmlip._native import core
 from distmlip.errors import NotNativeError
 from distmlip.models import e3nn_native as e3
-from distmlip.models.native import Builder, StageMaker
+from distmlip.models.native import Builder, Matrix, StageMaker
 
 if TYPE_CHECKING:
     from mace.modules import MACE
@@ -35,17 +35,42 @@ class RadialFunctions:
         self._model = model
         self._maker = maker
         self._one_hot = one_hot
+        if maker.choice.table is not None:
+            maker.fit(self._roughest, self._by_species)
 
     def of_convolution(self, builder: Builder, layer: int, convolved: e3.Convolved) -> int:
         """Weights of the paths of a layer's convolution."""
-        part, net = f"interactions.{layer}.conv_tp_weights", self._model.interactions[layer].conv_tp_weights
-        if not hasattr(net, "hs"):
-            raise NotNativeError(f"{part} is a {type(net).__name__}, which native stages do not know")
+        net, part = self._network(layer)
         if self._maker.choice.table is None:
             layers, last, factor = e3.network(net, part)
             groups = [np.ascontiguousarray(last[:, of]) for of in convolved.weights]
             return builder.network(self._basis(), layers, factor, groups)
         return self._maker.tables(builder, partial(self._functions, net), convolved.columns, self._by_species)
+
+    def hidden(self, builder: Builder, layer: int) -> int:
+        """What the last layer of a convolution's network reads."""
+        net, part = self._network(layer)
+        layers, last, factor = e3.network(net, part)
+        if self._maker.choice.table is None:
+            return builder.hidden(self._basis(), layers, factor)
+        functions = partial(self._functions, e3.hidden(net))
+        return self._maker.tables(builder, functions, [len(last)], self._by_species)
+
+    def last_layer(self, layer: int) -> Matrix:
+        """(hidden, weights): of a convolution's network."""
+        return e3.network(*self._network(layer))[1]
+
+    def _network(self, layer: int) -> tuple[nn.Sequential, str]:
+        """Of a layer's convolution, and its name."""
+        part, net = f"interactions.{layer}.conv_tp_weights", self._model.interactions[layer].conv_tp_weights
+        if not hasattr(net, "hs"):
+            raise NotNativeError(f"{part} is a {type(net).__name__}, which native stages do not know")
+        return net, part
+
+    def _roughest(self, lengths: Tensor, receiver: int, sender: int) -> Tensor:
+        """What the networks of all layers have in their last but one layers."""
+        nets = [e3.hidden(self._network(layer)[0]) for layer in range(len(self._model.interactions))]
+        return torch.cat([self._functions(net, lengths, receiver, sender) for net in nets], dim=1)
 
     def of_density(self, builder: Builder, layer: int) -> int:
         """What an interaction block with a density adds up over edges."""
@@ -60,7 +85,7 @@ class RadialFunctions:
             raise NotNativeError(f"{part} has hidden layers")
         (layer_of,) = net
         scale = (layer_of.h_in * layer_of.var_in / layer_of.var_out) ** 0.5
-        return builder.network(self._basis(), [(layer_of.weight / scale).numpy()], 1.0, [])
+        return builder.density(self._basis(), (layer_of.weight / scale).numpy())
 
     def _functions(self, net: nn.Module, lengths: Tensor, receiver: int, sender: int) -> Tensor:
         """A network of the model at these lengths, for a receiver and a sender of two species."""

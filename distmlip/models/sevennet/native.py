@@ -22,7 +22,7 @@ from distmlip.errors import NotNativeError, type_name
 from distmlip.models import e3nn_native as e3
 from distmlip.models.native import Builder, Matrix, NativeChoice, NativeStage, StageMaker
 from distmlip.models.sevennet.gates import GateParts, parts_of
-from distmlip.models.sevennet.radial import kink_of, radial_functions, require_type
+from distmlip.models.sevennet.radial import RadialFunctions, kink_of, require_type
 from distmlip.models.sevennet.stages import BETWEEN, Layers, prepared_copy
 from distmlip.models.stages import Halo, Stage
 
@@ -49,7 +49,7 @@ class _Rows:
 
     register: int
     irreps: Irreps
-    convolved: e3.Convolved | None = None
+    convolved: e3.Convolved | e3.Expanded | None = None
     """Of rows that a convolution gave: ``irreps`` are its tensor product's, the register has a message."""
     divisor: float = 1.0
     """Of the same rows: what they are still to be divided by."""
@@ -81,6 +81,8 @@ class _NativeLayers:
         )
         self.species = self.layers.species_of(torch.tensor(choice.numbers))
         self.n_layers = len(self.layers.layers)
+        nets = {self._name_of_net(convolution): convolution.weight_nn for convolution, _ in self.layers.layers}
+        self.radial = RadialFunctions(self.maker, self.layers.edge_embedding, nets)
 
     def stages(self) -> list[Stage]:
         with torch.no_grad():
@@ -135,24 +137,29 @@ class _NativeLayers:
         name, product = self._name_of(part), part.convolution
         require_type(product, TensorProduct, f"{name}.convolution")
         convolved = e3.convolved(product, f"{name}.convolution")
-        irreps = e3.irreps_of(product.irreps_in1, f"{name}.convolution")
-        if keys.NODE_FEATURE in values.of_species:
-            features = values.of_species.pop(keys.NODE_FEATURE)
-            senders = values.builder.constant(irreps, features.numpy())
+        features = values.of_species.pop(keys.NODE_FEATURE, None)
+        expanded = None
+        if features is not None:
+            last = self.radial.last_layer(self._name_of_net(part))
+            expanded = e3.expanded(product, convolved, last, features)
+        if expanded is not None:
+            n_degrees = len(expanded.message)
+            radial, groups = self.radial.hidden(values.builder, self._name_of_net(part), n_degrees)
+            message = values.builder.expansion(radial, expanded.message, groups)
         else:
-            senders = values.builder.input(keys.NODE_FEATURE, irreps, of_senders=True)
-        radial = radial_functions(
-            self.maker,
-            values.builder,
-            self.layers.edge_embedding,
-            part.weight_nn,
-            f"{name}.weight_nn",
-            convolved,
-        )
-        message = values.builder.convolution(senders, radial, convolved.message, convolved.paths)
+            irreps = e3.irreps_of(product.irreps_in1, f"{name}.convolution")
+            if features is not None:
+                senders = values.builder.constant(irreps, features.numpy())
+            else:
+                senders = values.builder.input(keys.NODE_FEATURE, irreps, of_senders=True)
+            radial = self.radial.of_convolution(values.builder, self._name_of_net(part), convolved)
+            message = values.builder.convolution(senders, radial, convolved.message, convolved.paths)
         values.rows[keys.NODE_FEATURE] = _Rows(
-            message, product.irreps_out, convolved, float(part.denominator)
+            message, product.irreps_out, expanded or convolved, float(part.denominator)
         )
+
+    def _name_of_net(self, part: IrrepsConvolution) -> str:
+        return f"{self._name_of(part)}.weight_nn"
 
     def _add(self, values: _Values, part: Any, gate: GateParts | None) -> None:
         """A module behind a convolution; ``gate``: the one that comes behind it."""

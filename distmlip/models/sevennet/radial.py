@@ -14,7 +14,7 @@ from torch import Tensor
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
 from distmlip.models import e3nn_native as e3
-from distmlip.models.native import Builder, StageMaker
+from distmlip.models.native import Builder, Matrix, StageMaker
 
 
 def require_type(part: object, known: type, name: str) -> None:
@@ -48,42 +48,73 @@ def kink_of(embedding: EdgeEmbedding) -> float | None:
     return float(cutoff.r_on) if isinstance(cutoff, XPLORCutoff) else None
 
 
-def radial_functions(
-    maker: StageMaker,
-    builder: Builder,
-    embedding: EdgeEmbedding,
-    net: Any,
-    name: str,
-    convolved: e3.Convolved,
-) -> int:
-    """Weights of a convolution's paths, from tables or exactly; the builder's number of them.
+class RadialFunctions:
+    """What a model's convolutions multiply by, by tables or exact, as was chosen.
 
-    Raises:
-        NotNativeError: exact radial functions do not know the basis, the cutoff or the network (``name``).
+    Methods raise ``NotNativeError`` for what native stages do not know.
     """
-    require_type(net, FullyConnectedNet, name)
-    is_solid = has_solid_harmonics(embedding)
-    if maker.choice.table is None:
-        if is_solid:
+
+    def __init__(self, maker: StageMaker, embedding: EdgeEmbedding, nets: dict[str, Any]) -> None:
+        """``nets``: of all convolutions, by their names."""
+        self._maker = maker
+        self._embedding = embedding
+        self._nets = nets
+        for name, net in nets.items():
+            require_type(net, FullyConnectedNet, name)
+        self._is_solid = has_solid_harmonics(embedding)
+        if maker.choice.table is not None:
+            maker.fit(self._roughest, by_species=False)
+        elif self._is_solid:
             raise NotNativeError(
                 "edge_embedding.spherical multiplies harmonics by powers of the length, which exact radial "
                 "functions do not know"
             )
+
+    def of_convolution(self, builder: Builder, name: str, convolved: e3.Convolved) -> int:
+        """Weights of a convolution's paths, of the network of this name."""
+        net = self._nets[name]
+        if self._maker.choice.table is None:
+            layers, last, factor = e3.network(net, name)
+            groups = [np.ascontiguousarray(last[:, of]) for of in convolved.weights]
+            return builder.network(_basis(self._embedding), layers, factor, groups)
+        return self._tables(builder, net, convolved.columns, convolved.degrees)
+
+    def hidden(self, builder: Builder, name: str, n_degrees: int) -> tuple[int, list[int]]:
+        """What the last layer of a network reads, and which group of it belongs to each degree."""
+        net = self._nets[name]
         layers, last, factor = e3.network(net, name)
-        groups = [np.ascontiguousarray(last[:, of]) for of in convolved.weights]
-        return builder.network(_basis(embedding), layers, factor, groups)
+        if self._maker.choice.table is None:
+            return builder.hidden(_basis(self._embedding), layers, factor), [0] * n_degrees
+        degrees = list(range(n_degrees)) if self._is_solid else [0]
+        radial = self._tables(builder, e3.hidden(net), [len(last)] * len(degrees), degrees)
+        return radial, degrees if self._is_solid else [0] * n_degrees
 
-    def functions(lengths: Tensor, receiver: int, sender: int) -> Tensor:  # noqa: ARG001  the same for all
+    def last_layer(self, name: str) -> Matrix:
+        """(hidden, weights): of the network of this name."""
+        return e3.network(self._nets[name], name)[1]
+
+    def _tables(self, builder: Builder, net: Any, columns: list[int], degrees: list[int]) -> int:
+        """Of a network's columns, times the length to the power of each group's degree if harmonics are
+        solid."""
+        powers = torch.tensor([degree for degree, n in zip(degrees, columns, strict=True) for _ in range(n)])
+
+        def functions(lengths: Tensor, receiver: int, sender: int) -> Tensor:  # noqa: ARG001  the same for all
+            values = self._values(net, lengths)
+            if not self._is_solid:
+                return values
+            return values.repeat(1, len(powers) // values.shape[1]) * lengths[:, None] ** powers
+
+        return self._maker.tables(builder, functions, columns, by_species=False)
+
+    def _values(self, net: Any, lengths: Tensor) -> Tensor:
+        embedding = self._embedding
         basis = embedding.basis_function(lengths) * embedding.cutoff_function(lengths)[:, None]
-        weights: Tensor = net(basis)
-        return weights * powers_of(lengths) if is_solid else weights
+        values: Tensor = net(basis)
+        return values
 
-    def powers_of(lengths: Tensor) -> Tensor:
-        pairs = zip(convolved.degrees, convolved.columns, strict=True)
-        powers = torch.tensor([degree for degree, n in pairs for _ in range(n)], dtype=lengths.dtype)
-        return lengths[:, None] ** powers
-
-    return maker.tables(builder, functions, convolved.columns, by_species=False)
+    def _roughest(self, lengths: Tensor, receiver: int, sender: int) -> Tensor:  # noqa: ARG002  as above
+        """What all networks have in their last but one layers."""
+        return torch.cat([self._values(e3.hidden(net), lengths) for net in self._nets.values()], dim=1)
 
 
 def _basis(embedding: EdgeEmbedding) -> core.RadialBasis:
