@@ -21,9 +21,12 @@ E3NN_TESTS := $(wildcard tests/models/test_esen*.py tests/models/test_sevennet*.
 SOURCES := $(shell find csrc cmake distmlip build_backend -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE
 CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-# A build folder of its own: CMake's cache remembers one environment's torch. No isolation: pybind11 then
-# stays in one place and only what changed is compiled again. In CI a compiler's warning is an error.
-install = CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(1)/bin/pip install --quiet --no-build-isolation --config-settings=build-dir=build/make$(notdir $(1)) $(if $(CI),--config-settings=cmake.define.DISTMLIP_WERROR=ON) "$(2)"
+# Compiled once, in $(VENV), for both environments: they have the same Python and torch. No isolation: pybind11
+# then stays in one place and only what changed is compiled again. In CI a compiler's warning is an error. By
+# force and then again: pip leaves alone what has the same version, and installs only what is missing.
+WHEEL := build/wheel$(notdir $(VENV))
+installed = $$(ls $(WHEEL)/*.whl)
+install = $(1)/bin/pip install --quiet --force-reinstall --no-deps $(installed) && $(1)/bin/pip install --quiet "$(installed)[$(2)]"
 
 # From the repository root `distmlip` would be the source folder, which has no compiled core.
 RUN := PYTHONSAFEPATH=1 $(BIN)
@@ -56,8 +59,8 @@ test-torch:
 	  $(MAKE) test-one-torch VENV=.venv-torch-$$version TORCH=torch==$$version; \
 	done
 
-test-one-torch: $(VENV)/.torch
-	$(call install,$(VENV),.[test])
+test-one-torch: $(WHEEL)/.built
+	$(call install,$(VENV),test)
 	$(call pytest,$(VENV)) -m "not slow" $(TORCH_TESTS)
 
 # clang-tidy leaves out the folders whose files include torch: each of these takes ten times as long.
@@ -123,23 +126,28 @@ $(VENV)/bin/python $(VENV_E3NN)/bin/python:
 	$*/bin/pip install --quiet "scikit-build-core>=0.11" "pybind11>=3.0" ninja
 	touch $@
 
-$(VENV)/.demo: $(SOURCES) | $(VENV)/.torch
-	$(call install,$(VENV),.[chgnet])
+$(WHEEL)/.built: $(SOURCES) | $(VENV)/.torch
+	rm -f $(WHEEL)/*.whl
+	CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir $(WHEEL) --config-settings=build-dir=build/make$(notdir $(VENV)) $(if $(CI),--config-settings=cmake.define.DISTMLIP_WERROR=ON) .
 	touch $@
 
-$(VENV)/.test: $(SOURCES) | $(VENV)/.torch
-	$(call install,$(VENV),.[chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)test])
+$(VENV)/.demo: $(WHEEL)/.built
+	$(call install,$(VENV),chgnet)
+	touch $@
+
+$(VENV)/.test: $(WHEEL)/.built
+	$(call install,$(VENV),chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)test)
 	touch $@ $(VENV)/.demo
 
-$(VENV)/.bench: $(SOURCES) | $(VENV)/.torch
-	$(call install,$(VENV),.[chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)test$(comma)bench])
+$(VENV)/.bench: $(WHEEL)/.built
+	$(call install,$(VENV),chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)test$(comma)bench)
 	touch $@ $(VENV)/.test $(VENV)/.demo
 
 # fairchem without the CUDA packages that it asks for and does not need on a CPU.
-$(VENV_E3NN)/.test: $(SOURCES) tests/requirements-esen.txt | $(VENV_E3NN)/.torch
+$(VENV_E3NN)/.test: $(WHEEL)/.built tests/requirements-esen.txt | $(VENV_E3NN)/.torch
 	$(VENV_E3NN)/bin/pip install --quiet --no-deps fairchem-core==2.24.0
 	$(VENV_E3NN)/bin/pip install --quiet -r tests/requirements-esen.txt
-	$(call install,$(VENV_E3NN),.[sevennet$(comma)test])
+	$(call install,$(VENV_E3NN),sevennet$(comma)test)
 	touch $@
 
 $(VENV)/.lint: pyproject.toml | $(BIN)/python

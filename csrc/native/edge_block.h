@@ -40,6 +40,8 @@ struct EdgeBlock {
   Buffer<T> harmonic_gradients;
   std::array<T, edges_per_block + slack> length_gradients;
 
+  std::vector<int32_t> places;  ///< scratch of sorting
+
   // Scratch of operators.
   Buffer<T> couplings, coupling_gradients, weights;
   std::vector<const T*> a = std::vector<const T*>(edges_per_block),

@@ -253,12 +253,16 @@ void PartitionRun<T>::sort_by_cell(EdgeBlock<T>& edges) const {
   const Radial<T>* of = nullptr;
   for (const auto& radial : program_.radials)
     if (of == nullptr || radial->reads_species()) of = radial.get();
-  std::array<uint64_t, edges_per_block> keys;
+  // By counting.
+  std::vector<int32_t>& places = edges.places;
+  places.assign(of->n_table_cells() + 1, 0);
+  const auto cell_of = [&](size_t e) {
+    return static_cast<size_t>(of->cell_of(edges.cells[e], edges.species_pairs[e]));
+  };
+  for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e) ++places[cell_of(e) + 1];
+  std::partial_sum(places.begin(), places.end(), places.begin());
   for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
-    keys[e] = static_cast<uint64_t>(of->cell_of(edges.cells[e], edges.species_pairs[e])) << 32 | e;
-  std::sort(keys.begin(), keys.begin() + edges.n);
-  for (size_t k = 0; k < static_cast<size_t>(edges.n); ++k)
-    edges.by_cell[k] = static_cast<int32_t>(keys[k] & 0xffffffff);
+    edges.by_cell[static_cast<size_t>(places[cell_of(e)]++)] = static_cast<int32_t>(e);
 }
 
 template void PartitionRun<float>::read_graph();

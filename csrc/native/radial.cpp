@@ -29,7 +29,8 @@ Radial<T>::Radial(const Operators<T>& operators, const Cells& cells, const Radia
     if (table < 0 || static_cast<size_t>(table) >= n_tables) invalid("table ", table, " of ", n_tables);
   if (tables.cells.empty() || tables.cells.size() != n_tables * static_cast<size_t>(n_cells_))
     invalid("tables with ", tables.cells.size(), " cells, which must be a multiple of ", n_cells_);
-  cells_.resize(cell_stride_ * tables.cells.size() + slack);
+  n_table_cells_ = tables.cells.size();
+  cells_.resize(cell_stride_ * n_table_cells_ + slack);
   T* to = cells_.data();
   for (const Matrix& cell : tables.cells) {
     if (cell.rows != d || cell.columns != width)

@@ -60,6 +60,7 @@ class Radial {
   int cell_of(int cell, int species_pair) const {
     return reads_species() ? of_pair_[static_cast<size_t>(species_pair)] * n_cells_ + cell : cell;
   }
+  size_t n_table_cells() const { return n_table_cells_; }
   int n_coefficients() const { return n_coefficients_; }
 
   /// Rows [edge][per] of all edges of a block. `kept`: of all pairs of the partition.
@@ -78,7 +79,7 @@ class Radial {
   // Tables.
   int n_coefficients_ = 0, n_cells_ = 0;
   std::vector<int> of_pair_;
-  size_t cell_stride_ = 0;
+  size_t cell_stride_ = 0, n_table_cells_ = 0;
   Buffer<T> cells_;
   // Exact.
   std::optional<RadialNetwork> network_;

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
-from distmlip.models.native import Grid, TableSize
+from distmlip.models.native import Grid
 
 torch.serialization.add_safe_globals([slice])  # that e3nn 0.4.4 loads
 
 NUMBERS = (1, 8, 26)
 CUTOFF = 4.0
 CHANNELS = (1, 3, 16, 24, 40, 128)
-GRID = Grid(CUTOFF, TableSize(9, 6))
+GRID = Grid((0.0, 0.3, 0.6, 1.0, 1.3, 1.6, 2.0, 2.7, 3.3, CUTOFF), 6)
 RELATIVE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 Tensors = dict[str, Tensor]
@@ -282,9 +282,7 @@ def test_what_depends_on_species_only(precision: Precision) -> None:
 def chebyshev(lengths: Tensor, coefficients: Tensor) -> Tensor:
     """Of tables (n_cells, n_coefficients, n_functions) on the cells of GRID: by cosines."""
     n = coefficients.shape[1]
-    first = GRID.lengths.reshape(-1, n)[:, 0].clone()
-    first[0] = 0.0
-    ends = torch.cat([first, torch.tensor([CUTOFF], dtype=torch.float64)])
+    ends = torch.tensor(GRID.ends, dtype=torch.float64)
     cell = torch.bucketize(lengths.detach(), ends, right=True) - 1
     t = 2 * (lengths - ends[cell]) / (ends[cell + 1] - ends[cell]) - 1
     polynomials = torch.cos(torch.arange(n) * torch.arccos(t)[:, None])
@@ -297,9 +295,9 @@ def tables(
     """Random ones, and their values at lengths, for species pairs."""
     n_pairs = len(NUMBERS) ** 2
     of_pair = [(5 * pair) % 4 for pair in range(n_pairs)] if by_species else [0]
-    n_cells = GRID.lengths.numel() // GRID.size.coefficients
-    cells = uniform(max(of_pair) + 1, n_cells, GRID.size.coefficients, sum(columns))
-    number = builder.tables(GRID.size.coefficients, columns, of_pair, list(cells.flatten(0, 1).numpy()))
+    n_cells = len(GRID.ends) - 1
+    cells = uniform(max(of_pair) + 1, n_cells, GRID.n_coefficients, sum(columns))
+    number = builder.tables(GRID.n_coefficients, columns, of_pair, list(cells.flatten(0, 1).numpy()))
 
     def values(lengths: Tensor, pairs: Tensor) -> Tensor:
         table = torch.tensor(of_pair)[pairs] if by_species else torch.zeros_like(pairs)
@@ -317,19 +315,32 @@ def basis(lengths: Tensor, power: int) -> Tensor:
     return 0.7 * waves * envelope[:, None]
 
 
+BASIS = core.RadialBasis((np.arange(1, 5) * np.pi / CUTOFF).tolist(), 0.7, CUTOFF, 5)
+
+
+def through(layers: list[Tensor], lengths: Tensor) -> Tensor:
+    rows = basis(lengths, 5)
+    for layer in layers:
+        rows = 1.6 * torch.nn.functional.silu(rows @ layer)
+    return rows
+
+
 def network(builder: Any, columns: list[int]) -> tuple[int, Callable[[Tensor, Tensor], Tensor]]:
     layers, groups = [uniform(4, 10), uniform(10, 7, seed=2)], [uniform(7, n, seed=3 + n) for n in columns]
-    frequencies = (np.arange(1, 5) * np.pi / CUTOFF).tolist()
-    of = core.RadialBasis(frequencies, 0.7, CUTOFF, 5)
-    number = builder.network(of, [m.numpy() for m in layers], 1.6, [m.numpy() for m in groups])
+    number = builder.network(BASIS, [m.numpy() for m in layers], 1.6, [m.numpy() for m in groups])
 
     def values(lengths: Tensor, pairs: Tensor) -> Tensor:
-        rows = basis(lengths, 5)
-        for layer in layers:
-            rows = 1.6 * torch.nn.functional.silu(rows @ layer)
+        rows = through(layers, lengths)
         return torch.cat([rows @ group for group in groups], dim=1)
 
     return number, values
+
+
+def hidden(builder: Any, columns: list[int]) -> tuple[int, Callable[[Tensor, Tensor], Tensor]]:
+    """One group, of as many numbers as the network has in its last layer."""
+    layers = [uniform(4, 10), uniform(10, columns[0], seed=2)]
+    number = builder.hidden(BASIS, [m.numpy() for m in layers], 1.6)
+    return number, lambda lengths, pairs: through(layers, lengths)
 
 
 RADIAL: dict[str, Callable[..., Any]] = {
@@ -339,11 +350,11 @@ RADIAL: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.parametrize("radial", RADIAL)
+@pytest.mark.parametrize("radial", [*RADIAL, "hidden"])
 @pytest.mark.parametrize("columns", [1, 17, 40])
 def test_sums_over_edges(radial: str, columns: int, precision: Precision) -> None:
     builder = precision.builder()
-    number, values = RADIAL[radial](builder, [columns])
+    number, values = (RADIAL | {"hidden": hidden})[radial](builder, [columns])
     summed = builder.edge_sum(number)
     padded = -(-columns // 16) * 16
     pick = np.eye(padded, columns)
@@ -362,7 +373,7 @@ def test_density(precision: Precision) -> None:
     weights = uniform(4, 1)
     builder = precision.builder()
     of = core.RadialBasis((np.arange(1, 5) * np.pi / CUTOFF).tolist(), 0.7, CUTOFF, 6)
-    summed = builder.edge_sum(builder.network(of, [weights.numpy()], 1.0, []))
+    summed = builder.edge_sum(builder.density(of, weights.numpy()))
     builder.output("y", builder.linear(summed, [(0, 1)], [core.LinearMap(0, 0, [np.eye(16, 1)])]))
 
     def reference(vectors: Tensor, _: Tensors) -> Tensors:
@@ -511,6 +522,39 @@ def test_senders_that_are_constants_of_their_species(precision: Precision) -> No
     assert_agrees(builder.stage(), precision, SMALL, {}, reference)
 
 
+@pytest.mark.parametrize("radial", [*RADIAL, "hidden", "one group per degree"])
+@pytest.mark.parametrize("largest_degree", [0, 3])
+def test_expansions_by_species(largest_degree: int, radial: str, precision: Precision) -> None:
+    columns, n_degrees = 20, largest_degree + 1
+    builder = precision.builder()
+    if radial == "one group per degree":
+        groups = list(range(n_degrees))
+        number, values = RADIAL["tables"](builder, [columns] * n_degrees)
+    else:
+        groups = [0] * n_degrees
+        number, values = (RADIAL | {"hidden": hidden})[radial](builder, [columns])
+    padded = 32
+    message = [(degree, len(NUMBERS) * padded) for degree in range(n_degrees)]
+    pick = np.kron(np.eye(len(NUMBERS)), np.eye(padded, columns))
+    irreps = [(degree, len(NUMBERS) * columns) for degree in range(n_degrees)]
+    maps = [core.LinearMap(degree, degree, [pick]) for degree in range(n_degrees)]
+    builder.output("y", builder.linear(builder.expansion(number, message, groups), irreps, maps))
+
+    def reference(vectors: Tensor, _: Tensors) -> Tensors:
+        functions = values(vectors.norm(dim=1), SMALL.pairs).reshape(len(vectors), -1, columns)
+        harmonics = harmonics_of(vectors, 1)
+        of_sender = torch.eye(len(NUMBERS), dtype=torch.float64)[SMALL.species[SMALL.senders]]
+        rows = []
+        for degree, group in enumerate(groups):
+            of_degree = harmonics[:, degree**2 : (degree + 1) ** 2]
+            of_edges = torch.einsum("es,ec,em->escm", of_sender, functions[:, group], of_degree)
+            summed = torch.zeros(SMALL.n_owned, *of_edges.shape[1:], dtype=torch.float64)
+            rows.append(summed.index_add(0, SMALL.receivers, of_edges))
+        return {"y": joined(rows)}
+
+    assert_agrees(builder.stage(), precision, SMALL, {}, reference)
+
+
 def test_a_partition_without_edges(precision: Precision) -> None:
     check_convolution(Product.between([(1, 1)], 3), graph([0, 0], n_local=2), precision, "network")
 
@@ -557,7 +601,8 @@ SCALARS = Product.between([(0, 0)], 16)
 MISTAKES: dict[str, tuple[str, Callable[[], Any]]] = {
     "no elements": ("no elements", lambda: core.StageBuilder64([], 1, GRID.cells)),
     "sign": ("sign is 2", lambda: core.StageBuilder64([1], 2, GRID.cells)),
-    "cells": ("tables of 0 and 0 cells", lambda: core.Cells(0.0, 1.0, 2.0, 0, 0)),
+    "no cell": ("cells of tables with 1 ends", lambda: core.Cells([0.0])),
+    "cells": ("a cell of tables from 2 to 2", lambda: core.Cells([0.0, 2.0, 2.0])),
     "no channels": ("irrep|channels", lambda: with_input([(0, 0)])),
     "negative degree": ("irrep|degree", lambda: with_input([(-1, 2)])),
     "constant": (
@@ -621,6 +666,10 @@ MISTAKES: dict[str, tuple[str, Callable[[], Any]]] = {
         lambda: convolved(SCALARS, columns=[17], paths=[path(0, 0, 0, 0)]),
     ),
     "senders": ("no rows of senders", lambda: convolved(SCALARS, of_senders=False, paths=[path(0, 0, 0, 0)])),
+    "channels of an expansion": ("degree 0 of an expansion with 32 channels", lambda: _expanded([(0, 32)], [0])),
+    "degrees of an expansion": ("must be degree 0", lambda: _expanded([(1, 48)], [0])),
+    "groups of an expansion": ("2 groups of radial functions and 1 degrees", lambda: _expanded([(0, 48)], [0, 0])),
+    "group of an expansion": ("radial functions that do not fit", lambda: _expanded([(0, 48)], [1])),
     "register": ("register 7 of 1", lambda: with_input([(0, 1)])[0].linear(7, [(0, 1)], [])),
     "no outputs": ("without outputs", with_input([(0, 1)])[0].stage),
     "flat": ("no scalar", lambda: with_input([(0, 2)])[0].output("y", 0, is_flat=True)),
@@ -643,6 +692,12 @@ MISTAKES: dict[str, tuple[str, Callable[[], Any]]] = {
 def _mapped(source: Irreps, target: Irreps, of: core.LinearMap) -> None:
     builder, x = with_input(source)
     builder.linear(x, target, [of])
+
+
+def _expanded(message: Irreps, groups: list[int]) -> None:
+    builder, _ = with_input([(0, 1)])
+    number, _ = RADIAL["tables"](builder, [16])
+    builder.expansion(number, message, groups)
 
 
 def _contracted(monomials: list[list[int]]) -> None:

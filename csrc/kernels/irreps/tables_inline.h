@@ -99,14 +99,25 @@ void look_up_with(int n_edges, int per, int n_coefficients, int columns, const i
                                                      columns, cell, to);
       row += ROWS;
     };
-    if (n == most_rows)
-      some.template operator()<most_rows, 1>();
-    else if (n >= 4)
-      some.template operator()<4, 1>();
-    else if (n >= 2)
-      some.template operator()<2, 2>();
-    else
-      some.template operator()<1, has_32_registers ? 2 : 4>();
+    switch (n) {
+      case 1:
+        some.template operator()<1, has_32_registers ? 2 : 4>();
+        break;
+      case 2:
+        some.template operator()<2, has_32_registers ? 1 : 2>();
+        break;
+      case 3:
+        some.template operator()<3, 1>();
+        break;
+      case 4:
+        some.template operator()<4, 1>();
+        break;
+      case 5:
+        some.template operator()<5, 1>();
+        break;
+      default:
+        some.template operator()<most_rows, 1>();
+    }
   }
 }
 

@@ -52,6 +52,7 @@ class _Layers:
     def __init__(
         self, model: MACE, dtype: torch.dtype, choice: NativeChoice, head: int, energy_unit: float
     ) -> None:
+        _require_known(model)
         # Weights are folded in float64; those of a model in float32 are exact there.
         self.model = replicate(model, torch.device("cpu"), torch.float64)
         self.dtype = dtype
@@ -63,7 +64,6 @@ class _Layers:
         self.one_hot = torch.eye(len(known), dtype=torch.float64)[self.elements]
         self.radial = RadialFunctions(self.model, self.maker, self.one_hot)
         self.n_layers = len(model.interactions)
-        _require_known(model)
 
     def stages(self) -> list[Stage]:
         with torch.no_grad():

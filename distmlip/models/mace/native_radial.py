@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from e3nn.nn import FullyConnectedNet
 from mace.modules.radial import AgnesiTransform, BesselBasis, ZBLBasis
 from torch import Tensor, nn
 
@@ -60,10 +61,10 @@ class RadialFunctions:
         """(hidden, weights): of a convolution's network."""
         return e3.network(*self._network(layer))[1]
 
-    def _network(self, layer: int) -> tuple[nn.Sequential, str]:
+    def _network(self, layer: int) -> tuple[FullyConnectedNet, str]:
         """Of a layer's convolution, and its name."""
         part, net = f"interactions.{layer}.conv_tp_weights", self._model.interactions[layer].conv_tp_weights
-        if not hasattr(net, "hs"):
+        if not isinstance(net, FullyConnectedNet):
             raise NotNativeError(f"{part} is a {type(net).__name__}, which native stages do not know")
         return net, part
 

@@ -62,13 +62,17 @@ int radial(native::StageBuilder<T>& builder, Weights& weights, bool with_tables,
   }
   std::vector<native::Matrix> groups;
   for (const int of_group : columns) groups.push_back(weights.matrix(9, of_group));
-  return builder.network({basis(), {weights.matrix(3, 12), weights.matrix(12, 9)}, 1.6, groups});
+  return builder.network({basis(),
+                          {weights.matrix(3, 12), weights.matrix(12, 9)},
+                          1.6,
+                          native::RadialNetwork::Functions::groups,
+                          groups});
 }
 
 template <class T>
 std::shared_ptr<executor::NativeStage> stage_of(bool with_tables) {
   Weights weights;
-  native::StageBuilder<T> builder({1, 8}, -1, {0.0, 2.0, kCutoff, 4, 2});
+  native::StageBuilder<T> builder({1, 8}, -1, native::Cells({0.0, 0.5, 1.0, 1.5, 2.0, 3.0, kCutoff}));
   const native::Layout sent({{0, kChannels}, {1, kChannels}, {3, kChannels}}), message({{0, 64}, {2, 64}});
   const int x = builder.input("x", sent, /*of_senders=*/true);
   const int own = builder.input("own", native::Layout({{0, 3}}), /*of_senders=*/false);
@@ -86,7 +90,7 @@ std::shared_ptr<executor::NativeStage> stage_of(bool with_tables) {
                             {{0, 0, {weights.matrix(64, kChannels)}},
                              {1, 1, {weights.matrix(64, kChannels), weights.matrix(64, kChannels)}}});
   const int density = with_tables ? radial(builder, weights, true, {1})
-                                  : builder.network({basis(), {weights.matrix(3, 1)}, 1, {}});
+                                  : builder.network({basis(), {weights.matrix(3, 1)}, 1, native::RadialNetwork::Functions::density});
   const int summed = builder.edge_sum(density);
   const int squared = builder.contraction(summed, native::Layout({{0, 16}}), {0}, {{0, 0}},
                                           {weights.matrix(1, 16), weights.matrix(1, 16)});
