@@ -101,8 +101,8 @@ void bind_parts(py::module_& module) {
 template <class T>
 int add_network(native::StageBuilder<T>& builder, const native::RadialBasis& basis,
                 const std::vector<Doubles>& layers, double silu_factor, const std::vector<Doubles>& groups) {
-  return builder.network(
-      {basis, matrices_of(layers), silu_factor, native::RadialNetwork::Functions::groups, matrices_of(groups)});
+  return builder.network({basis, matrices_of(layers), silu_factor, native::RadialNetwork::Functions::groups,
+                          matrices_of(groups)});
 }
 
 template <class T>
@@ -114,27 +114,11 @@ int add_convolution(native::StageBuilder<T>& builder, int senders, int radial, c
   return builder.convolution(senders, radial, layout_of(message), all);
 }
 
+/// Functions of the length, and what receivers get from their edges.
 template <class T>
-void bind_builder(py::module_& module, const char* name) {
+void bind_edges(py::class_<native::StageBuilder<T>>& type) {
   using Builder = native::StageBuilder<T>;
-  py::class_<Builder>(module, name,
-                      "Puts a native stage together; calls return the number of a register (or of radial "
-                      "functions). Irreps are pairs (degree, channels).")
-      .def(py::init<std::vector<int>, int, native::Cells>(), py::arg("numbers"), py::arg("sign"),
-           py::arg("cells"))
-      .def(
-          "input",
-          [](Builder& builder, const std::string& tensor, const Irreps& irreps, bool of_senders) {
-            return builder.input(tensor, layout_of(irreps), of_senders);
-          },
-          py::arg("name"), py::arg("irreps"), py::arg("of_senders"))
-      .def(
-          "constant",
-          [](Builder& builder, const Irreps& irreps, const Doubles& of_species) {
-            return builder.constant(layout_of(irreps), matrix_of(of_species));
-          },
-          py::arg("irreps"), py::arg("of_species"))
-      .def(
+  type.def(
           "tables",
           [](Builder& builder, int n_coefficients, const std::vector<int>& columns,
              const std::vector<int>& of_pair, const std::vector<Doubles>& cells) {
@@ -167,7 +151,31 @@ void bind_builder(py::module_& module, const char* name) {
           },
           py::arg("radial"), py::arg("message"), py::arg("groups"))
       .def("edge_sum", &Builder::edge_sum, py::arg("radial"))
-      .def("repulsion", &Builder::repulsion, py::arg("repulsion"))
+      .def("repulsion", &Builder::repulsion, py::arg("repulsion"));
+}
+
+template <class T>
+void bind_builder(py::module_& module, const char* name) {
+  using Builder = native::StageBuilder<T>;
+  py::class_<Builder> type(
+      module, name,
+      "Puts a native stage together; calls return the number of a register (or of radial "
+      "functions). Irreps are pairs (degree, channels).");
+  bind_edges(type);
+  type.def(py::init<std::vector<int>, int, native::Cells>(), py::arg("numbers"), py::arg("sign"),
+           py::arg("cells"))
+      .def(
+          "input",
+          [](Builder& builder, const std::string& tensor, const Irreps& irreps, bool of_senders) {
+            return builder.input(tensor, layout_of(irreps), of_senders);
+          },
+          py::arg("name"), py::arg("irreps"), py::arg("of_senders"))
+      .def(
+          "constant",
+          [](Builder& builder, const Irreps& irreps, const Doubles& of_species) {
+            return builder.constant(layout_of(irreps), matrix_of(of_species));
+          },
+          py::arg("irreps"), py::arg("of_species"))
       .def(
           "linear",
           [](Builder& builder, int source, const Irreps& irreps, const std::vector<Map>& maps) {

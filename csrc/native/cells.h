@@ -11,7 +11,8 @@ namespace distmlip::native {
 class Cells {
  public:
   Cells() = default;
-  /// From one end to the next one, in Å. Throws std::invalid_argument if they do not ascend from zero or more.
+  /// From one end to the next one, in Å. Throws std::invalid_argument if they do not ascend from zero or
+  /// more.
   explicit Cells(std::vector<double> ends) : ends_(std::move(ends)) {
     if (ends_.size() < 2 || !(ends_.front() >= 0)) invalid("cells of tables with ", ends_.size(), " ends");
     for (size_t k = 0; k + 1 < ends_.size(); ++k) {

@@ -28,8 +28,8 @@ class EdgeOperator {
                         int64_t size) const = 0;
 
   int writes = 0;
-  int reads = -1;      ///< register of senders; -1: reads none
-  int functions = -1;  ///< index among the stage's; -1: none
+  int reads = -1;                       ///< register of senders; -1: reads none
+  int functions = -1;                   ///< index among the stage's; -1: none
   bool wants_species_together = false;  ///< edges of a receiver in the order of their senders' species
 };
 

@@ -29,8 +29,7 @@ class EdgeSum : public EdgeOperator<T> {
       const T* gradient = gradients + receiver.atom * size;
       for (int e = receiver.first; e < receiver.first + receiver.n; ++e)
         for (int c = 0; c < width_; ++c)
-          edges.length_gradients[static_cast<size_t>(e)] +=
-              gradient[c] * weights[(2 * e + 1) * width_ + c];
+          edges.length_gradients[static_cast<size_t>(e)] += gradient[c] * weights[(2 * e + 1) * width_ + c];
     }
   }
 

@@ -172,13 +172,15 @@ class Expanded:
         return as_core(merged)
 
 
-def expanded(product: Any, convolved: Convolved, last: Matrix, senders: Tensor) -> Expanded | None:
-    """``last``: (hidden, weights), the last layer of the radial network; ``senders``: (n_species, width). None
-    if it is no gain: for many species, or for senders that are not all scalars."""
-    n_species, hidden = len(senders), len(last)
-    source = product.irreps_in1
-    if n_species > MOST_EXPANDED or any(irrep.l > 0 for _, irrep in source):
+def expanded(product: Any, convolved: Convolved, net: Any, senders: Tensor) -> Expanded | None:
+    """None if it is no gain: for many species, or for senders that are not all scalars.
+
+    ``net``: the radial network; ``senders``: (n_species, width).
+    """
+    last, source, n_species = last_layer(net), product.irreps_in1, len(senders)
+    if last is None or n_species > MOST_EXPANDED or any(irrep.l > 0 for _, irrep in source):
         return None
+    hidden = len(last)
     padded = -(-hidden // PADDING) * PADDING
     matrices: dict[int, tuple[int, Matrix]] = {}
     for group, instruction in enumerate(product.instructions):
@@ -250,6 +252,21 @@ def hidden(net: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*list(net)[:-1])
 
 
+def last_layer(net: Any) -> Matrix | None:
+    """(hidden, out): what a fully connected network multiplies by at last; None if it ends otherwise."""
+    layers: list[Any] = list(net)
+    return None if len(layers) < 2 or layers[-1].act is not None else _weights(layers[-1])
+
+
+def _weights(layer: Any) -> Matrix:
+    """(in, out): of a layer; what its activation is multiplied by is left out."""
+    scale = (layer.h_in * layer.var_in) ** 0.5
+    if layer.act is None:
+        scale /= layer.var_out**0.5
+    weights: Matrix = (layer.weight.detach() / scale).numpy()
+    return weights
+
+
 def network(net: Any, part: str) -> tuple[list[Matrix], Matrix, float]:
     """Layers (in, out) of a fully connected network: the hidden ones and the last one; and what its silu is
     multiplied by.
@@ -262,15 +279,12 @@ def network(net: Any, part: str) -> tuple[list[Matrix], Matrix, float]:
         raise NotNativeError(f"{part} has no hidden layer")
     matrices, factors = [], set()
     for layer in layers:
-        scale = (layer.h_in * layer.var_in) ** 0.5
         if layer.act is not None:
             name, factor = activation(layer.act, part)
             if name != "silu":
                 raise NotNativeError(f"{part} has the activation {name}; radial networks have silu")
             factors.add(factor * layer.var_out**0.5)
-        else:
-            scale /= layer.var_out**0.5
-        matrices.append((layer.weight.detach() / scale).numpy())
+        matrices.append(_weights(layer))
     if len(factors) != 1 or layers[-1].act is not None:
         raise NotNativeError(f"{part} has activations that differ")
     return matrices[:-1], matrices[-1], factors.pop()

@@ -169,7 +169,7 @@ class StageMaker:
         self._cutoff = cutoff
         self._sign = sign
         self._kink = kink
-        self._grid = Grid((0.0, cutoff), 2)
+        self._grid: Grid | None = None
 
     def fit(self, functions: Functions, by_species: bool) -> None:
         """Choose cells for tables, by functions that are as rough as those that will be in them."""
@@ -187,7 +187,8 @@ class StageMaker:
     def builder(self) -> Builder:
         """Of another stage."""
         kind = core.StageBuilder32 if self._dtype == torch.float32 else core.StageBuilder64
-        return kind(list(self.choice.numbers), self._sign, self._grid.cells)
+        grid = self._grid or Grid((0.0, self._cutoff), 2)  # without tables nobody reads it
+        return kind(list(self.choice.numbers), self._sign, grid.cells)
 
     def species_pairs(self) -> list[tuple[int, int]]:
         """Receiver's and sender's species, in the core's order."""
@@ -199,6 +200,7 @@ class StageMaker:
         Raises:
             NotNativeError: they would be too large.
         """
+        assert self._grid is not None, "fit() has to choose the cells before a builder is made"
         distinct = self._distinct(by_species)
         n_bytes = len(distinct) * self._grid.lengths.numel() * sum(columns) * self._dtype.itemsize
         if n_bytes > MOST_TABLE_BYTES:

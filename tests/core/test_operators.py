@@ -666,9 +666,15 @@ MISTAKES: dict[str, tuple[str, Callable[[], Any]]] = {
         lambda: convolved(SCALARS, columns=[17], paths=[path(0, 0, 0, 0)]),
     ),
     "senders": ("no rows of senders", lambda: convolved(SCALARS, of_senders=False, paths=[path(0, 0, 0, 0)])),
-    "channels of an expansion": ("degree 0 of an expansion with 32 channels", lambda: _expanded([(0, 32)], [0])),
+    "channels of an expansion": (
+        "degree 0 of an expansion with 32 channels",
+        lambda: _expanded([(0, 32)], [0]),
+    ),
     "degrees of an expansion": ("must be degree 0", lambda: _expanded([(1, 48)], [0])),
-    "groups of an expansion": ("2 groups of radial functions and 1 degrees", lambda: _expanded([(0, 48)], [0, 0])),
+    "groups of an expansion": (
+        "2 groups of radial functions and 1 degrees",
+        lambda: _expanded([(0, 48)], [0, 0]),
+    ),
     "group of an expansion": ("radial functions that do not fit", lambda: _expanded([(0, 48)], [1])),
     "register": ("register 7 of 1", lambda: with_input([(0, 1)])[0].linear(7, [(0, 1)], [])),
     "no outputs": ("without outputs", with_input([(0, 1)])[0].stage),

@@ -23,9 +23,8 @@ from distmlip import DistCalculator
 from distmlip._native import core
 from distmlip.choice import kernels
 from distmlip.errors import NotNativeError
-from distmlip.models import adapter_for
+from distmlip.models import adapter_for, native
 from distmlip.models.mace.adapter import adapt
-from distmlip.models import native
 from distmlip.models.native import Grid, NativeChoice, TableSize, fitted
 
 # Of e3nn and opt_einsum_fx, while the models are made.
@@ -299,7 +298,6 @@ def test_forces_are_slopes_of_the_energy_across_borders_of_cells(
     step = 1e-4
     for border in grids[-1].ends[2:-1:2]:
         for length in (border - 5 * step, border, border + 5 * step):
-
             (before, _), (_, force), (behind, _) = (evaluated(length + h) for h in (-step, 0, step))
             # Tables of so few coefficients have kinks where cells meet; energies have no steps.
             kink = 2e-3 if length == border else 1e-6

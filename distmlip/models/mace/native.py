@@ -123,8 +123,8 @@ class _Layers:
         product = self.model.interactions[layer].conv_tp
         convolved = e3.convolved(product, f"interactions.{layer}.conv_tp")
         if inputs.sent_by_species is not None:
-            last = self.radial.last_layer(layer)
-            expanded = e3.expanded(product, convolved, last, inputs.sent_by_species)
+            net = self.radial.network(layer)
+            expanded = e3.expanded(product, convolved, net, inputs.sent_by_species)
             if expanded is not None:
                 radial = self.radial.hidden(builder, layer)
                 return builder.expansion(radial, expanded.message, [0] * len(expanded.message)), expanded

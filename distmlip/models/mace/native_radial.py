@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distmlip._native import core
 from distmlip.errors import NotNativeError
 from distmlip.models import e3nn_native as e3
-from distmlip.models.native import Builder, Matrix, StageMaker
+from distmlip.models.native import Builder, StageMaker
 
 if TYPE_CHECKING:
     from mace.modules import MACE
@@ -41,7 +41,7 @@ class RadialFunctions:
 
     def of_convolution(self, builder: Builder, layer: int, convolved: e3.Convolved) -> int:
         """Weights of the paths of a layer's convolution."""
-        net, part = self._network(layer)
+        net, part = self.network(layer), self._name_of_network(layer)
         if self._maker.choice.table is None:
             layers, last, factor = e3.network(net, part)
             groups = [np.ascontiguousarray(last[:, of]) for of in convolved.weights]
@@ -50,27 +50,27 @@ class RadialFunctions:
 
     def hidden(self, builder: Builder, layer: int) -> int:
         """What the last layer of a convolution's network reads."""
-        net, part = self._network(layer)
-        layers, last, factor = e3.network(net, part)
+        net = self.network(layer)
         if self._maker.choice.table is None:
+            layers, _, factor = e3.network(net, self._name_of_network(layer))
             return builder.hidden(self._basis(), layers, factor)
         functions = partial(self._functions, e3.hidden(net))
-        return self._maker.tables(builder, functions, [len(last)], self._by_species)
+        return self._maker.tables(builder, functions, [net.hs[-2]], self._by_species)
 
-    def last_layer(self, layer: int) -> Matrix:
-        """(hidden, weights): of a convolution's network."""
-        return e3.network(*self._network(layer))[1]
-
-    def _network(self, layer: int) -> tuple[FullyConnectedNet, str]:
-        """Of a layer's convolution, and its name."""
-        part, net = f"interactions.{layer}.conv_tp_weights", self._model.interactions[layer].conv_tp_weights
+    def network(self, layer: int) -> FullyConnectedNet:
+        """Of a layer's convolution."""
+        net = self._model.interactions[layer].conv_tp_weights
         if not isinstance(net, FullyConnectedNet):
-            raise NotNativeError(f"{part} is a {type(net).__name__}, which native stages do not know")
-        return net, part
+            part, kind = self._name_of_network(layer), type(net).__name__
+            raise NotNativeError(f"{part} is a {kind}, which native stages do not know")
+        return net
+
+    def _name_of_network(self, layer: int) -> str:
+        return f"interactions.{layer}.conv_tp_weights"
 
     def _roughest(self, lengths: Tensor, receiver: int, sender: int) -> Tensor:
         """What the networks of all layers have in their last but one layers."""
-        nets = [e3.hidden(self._network(layer)[0]) for layer in range(len(self._model.interactions))]
+        nets = [e3.hidden(self.network(layer)) for layer in range(len(self._model.interactions))]
         return torch.cat([self._functions(net, lengths, receiver, sender) for net in nets], dim=1)
 
     def of_density(self, builder: Builder, layer: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from distmlip.models.native import Builder, Matrix, NativeChoice, NativeStage, S
 from distmlip.models.sevennet.gates import GateParts, parts_of
 from distmlip.models.sevennet.radial import RadialFunctions, kink_of, require_type
 from distmlip.models.sevennet.stages import BETWEEN, Layers, prepared_copy
+from distmlip.models.sevennet.values import Rows, Values
 from distmlip.models.stages import Halo, Stage
 
 if TYPE_CHECKING:
@@ -43,30 +43,6 @@ def native_stages(
     return _NativeLayers(model, dtype, choice, modality).stages()
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """What a register of a stage has of each atom."""
-
-    register: int
-    irreps: Irreps
-    convolved: e3.Convolved | e3.Expanded | None = None
-    """Of rows that a convolution gave: ``irreps`` are its tensor product's, the register has a message."""
-    divisor: float = 1.0
-    """Of the same rows: what they are still to be divided by."""
-
-
-@dataclass
-class _Values:
-    """What a stage knows by the names that SevenNet's modules read and write."""
-
-    builder: Builder
-    rows: dict[str, _Rows] = field(default_factory=dict)
-    of_species: dict[str, Tensor] = field(default_factory=dict)
-    """(n_species, width) instead, where they depend on the species only."""
-    one: int | None = None
-    """The register that has a one for every atom."""
-
-
 class _NativeLayers:
     def __init__(
         self, model: AtomGraphSequential, dtype: torch.dtype, choice: NativeChoice, modality: int | None
@@ -81,7 +57,9 @@ class _NativeLayers:
         )
         self.species = self.layers.species_of(torch.tensor(choice.numbers))
         self.n_layers = len(self.layers.layers)
-        nets = {self._name_of_net(convolution): convolution.weight_nn for convolution, _ in self.layers.layers}
+        nets = {
+            self._name_of_net(convolution): convolution.weight_nn for convolution, _ in self.layers.layers
+        }
         self.radial = RadialFunctions(self.maker, self.layers.edge_embedding, nets)
 
     def stages(self) -> list[Stage]:
@@ -91,7 +69,7 @@ class _NativeLayers:
     def _stage(self, layer: int) -> Stage:
         first, last = layer == 0, layer == self.n_layers - 1
         convolution, parts = self.layers.layers[layer]
-        values = _Values(self.maker.builder())
+        values = Values(self.maker.builder())
         builder = values.builder
         if first:
             values.of_species = self._embedded()
@@ -133,15 +111,14 @@ class _NativeLayers:
             raise NotNativeError(f"{self._name_of(gates[1])} is the second gate behind a convolution")
         return parts_of(gates[0].gate, f"{self._name_of(gates[0])}.gate") if gates else None
 
-    def _convolve(self, values: _Values, part: IrrepsConvolution) -> None:
+    def _convolve(self, values: Values, part: IrrepsConvolution) -> None:
         name, product = self._name_of(part), part.convolution
         require_type(product, TensorProduct, f"{name}.convolution")
         convolved = e3.convolved(product, f"{name}.convolution")
         features = values.of_species.pop(keys.NODE_FEATURE, None)
         expanded = None
         if features is not None:
-            last = self.radial.last_layer(self._name_of_net(part))
-            expanded = e3.expanded(product, convolved, last, features)
+            expanded = e3.expanded(product, convolved, part.weight_nn, features)
         if expanded is not None:
             n_degrees = len(expanded.message)
             radial, groups = self.radial.hidden(values.builder, self._name_of_net(part), n_degrees)
@@ -154,14 +131,14 @@ class _NativeLayers:
                 senders = values.builder.input(keys.NODE_FEATURE, irreps, of_senders=True)
             radial = self.radial.of_convolution(values.builder, self._name_of_net(part), convolved)
             message = values.builder.convolution(senders, radial, convolved.message, convolved.paths)
-        values.rows[keys.NODE_FEATURE] = _Rows(
+        values.rows[keys.NODE_FEATURE] = Rows(
             message, product.irreps_out, expanded or convolved, float(part.denominator)
         )
 
     def _name_of_net(self, part: IrrepsConvolution) -> str:
         return f"{self._name_of(part)}.weight_nn"
 
-    def _add(self, values: _Values, part: Any, gate: GateParts | None) -> None:
+    def _add(self, values: Values, part: Any, gate: GateParts | None) -> None:
         """A module behind a convolution; ``gate``: the one that comes behind it."""
         name = self._name_of(part)
         if isinstance(part, IrrepsLinear):
@@ -187,7 +164,7 @@ class _NativeLayers:
             if rows.irreps != gate.irreps_in:
                 raise NotNativeError(f"{name} is given {rows.irreps}, not {gate.irreps_in}")
             register = values.builder.gate(rows.register, e3.irreps_of(gate.irreps_out, name), gate.segments)
-            values.rows[part.key_x] = _Rows(register, gate.irreps_out)
+            values.rows[part.key_x] = Rows(register, gate.irreps_out)
         elif isinstance(part, FCN_e3nn):
             self._add_network(values, part)
         elif isinstance(part, RESCALES):
@@ -197,7 +174,7 @@ class _NativeLayers:
 
     def _add_linear(
         self,
-        values: _Values,
+        values: Values,
         part: Any,
         source: str,
         target: str,
@@ -213,13 +190,13 @@ class _NativeLayers:
         ]
         register = self._linear(values.builder, rows, irreps, [maps for maps, _ in found], name)
         constants = torch.stack([constant for _, constant in found])
-        values.rows[target] = _Rows(register, irreps)
+        values.rows[target] = Rows(register, irreps)
         self._add_constants(values, values.rows[target], constants, name)
 
     def _linear(
         self,
         builder: Builder,
-        rows: _Rows,
+        rows: Rows,
         irreps: Irreps,
         maps: list[dict[tuple[int, int], Matrix]],
         name: str,
@@ -245,7 +222,7 @@ class _NativeLayers:
 
         return function
 
-    def _add_constants(self, values: _Values, rows: _Rows, constants: Tensor, name: str) -> None:
+    def _add_constants(self, values: Values, rows: Rows, constants: Tensor, name: str) -> None:
         """Add a row per species, or one that is the same for all."""
         maps = []
         for k, (where, (_, irrep)) in enumerate(zip(rows.irreps.slices(), rows.irreps, strict=True)):
@@ -261,7 +238,7 @@ class _NativeLayers:
             values.one = values.builder.constant([(0, 1)], np.ones((self.maker.n_species, 1)))
         values.builder.add_linear(values.one, rows.register, maps)
 
-    def _add_self_connection(self, values: _Values, part: SelfConnectionOutro) -> None:
+    def _add_self_connection(self, values: Values, part: SelfConnectionOutro) -> None:
         name, rows = self._name_of(part), values.rows[part.key_x]
         if rows.convolved is not None:
             raise NotNativeError(f"{name} adds to what a convolution gave")
@@ -274,7 +251,7 @@ class _NativeLayers:
         same = [core.LinearMap(k, k, [np.eye(channels)]) for k, (_, channels) in enumerate(irreps)]
         values.builder.add_linear(kept, rows.register, same)
 
-    def _add_network(self, values: _Values, part: FCN_e3nn) -> None:
+    def _add_network(self, values: Values, part: FCN_e3nn) -> None:
         """A network that reads energies from scalars."""
         name = f"{self._name_of(part)}.fcn"
         require_type(part.fcn, FullyConnectedNet, name)
@@ -287,7 +264,7 @@ class _NativeLayers:
                 known, factor = e3.activation(layer.act, name)
                 gated = core.Gated(0, 0, -1, known, factor * layer.var_out**0.5)
                 register = values.builder.gate(register, [(0, layer.h_out)], [gated])
-            rows = _Rows(register, irreps)
+            rows = Rows(register, irreps)
         values.rows[part.key_output] = rows
 
 

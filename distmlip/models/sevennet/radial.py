@@ -14,7 +14,7 @@ from torch import Tensor
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
 from distmlip.models import e3nn_native as e3
-from distmlip.models.native import Builder, Matrix, StageMaker
+from distmlip.models.native import Builder, StageMaker
 
 
 def require_type(part: object, known: type, name: str) -> None:
@@ -82,16 +82,12 @@ class RadialFunctions:
     def hidden(self, builder: Builder, name: str, n_degrees: int) -> tuple[int, list[int]]:
         """What the last layer of a network reads, and which group of it belongs to each degree."""
         net = self._nets[name]
-        layers, last, factor = e3.network(net, name)
         if self._maker.choice.table is None:
+            layers, _, factor = e3.network(net, name)
             return builder.hidden(_basis(self._embedding), layers, factor), [0] * n_degrees
         degrees = list(range(n_degrees)) if self._is_solid else [0]
-        radial = self._tables(builder, e3.hidden(net), [len(last)] * len(degrees), degrees)
+        radial = self._tables(builder, e3.hidden(net), [net.hs[-2]] * len(degrees), degrees)
         return radial, degrees if self._is_solid else [0] * n_degrees
-
-    def last_layer(self, name: str) -> Matrix:
-        """(hidden, weights): of the network of this name."""
-        return e3.network(self._nets[name], name)[1]
 
     def _tables(self, builder: Builder, net: Any, columns: list[int], degrees: list[int]) -> int:
         """Of a network's columns, times the length to the power of each group's degree if harmonics are

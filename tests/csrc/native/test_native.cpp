@@ -89,8 +89,10 @@ std::shared_ptr<executor::NativeStage> stage_of(bool with_tables) {
   int rows = builder.linear(convolved, narrow,
                             {{0, 0, {weights.matrix(64, kChannels)}},
                              {1, 1, {weights.matrix(64, kChannels), weights.matrix(64, kChannels)}}});
-  const int density = with_tables ? radial(builder, weights, true, {1})
-                                  : builder.network({basis(), {weights.matrix(3, 1)}, 1, native::RadialNetwork::Functions::density});
+  const int density =
+      with_tables
+          ? radial(builder, weights, true, {1})
+          : builder.network({basis(), {weights.matrix(3, 1)}, 1, native::RadialNetwork::Functions::density});
   const int summed = builder.edge_sum(density);
   const int squared = builder.contraction(summed, native::Layout({{0, 16}}), {0}, {{0, 0}},
                                           {weights.matrix(1, 16), weights.matrix(1, 16)});
