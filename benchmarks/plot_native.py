@@ -83,7 +83,9 @@ def draw(axes: Axes, cases: list[Facts]) -> None:
 
 
 def _in_short(microseconds: float) -> str:
-    return f"{microseconds / 1000:.1f}k" if microseconds >= 1000 else f"{microseconds:.0f}"
+    if microseconds < 1000:
+        return f"{microseconds:.0f}"
+    return f"{microseconds / 1000:.{0 if microseconds >= 10_000 else 1}f}k"
 
 
 def _broken(case: Facts) -> str:
