@@ -10,7 +10,7 @@ namespace distmlip::native {
 namespace {
 
 /// Rows whose gradients are added up by one thread.
-constexpr int64_t rows_per_job = 256;
+constexpr int64_t rows_per_job = 64;
 
 }  // namespace
 
@@ -30,12 +30,13 @@ executor::Gradients PartitionRun<T>::backward(const executor::Tensors& output_gr
     output_gradients_.push_back(given);
   }
   make_gradients();
-  const int64_t n_chunks = (n_owned_ + atoms_per_chunk - 1) / atoms_per_chunk;
+  const int64_t per_chunk = atoms_per_chunk(n_owned_);
+  const int64_t n_chunks = (n_owned_ + per_chunk - 1) / per_chunk;
   std::vector<Chunk> chunks(static_cast<size_t>(n_chunks));
   parallel_for(n_chunks, n_threads, [&](int64_t k, int) {
     auto space = workspaces_.take();
     Chunk& chunk = chunks[static_cast<size_t>(k)];
-    const int64_t first = k * atoms_per_chunk, last = std::min(n_owned_, first + atoms_per_chunk);
+    const int64_t first = k * per_chunk, last = std::min(n_owned_, first + per_chunk);
     find_rows(*space, chunk, first, last);
     for (int64_t atom = first; atom < last; atom += atoms_per_block) backward(*space, chunk, atom);
     for (const int32_t row : chunk.rows) space->row_of[static_cast<size_t>(row)] = -1;

@@ -1,6 +1,7 @@
 // A stage on one partition: forward, and what has to be known on the way back.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -10,9 +11,13 @@
 
 namespace distmlip::native {
 
-/// Receivers whose senders' gradients are added up in memory of their own: their number, not that of threads,
-/// decides in which order sums are taken.
-constexpr int64_t atoms_per_chunk = 256;
+/// Receivers whose senders' gradients are added up in memory of their own. How many there are, not the number
+/// of threads, decides in which order sums are taken; of few, chunks are small enough for several threads.
+constexpr int64_t most_atoms_per_chunk = 256;
+inline int64_t atoms_per_chunk(int64_t n_owned) {
+  const int64_t eighth = (n_owned / 8 + atoms_per_block - 1) / atoms_per_block * atoms_per_block;
+  return std::clamp<int64_t>(eighth, atoms_per_block, most_atoms_per_chunk);
+}
 
 /// Scratch of one thread.
 template <class T>
