@@ -26,12 +26,13 @@ struct EdgeBlock {
 
   int n = 0;
   std::vector<Receiver> receivers;
-  std::array<int64_t, edges_per_block> edges;           ///< of the partition
-  std::array<int32_t, edges_per_block> senders, cells;  ///< local rows; cells of tables
-  std::array<int32_t, edges_per_block> by_cell;         ///< edges of the block, those of one cell together
-  std::array<int32_t, edges_per_block> species_pairs;   ///< receiver's · n_species + sender's
-  std::array<int32_t, edges_per_block> pairs;           ///< undirected, of the partition; unused with tables
-  std::array<T, edges_per_block> lengths;               ///< Å
+  std::array<int64_t, edges_per_block> edges;          ///< of the partition
+  std::array<int32_t, edges_per_block> senders;        ///< local rows
+  std::array<int32_t, edges_per_block> by_cell;        ///< edges of the block, those of one cell together
+  std::array<int32_t, edges_per_block> cells;          ///< of tables, of the edges in that order
+  std::array<int32_t, edges_per_block> species_pairs;  ///< receiver's · n_species + sender's
+  std::array<int32_t, edges_per_block> pairs;          ///< undirected, of the partition; unused with tables
+  std::array<T, edges_per_block> lengths;              ///< Å
   std::array<const T*, edges_per_block> vectors;
   Buffer<T> harmonics;    ///< [edge][n_harmonics]
   Buffer<T> polynomials;  ///< [edge, by cell][per][most_coefficients]

@@ -33,32 +33,33 @@ class Expansion : public EdgeOperator<T> {
   }
 
   void forward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, T* receivers, int64_t size) const override {
+    const std::vector<Run> runs = runs_of(edges);
     T* weights = room(edges.weights, edges_per_block * width_);
     for (size_t l = 0; l < degrees_.size(); ++l) {
       if (l == 0 || degrees_[l].group != degrees_[l - 1].group)
         radial_.weights(edges, degrees_[l].group, {0, width_, 1}, rows.kept, weights, width_);
-      for_each_species(edges, [&](const Receiver& some, int species) {
-        operators_.convolve(of_edges(edges, some, l, weights, 1),
-                            receivers + some.atom * size + degrees_[l].of_message.offset + species * width_,
-                            degrees_[l].of_message.padded);
-      });
+      const Segment& segment = degrees_[l].of_message;
+      for (const Run& run : runs)
+        operators_.convolve(of_edges(edges, run, l, weights, 1),
+                            receivers + run.atom * size + segment.offset + run.species * width_,
+                            segment.padded);
     }
   }
 
   void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradients,
                 int64_t size) const override {
     constexpr int stride = 2 * n_harmonics;
+    const std::vector<Run> runs = runs_of(edges);
     T* weights = room(edges.weights, 2 * edges_per_block * width_);
     T* back = room(edges.coupling_gradients, edges_per_block * stride);
     for (size_t l = 0; l < degrees_.size(); ++l) {
       if (l == 0 || degrees_[l].group != degrees_[l - 1].group)
         radial_.weights(edges, degrees_[l].group, {0, width_, 2}, rows.kept, weights, width_);
-      for_each_species(edges, [&](const Receiver& some, int species) {
-        operators_.convolve_back(
-            of_edges(edges, some, l, weights, 2),
-            gradients + some.atom * size + degrees_[l].of_message.offset + species * width_,
-            degrees_[l].of_message.padded, nullptr, back + some.first * stride, stride);
-      });
+      const Segment& segment = degrees_[l].of_message;
+      for (const Run& run : runs)
+        operators_.convolve_back(of_edges(edges, run, l, weights, 2),
+                                 gradients + run.atom * size + segment.offset + run.species * width_,
+                                 segment.padded, nullptr, back + run.first * stride, stride);
       const size_t n_rows = 2 * l + 1;
       for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e) {
         const T* of_edge = back + e * stride;
@@ -74,39 +75,30 @@ class Expansion : public EdgeOperator<T> {
     Segment of_message;
     size_t group;
   };
+  /// Edges of a receiver whose senders are of one species.
+  struct Run : Receiver {
+    int species;
+  };
 
   /// Harmonics times functions: a convolution of a sender that is one everywhere.
-  kernels::irreps::PathEdges<T> of_edges(EdgeBlock<T>& edges, const Receiver& some, size_t l,
+  kernels::irreps::PathEdges<T> of_edges(const EdgeBlock<T>& edges, const Run& run, size_t l,
                                          const T* weights, int per) const {
-    const auto first = static_cast<size_t>(some.first);
-    return {1,
-            static_cast<int>(2 * l + 1),
-            some.n,
-            width_,
-            weights + per * some.first * width_,
-            width_,
-            ones_of_edges_.data(),
-            0,
-            edges.harmonics.data() + first * n_harmonics + l * l,
-            n_harmonics};
+    const T* harmonics = edges.harmonics.data() + static_cast<size_t>(run.first) * n_harmonics + l * l;
+    return {1,      static_cast<int>(2 * l + 1), run.n, width_,    weights + per * run.first * width_,
+            width_, ones_of_edges_.data(),       0,     harmonics, n_harmonics};
   }
 
-  template <class F>
-  void for_each_species(const EdgeBlock<T>& edges, F f) const {
+  std::vector<Run> runs_of(const EdgeBlock<T>& edges) const {
+    std::vector<Run> runs;
     for (const Receiver& receiver : edges.receivers) {
-      const int last = receiver.first + receiver.n;
-      for (int first = receiver.first; first < last;) {
-        const int species = species_of(edges, first);
-        int n = 1;
-        while (first + n < last && species_of(edges, first + n) == species) ++n;
-        f(Receiver{receiver.atom, first, n}, species);
-        first += n;
+      for (int e = receiver.first; e < receiver.first + receiver.n; ++e) {
+        const int species = edges.species_pairs[static_cast<size_t>(e)] % n_species_;
+        if (e == receiver.first || runs.back().species != species)
+          runs.push_back({{receiver.atom, e, 0}, species});
+        ++runs.back().n;
       }
     }
-  }
-
-  int species_of(const EdgeBlock<T>& edges, int edge) const {
-    return edges.species_pairs[static_cast<size_t>(edge)] % n_species_;
+    return runs;
   }
 
   const Operators<T>& operators_;

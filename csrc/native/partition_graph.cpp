@@ -230,12 +230,14 @@ void PartitionRun<T>::find_geometry(EdgeBlock<T>& edges, int per) const {
   program_.operators->harmonics(edges.n, edges.vectors.data(), program_.sign, edges.harmonics.data(),
                                 edges.lengths.data());
   if (!program_.has_tables) return;
+  std::array<int32_t, edges_per_block> cells;
   std::array<T, edges_per_block> t, slopes, sorted_t, sorted_slopes;
   for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
-    edges.cells[e] = program_.cells.find(edges.lengths[e], t[e], slopes[e]);
-  sort_by_cell(edges);
+    cells[e] = program_.cells.find(edges.lengths[e], t[e], slopes[e]);
+  sort_by_cell(edges, cells.data());
   for (size_t k = 0; k < static_cast<size_t>(edges.n); ++k) {
     const auto e = static_cast<size_t>(edges.by_cell[k]);
+    edges.cells[k] = cells[e];
     sorted_t[k] = t[e];
     sorted_slopes[k] = slopes[e];
   }
@@ -247,17 +249,17 @@ void PartitionRun<T>::find_geometry(EdgeBlock<T>& edges, int per) const {
                                 polynomials);
 }
 
-/// Of tables that differ by species pair, if there are any: those of all stages differ in the same way.
+/// By counting. Of tables that differ by species pair, if there are any: those of a stage differ in the same
+/// way. `cells`: of each edge.
 template <class T>
-void PartitionRun<T>::sort_by_cell(EdgeBlock<T>& edges) const {
+void PartitionRun<T>::sort_by_cell(EdgeBlock<T>& edges, const int32_t* cells) const {
   const Radial<T>* of = nullptr;
   for (const auto& radial : program_.radials)
     if (of == nullptr || radial->reads_species()) of = radial.get();
-  // By counting.
   std::vector<int32_t>& places = edges.places;
   places.assign(of->n_table_cells() + 1, 0);
   const auto cell_of = [&](size_t e) {
-    return static_cast<size_t>(of->cell_of(edges.cells[e], edges.species_pairs[e]));
+    return static_cast<size_t>(of->cell_of(cells[e], edges.species_pairs[e]));
   };
   for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e) ++places[cell_of(e) + 1];
   std::partial_sum(places.begin(), places.end(), places.begin());

@@ -78,7 +78,7 @@ class PartitionRun {
   bool next(EdgeBlock<T>& edges, int64_t first_atom, int n_atoms, Cursor& cursor, int per) const;
   void add(EdgeBlock<T>& edges, int64_t receiver, int64_t first, int n) const;
   void find_geometry(EdgeBlock<T>& edges, int per) const;
-  void sort_by_cell(EdgeBlock<T>& edges) const;
+  void sort_by_cell(EdgeBlock<T>& edges, const int32_t* cells) const;
 
   void load(Workspace<T>& space, int64_t first_atom) const;
   void forward(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs, bool keep) const;

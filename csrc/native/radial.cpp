@@ -118,13 +118,17 @@ void Radial<T>::weights(EdgeBlock<T>& edges, size_t group, const Columns& column
   const Group& of = groups_[group];
   const auto [first, n, per] = columns;
   if (!is_exact()) {
-    std::array<int32_t, edges_per_block> cells;
-    for (size_t k = 0; k < static_cast<size_t>(edges.n); ++k) {
-      const auto e = static_cast<size_t>(edges.by_cell[k]);
-      cells[k] = cell_of(edges.cells[e], edges.species_pairs[e]);
+    std::array<int32_t, edges_per_block> of_tables;
+    const int32_t* cells = edges.cells.data();
+    if (reads_species()) {
+      for (size_t k = 0; k < static_cast<size_t>(edges.n); ++k) {
+        const auto e = static_cast<size_t>(edges.by_cell[k]);
+        of_tables[k] = cell_of(cells[k], edges.species_pairs[e]);
+      }
+      cells = of_tables.data();
     }
     operators_.look_up(
-        edges.n, per, n_coefficients_, n, cells.data(), edges.by_cell.data(), edges.polynomials.data(),
+        edges.n, per, n_coefficients_, n, cells, edges.by_cell.data(), edges.polynomials.data(),
         cells_.data() + of.offset + static_cast<size_t>(first) * static_cast<size_t>(n_coefficients_),
         cell_stride_, to, stride);
     return;

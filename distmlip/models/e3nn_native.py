@@ -132,7 +132,7 @@ def convolved(product: Any, part: str) -> Convolved:
     places: list[tuple[int, int, int]] = []
     for mul, ir in target:
         places.append((kinds.index(ir), channels_of[ir], mul))
-        channels_of[ir] += -(-mul // PADDING) * PADDING
+        channels_of[ir] += _padded(mul)
     weights, first = [], 0
     paths: list[core.ConvolutionPath] = []
     couplings = _couplings(product)
@@ -181,7 +181,7 @@ def expanded(product: Any, convolved: Convolved, net: Any, senders: Tensor) -> E
     if last is None or n_species > MOST_EXPANDED or any(irrep.l > 0 for _, irrep in source):
         return None
     hidden = len(last)
-    padded = -(-hidden // PADDING) * PADDING
+    padded = _padded(hidden)
     matrices: dict[int, tuple[int, Matrix]] = {}
     for group, instruction in enumerate(product.instructions):
         degree = convolved.degrees[group]
@@ -193,6 +193,10 @@ def expanded(product: Any, convolved: Convolved, net: Any, senders: Tensor) -> E
         matrices[instruction.i_out] = degree, matrix.reshape(n_species * padded, -1)
     message = [(degree, n_species * padded) for degree in range(max(convolved.degrees) + 1)]
     return Expanded(message, [matrices[i] for i in range(len(matrices))])
+
+
+def _padded(channels: int) -> int:
+    return -(-channels // PADDING) * PADDING
 
 
 def _require_known(product: Any, part: str) -> None:
@@ -255,10 +259,10 @@ def hidden(net: nn.Sequential) -> nn.Sequential:
 def last_layer(net: Any) -> Matrix | None:
     """(hidden, out): what a fully connected network multiplies by at last; None if it ends otherwise."""
     layers: list[Any] = list(net)
-    return None if len(layers) < 2 or layers[-1].act is not None else _weights(layers[-1])
+    return None if len(layers) < 2 or layers[-1].act is not None else weights_of(layers[-1])
 
 
-def _weights(layer: Any) -> Matrix:
+def weights_of(layer: Any) -> Matrix:
     """(in, out): of a layer; what its activation is multiplied by is left out."""
     scale = (layer.h_in * layer.var_in) ** 0.5
     if layer.act is None:
@@ -284,7 +288,7 @@ def network(net: Any, part: str) -> tuple[list[Matrix], Matrix, float]:
             if name != "silu":
                 raise NotNativeError(f"{part} has the activation {name}; radial networks have silu")
             factors.add(factor * layer.var_out**0.5)
-        matrices.append(_weights(layer))
+        matrices.append(weights_of(layer))
     if len(factors) != 1 or layers[-1].act is not None:
         raise NotNativeError(f"{part} has activations that differ")
     return matrices[:-1], matrices[-1], factors.pop()

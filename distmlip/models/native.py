@@ -142,8 +142,7 @@ def fitted(
     coefficients = np.abs(probe.coefficients(values))
     # The last ones fall like the error of a table of so many, which goes with their power of the length.
     last = coefficients[:, -2:].max(axis=(1, 2)) / coefficients.max() + ROUNDING
-    roughness = np.maximum.reduce([np.roll(last, shift) for shift in (-1, 0, 1)])
-    roughness[[0, -1]] = last[:2].max(), last[-2:].max()
+    roughness = np.lib.stride_tricks.sliding_window_view(np.pad(last, 1, "edge"), 3).max(axis=1)
     place = np.concatenate([[0.0], np.cumsum(roughness ** (1 / PROBED_COEFFICIENTS))])
     stretches = [(0.0, place[-1], size.cells)]
     if kink is not None:

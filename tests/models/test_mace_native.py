@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from support.expanded import watched
 from support.mace_models import NARROW, OPTIONS, RESIDUAL, build_narrow, narrow
 from support.parity import assert_parity
 from support.structures import STRUCTURES, Structure, oxide_cell, rattled
@@ -23,7 +24,7 @@ from distmlip import DistCalculator
 from distmlip._native import core
 from distmlip.choice import kernels
 from distmlip.errors import NotNativeError
-from distmlip.models import adapter_for, native
+from distmlip.models import adapter_for, e3nn_native, native
 from distmlip.models.mace.adapter import adapt
 from distmlip.models.native import Grid, NativeChoice, TableSize, fitted
 
@@ -271,6 +272,19 @@ def test_instruction_sets_agree(dtype: torch.dtype, chosen: Chosen) -> None:
             found.append(results_of(narrow("zbl_and_agnesi"), atoms, 2, dtype=dtype))
         for results in found[1:]:
             assert_close(results, found[0], RELATIVE[dtype])
+
+
+@pytest.mark.parametrize("table", [None, TableSize(64, 14)], ids=["exact", "tables"])
+def test_first_layers_are_expanded_for_few_elements_only(
+    table: TableSize | None, chosen: Chosen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen.table = table
+    found = watched(monkeypatch)
+    few = results_of(narrow("zbl_and_agnesi"), small_oxide(), 2)
+    monkeypatch.setattr(e3nn_native, "MOST_EXPANDED", 1)
+    many = results_of(narrow("zbl_and_agnesi"), small_oxide(), 2)
+    assert found == [True, False]
+    assert_close(few, many, 1e-12 if table is None else 1e-10)
 
 
 # ---- tables

@@ -11,6 +11,7 @@ import torch
 from ase import Atoms
 from sevenn.nn.edge_embedding import SphericalEncoding
 from sevenn.nn.sequential import AtomGraphSequential
+from support.expanded import watched
 from support.sevennet_models import NARROW, OPTIONS, PLAIN, PUBLISHED, build_narrow, narrow, published
 from support.structures import STRUCTURES, oxide_cell, rattled
 
@@ -22,6 +23,7 @@ from distmlip.errors import NotNativeError
 from distmlip.evaluation.evaluator import Evaluator
 from distmlip.evaluation.settings import Settings
 from distmlip.machine.devices import Devices
+from distmlip.models import e3nn_native
 from distmlip.models.interface import Adapter, Evaluation
 from distmlip.models.native import NativeChoice, TableSize
 from distmlip.models.replicate import replicate
@@ -103,6 +105,19 @@ def test_tables(kind: str) -> None:
     tables = NativeChoice(numbers_of(atoms), FINE)
     found = evaluator_of(adapter, 2, tables).evaluate(atoms)[0]
     assert_close(found, evaluator_of(adapter, 2, None).evaluate(atoms)[0], 1e-10)
+
+
+@pytest.mark.parametrize("table", [None, FINE], ids=["exact", "tables"])
+def test_first_layers_are_expanded_for_few_elements_only(
+    table: TableSize | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    atoms, found = STRUCTURES["oxide"]().atoms, watched(monkeypatch)
+    choice = NativeChoice(numbers_of(atoms), table)
+    few = evaluator_of(model_of("like_sevennet_0"), 2, choice).evaluate(atoms)[0]
+    monkeypatch.setattr(e3nn_native, "MOST_EXPANDED", 1)
+    many = evaluator_of(model_of("like_sevennet_0"), 2, choice).evaluate(atoms)[0]
+    assert found == [True, False]
+    assert_close(few, many, 1e-12 if table is None else 1e-10)
 
 
 @pytest.mark.parametrize("kind", ["like_sevennet_0", PLAIN])

@@ -77,7 +77,7 @@ struct Operators {
                   const int32_t* places, const T* polynomials, const T* table, size_t cell_stride, T* out,
                   std::ptrdiff_t out_stride);
 
-  /// out[m][c] += Σ_edges radial[c] Σ_i sender[i][c] coupling[i][m]; false: no such degrees.
+  /// out[m][c] += Σ_edges radial[c] Σ_i sender[i][c] coupling[i][m].
   void (*convolve)(const PathEdges<T>& edges, T* out, std::ptrdiff_t out_stride);
   /// The adjoint: adds to sender_gradients (null: none are wanted), writes gradients of couplings, and behind
   /// them that of the length through the radial function. Writes up to a vector past that.

@@ -84,9 +84,7 @@ class RadialFunctions:
             return self._maker.tables(builder, density, [1], self._by_species)
         if len(net) != 1:
             raise NotNativeError(f"{part} has hidden layers")
-        (layer_of,) = net
-        scale = (layer_of.h_in * layer_of.var_in / layer_of.var_out) ** 0.5
-        return builder.density(self._basis(), (layer_of.weight / scale).numpy())
+        return builder.density(self._basis(), e3.weights_of(net[0]))
 
     def _functions(self, net: nn.Module, lengths: Tensor, receiver: int, sender: int) -> Tensor:
         """A network of the model at these lengths, for a receiver and a sender of two species."""

@@ -269,9 +269,5 @@ class _NativeLayers:
 
 
 def _linear_part(layer: Any) -> e3.Linear:
-    """Of a layer of a network; what its activation is multiplied by is left out."""
-    scale = (layer.h_in * layer.var_in) ** 0.5
-    if layer.act is None:
-        scale /= layer.var_out**0.5
-    weights: Tensor = layer.weight / scale
+    weights = torch.as_tensor(e3.weights_of(layer))
     return lambda rows: rows @ weights

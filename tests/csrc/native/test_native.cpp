@@ -106,6 +106,12 @@ std::shared_ptr<executor::NativeStage> stage_of(bool with_tables) {
   builder.add_linear(rows, energy, {{0, 0, {weights.matrix(kChannels, 1)}}});
   builder.add_linear(squared, energy, {{0, 0, {weights.matrix(16, 1)}}});
   builder.add_linear(own, energy, {{0, 0, {weights.matrix(3, 1), weights.matrix(3, 1)}}});
+  const int functions =
+      with_tables ? radial(builder, weights, true, {16})
+                  : builder.network(
+                        {basis(), {weights.matrix(3, 16)}, 1.6, native::RadialNetwork::Functions::hidden});
+  const int expanded = builder.expansion(functions, native::Layout({{0, 32}, {1, 32}}), {0, 0});
+  builder.add_linear(expanded, energy, {{0, 0, {weights.matrix(32, 1)}}});
   builder.output({"energy", energy, true, true, 2.0, 0.1});
   builder.output({"rows", rows});
   builder.constant_output("reference", {1.0, -2.0});
