@@ -40,7 +40,7 @@ PARITY = {
     "fairchem": "esen",
 }
 """By package: what pytest calls the tests of its models."""
-KERNELS = "larger_systems or rows"
+KERNELS = "larger_systems or rows or convolution or contraction"
 """The tests that a sanitizer of memory can see to their end."""
 
 
@@ -173,13 +173,14 @@ def measurements(run: Run, device: str) -> list[Stage]:
     """Checks and measurements, from what is right, by what is fast, to what is large."""
     small = device == "cpu"
     tests = ("-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "cuda")
-    kernels, families = "tests/core/test_device_kernels.py", "tests/gpu/test_families.py"
+    kernels = [f"tests/core/test_device_{what}.py" for what in ("kernels", "operators")]
+    families = "tests/gpu/test_families.py"
     found = [
         Stage("tests", 120.0, (*tests, "tests", f"--ignore={families}")),
         Stage(
             "sanitizer",
             60.0,
-            (*tests, kernels, "-k", KERNELS),
+            (*tests, *kernels, "-k", KERNELS),
             wrapper=("compute-sanitizer", "--error-exitcode", "1"),
             variables=(("PYTORCH_NO_CUDA_MEMORY_CACHING", "1"),),  # else it sees no end of a tensor
         ),
@@ -196,6 +197,8 @@ def measurements(run: Run, device: str) -> list[Stage]:
     size = ("--sizes", "2000") if small else ()
     found.append(measured("graphs", 60.0, "bench_graphs.py", "partition", "--only", "gpu", *size))
     found.append(measured("exchange", 40.0, "bench_gpu.py", "exchange", *size))
+    size = ("--sizes", "50") if small else ()
+    found.append(measured("operators", 60.0, "bench_operators.py", *size, package="mace"))
     size = ("--sizes", "8", "64") if small else ()
     for family, package in (FAMILIES | OTHER_FAMILIES).items():
         name = f"beside {family}"

@@ -182,9 +182,12 @@ def _gpu(case: Facts) -> str:
 
 
 def on_gpu(cases: list[Facts]) -> str:
-    """Steps on a GPU, by bench_gpu.py: alone, and beside the originals."""
+    """Steps on a GPU, by bench_gpu.py: alone, and beside the originals; operators of MACE by themselves."""
     rows = []
+    operators = [case for case in cases if case["kind"] == "operator"]
     for case in cases:
+        if case in operators:
+            continue
         head = [str(case["family"]), f"{case.get('n_atoms', case['size']):,}"]
         if "status" in case:
             rows.append([*head, case["kind"], case["status"], *[""] * 3])
@@ -197,7 +200,27 @@ def on_gpu(cases: list[Facts]) -> str:
                 ["exchange", head[1], "P=4", f"{case['seconds']:.3g}", "", "", f"{case['fill_s']:.3g} s"]
             )
     head = ["family", "atoms", "", "s", "µs per atom", "peak MiB", "exchange; or to fill as many bytes"]
-    return "On one GPU (`bench_gpu.py`), seconds of a step in float32:\n\n" + table(head, rows)
+    steps = "On one GPU (`bench_gpu.py`), seconds of a step in float32:\n\n" + table(head, rows)
+    return steps + ("\n\n" + _operators(operators) if operators else "")
+
+
+def _operators(cases: list[Facts]) -> str:
+    rows = []
+    for case in cases:
+        head = [case["operator"], f"{case.get('n_atoms', case['size']):,}"]
+        if "status" in case:
+            rows.append([*head, case["status"], "", ""])
+            continue
+        names = [name.removeprefix("seconds_") for name in case if name.startswith("seconds_")]
+        fastest = min(names, key=lambda name: case[f"seconds_{name}"])
+        for name in names:
+            seconds, error = case[f"seconds_{name}"], case[f"error_{name}"]
+            rows.append([*head, name, f"{1e3 * seconds:.3g}{' *' * (name == fastest)}", f"{error:.1e}"])
+    return (
+        "Operators of MACE medium's second layer on one GPU (`bench_operators.py`), forward and backward in "
+        "float32; *: the fastest:\n\n"
+        + table(["operator", "atoms", "", "ms", "largest relative error"], rows)
+    )
 
 
 def _on_gpu(result: Facts) -> list[str]:

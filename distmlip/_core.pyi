@@ -305,6 +305,47 @@ class StageBuilder32:
 class StageBuilder64(StageBuilder32):
     """The same in float64."""
 
+class DeviceEdges:
+    """Edges on one device, by receiver, and who sends which; ``senders``, ``receivers``: (n_edges,) int64."""
+
+    def __init__(self, n_rows: int, n_local: int, senders: Tensor, receivers: Tensor) -> None: ...
+
+class DeviceConvolution:
+    """A convolution of "uvu" paths (irrep of senders, irrep of the message, first channel there).
+
+    Rows are [2l+1][channels] for each irrep (degree, channels), without padding.
+    """
+
+    def __init__(
+        self,
+        senders: Sequence[tuple[int, int]],
+        message: Sequence[tuple[int, int]],
+        paths: Sequence[tuple[int, int, int]],
+        device: torch.device,
+    ) -> None: ...
+    @property
+    def n_weights(self) -> int: ...
+    @property
+    def n_couplings(self) -> int: ...
+    def forward(self, edges: DeviceEdges, rows: Tensor, weights: Tensor, couplings: Tensor) -> Tensor: ...
+    def backward(
+        self, edges: DeviceEdges, rows: Tensor, weights: Tensor, couplings: Tensor, gradients: Tensor
+    ) -> list[Tensor]: ...
+
+class DeviceContraction:
+    """Polynomials of each channel of rows (n, n_inputs, channels)."""
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_outputs: int,
+        outputs: Sequence[int],
+        inputs: Sequence[Sequence[int]],
+        coefficients: Tensor,
+    ) -> None: ...
+    def forward(self, rows: Tensor, species: Tensor) -> Tensor: ...
+    def backward(self, rows: Tensor, species: Tensor, gradients: Tensor) -> Tensor: ...
+
 # executor
 
 class LocalTensors:

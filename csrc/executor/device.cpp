@@ -35,7 +35,13 @@ bool has_kernels(at::Device device) {
   return kernels::has_cuda_kernels(device.index());
 }
 
-std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
+namespace {
+
+/// Calls one of these with a device of torch: whose memory is from torch's allocator, and its stream the
+/// current one.
+template <class Result>
+Result created_on(at::Device device, Result (*on_host)(const kernels::Device&),
+                  Result (*on_cuda)(const kernels::Device&)) {
   kernels::Device target;
   target.allocate = [device](size_t bytes) {
     const auto options = at::TensorOptions().device(device).dtype(at::kByte);
@@ -43,16 +49,26 @@ std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
     void* data = tensor.mutable_data_ptr();
     return std::shared_ptr<void>(data, Holder{std::move(tensor)});
   };
-  if (device.is_cpu()) return kernels::host_kernels(target);
+  if (device.is_cpu()) return on_host(target);
   if (device.type() == stood_in_for.kind) target.watch = stood_in_for.watch.get();
-  if (target.watch) return kernels::host_kernels(target);
+  if (target.watch) return on_host(target);
   if (!has_kernels(device))
     invalid("the device is ", device.str(),
             ", for which this build has no kernels; build it where nvcc is found, for this GPU");
   const c10::Stream stream = c10::impl::VirtualGuardImpl(device.type()).getStream(device);
   target.index = stream.device_index();
   target.stream = stream.native_handle();
-  return kernels::cuda_kernels(target);
+  return on_cuda(target);
+}
+
+}  // namespace
+
+std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
+  return created_on(device, &kernels::host_kernels, &kernels::cuda_kernels);
+}
+
+std::unique_ptr<kernels::DeviceOperators> operators_on(at::Device device) {
+  return created_on(device, &kernels::host_operators, &kernels::cuda_operators);
 }
 
 void on_device(at::Device device, const std::function<void(kernels::DeviceKernels&)>& work) {

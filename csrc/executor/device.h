@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "kernels/device_kernels.h"
+#include "kernels/device_operators.h"
 #include "partition/decomposition.h"
 
 namespace distmlip::executor {
@@ -19,6 +20,9 @@ bool has_kernels(at::Device device);
 /// whatever torch does on that stream follows in order. The device must be current while they are called.
 /// Throws std::invalid_argument for anything but a CPU and devices that have kernels.
 std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device);
+
+/// The same for operators of models.
+std::unique_ptr<kernels::DeviceOperators> operators_on(at::Device device);
 
 /// For tests: from now on devices of this kind have kernels, those of the CPU, which `watch` looks at. Null:
 /// no longer.

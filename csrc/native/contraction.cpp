@@ -23,7 +23,7 @@ void require_next(size_t k, const Monomial& now, const Monomial& before, int n_o
 MonomialLists monomial_lists(const std::vector<int>& outputs, const std::vector<std::vector<int>>& inputs,
                              int n_outputs, int n_inputs) {
   if (outputs.size() != inputs.size()) invalid(outputs.size(), " outputs of ", inputs.size(), " monomials");
-  if (n_inputs < 1 || n_inputs > kernels::irreps::n_harmonics)
+  if (n_inputs < 1 || n_inputs > kernels::most_monomial_inputs)
     invalid("a contraction of ", n_inputs, " inputs");
   MonomialLists lists;
   lists.n_firsts.assign(static_cast<size_t>(n_outputs), 0);
@@ -108,7 +108,7 @@ class Contraction : public NodeOperator<T> {
  private:
   int stride() const { return static_cast<int>(stride_); }
 
-  kernels::irreps::Monomials monomials() const {
+  kernels::Monomials monomials() const {
     return {lists_.n_firsts.data(),
             lists_.firsts.data(),
             lists_.pairs.data(),

@@ -20,11 +20,11 @@ std::unique_ptr<NodeOperator<T>> linear(const Operators<T>& operators, const std
                                         int from, int to, bool adds, int n_species,
                                         const std::vector<LinearMap>& maps);
 
-/// Lists of kernels::irreps::Monomials that own their memory.
+/// Lists of kernels::Monomials that own their memory.
 struct MonomialLists {
   std::vector<int32_t> n_firsts;
-  std::vector<kernels::irreps::Monomials::First> firsts;
-  std::vector<kernels::irreps::Monomials::Pair> pairs;
+  std::vector<kernels::Monomials::First> firsts;
+  std::vector<kernels::Monomials::Pair> pairs;
   std::vector<int16_t> triples;
   int n_coefficients = 0, n_inputs = 0;
 };

@@ -48,6 +48,7 @@ def test_a_short_program_is_clean(sanitizer: str, build_type: str, tmp_path: Pat
         ("test_decomposition", "thread"),
         ("test_decomposition", "address,undefined"),
         ("test_device_kernels", "address,undefined"),
+        ("test_device_operators", "address,undefined"),
         ("test_sweep", "thread"),
         ("test_sweep", "address,undefined"),
         ("test_native", "thread"),

@@ -20,7 +20,7 @@ OF_PYBIND11 = r"""
 distmlip._core.(Cost|Crossing|Decomposition|Evaluation|FlushedTeam|GraphPart|Graphs|LocalTensors|RankGroup|Routes)
 distmlip._core.(DefaultStreams|MeasuredStage|StageRows|StageSpecs|Step)
 distmlip._core.(Agnesi|Cells|ConvolutionPath|Gated|LinearMap|RadialBasis|Repulsion)
-distmlip._core.(NativeStage|StageBuilder32|StageBuilder64)
+distmlip._core.(DeviceContraction|DeviceConvolution|DeviceEdges|NativeStage|StageBuilder32|StageBuilder64)
 distmlip._core.(Cost|Evaluation|GraphPart|LocalTensors|MeasuredStage|NativeStage|StageRows).__init__
 distmlip._core.Recompute.__pybind11_native_enum__
 """

@@ -159,6 +159,22 @@ def test_the_exchange_is_measured_beside_the_memory(
     assert case["fill_s"] > 0
 
 
+def test_operators_for_devices_agree_with_the_models(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "gpu_operators.json"
+    arguments = ["bench_operators", "--device", "cpu", "--sizes", "9", "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    benchmark("bench_operators").main()
+    cases = json.loads(output.read_text())["cases"]
+    assert [case["operator"] for case in cases] == ["convolution", "contraction"]
+    for case in cases:
+        assert case["error_distmlip"] < 1e-5, case
+        assert case["seconds_distmlip"] > 0
+    table = benchmark("tables").on_gpu(cases)
+    assert "| contraction | 9 | distmlip |" in table
+
+
 def test_originals_start_small_and_end_where_they_do_not_fit(
     benchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,6 @@
 namespace distmlip::kernels::irreps {
 namespace {
 
-constexpr int most_inputs = n_harmonics;
-
 template <class T, int ATOMS, class Row>
 DISTMLIP_INLINE void load_rows(int n, Row* x, std::ptrdiff_t stride, int channel, Vec<T> (*rows)[ATOMS]) {
   for (int i = 0; i < n; ++i)
@@ -26,7 +24,7 @@ template <class T, int ATOMS>
 DISTMLIP_INLINE void contract_atoms(const Monomials& monomials, const T* coefficient, const T* const* x,
                                     std::ptrdiff_t x_stride, T* const* out, std::ptrdiff_t out_stride,
                                     int channel) {
-  Vec<T> inputs[most_inputs][ATOMS];
+  Vec<T> inputs[most_monomial_inputs][ATOMS];
   load_rows<T, ATOMS>(monomials.n_inputs, x, x_stride, channel, inputs);
   const auto* first = monomials.firsts;
   const auto* pair = monomials.pairs;
@@ -61,7 +59,7 @@ template <class T, int ATOMS>
 DISTMLIP_INLINE void contract_atoms_back(const Monomials& monomials, const T* coefficient, const T* const* x,
                                          std::ptrdiff_t x_stride, const T* const* gradients,
                                          std::ptrdiff_t gradient_stride, T* const* x_gradients, int channel) {
-  Vec<T> inputs[most_inputs][ATOMS], back[most_inputs][ATOMS];
+  Vec<T> inputs[most_monomial_inputs][ATOMS], back[most_monomial_inputs][ATOMS];
   load_rows<T, ATOMS>(monomials.n_inputs, x, x_stride, channel, inputs);
   load_rows<T, ATOMS>(monomials.n_inputs, x_gradients, x_stride, channel, back);
   const auto* first = monomials.firsts;

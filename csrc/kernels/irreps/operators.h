@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/monomials.h"
 #include "kernels/simd.h"
 
 namespace distmlip::kernels::irreps {
@@ -18,24 +19,6 @@ constexpr int padded(int n) { return (n + padding - 1) / padding * padding; }
 constexpr int largest_degree = 3;
 constexpr int n_harmonics = 16;        ///< (largest_degree + 1)²
 constexpr int most_coefficients = 16;  ///< of a table: the stride of a row of Chebyshev polynomials
-
-/// Monomials of a symmetric contraction, in the order of their coefficients:
-/// out = Σ_i x_i (c_i + Σ_j x_j (c_ij + Σ_k c_ijk x_k)) for each output.
-struct Monomials {
-  struct First {
-    int16_t x, n_pairs;
-    bool has_coefficient;
-  };
-  struct Pair {
-    int16_t x, n_triples;
-    bool has_coefficient;
-  };
-  const int32_t* n_firsts;  ///< of each output
-  const First* firsts;
-  const Pair* pairs;
-  const int16_t* triples;  ///< x of each
-  int n_outputs, n_inputs;
-};
 
 /// Values of one path of a convolution for the edges of one receiver.
 template <class T>

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "found.h"
 #include "kernels/device/kernels_on.h"
 #include "kernels/device/parallel_cuda.h"
 #include "kernels/device/parallel_host.h"
@@ -28,6 +29,8 @@ void Cuda::sort(Array<uint32_t>& keys, Array<int32_t>& values, uint32_t end) con
 }  // namespace distmlip::kernels
 
 using namespace distmlip;
+using test::Found;
+using test::poisoned;
 
 namespace {
 
@@ -72,30 +75,6 @@ std::vector<System> systems() {
           {"across vacuum", vacuum, line, 2.5},
           {"sparse", far, scattered(far, 30, 6), 4.0}};
 }
-
-std::shared_ptr<void> poisoned(size_t bytes) {
-  auto* memory = new char[bytes];
-  std::fill_n(memory, bytes, static_cast<char>(0xa5));
-  return {memory, [](void* pointer) { delete[] static_cast<char*>(pointer); }};
-}
-
-/// Everything that was found, byte by byte.
-class Found {
- public:
-  template <class T>
-  void add(const T* values, int64_t n) {
-    const auto* first = reinterpret_cast<const char*>(values);
-    bytes_.insert(bytes_.end(), first, first + n * sizeof(T));
-  }
-  template <class T>
-  void add(const kernels::Array<T>& array) {
-    add(array.data(), array.size);
-  }
-  bool operator==(const Found&) const = default;
-
- private:
-  std::vector<char> bytes_;
-};
 
 void find_pairs(const System& system, kernels::DeviceKernels& kernels, Found& found) {
   for (const bool self_interaction : {false, true}) {
