@@ -57,6 +57,13 @@ class TestMACE(ModelContract):
         return atoms
 
 
+@pytest.mark.slow
+class TestMACEByItsOwnModules(TestMACE):
+    """Native stages run by default."""
+
+    kernels = "original"
+
+
 def check(model: Any, structure: Structure, partitions: int, **options: Any) -> dict[str, float]:
     return TestMACE().check(model, "", structure, partitions, **options)
 

@@ -90,6 +90,13 @@ class TestSevenNet(ModelContract):
             self.check(model, "fixed_basis", STRUCTURES[structure](), 3)
 
 
+@pytest.mark.slow
+class TestSevenNetByItsOwnModules(TestSevenNet):
+    """Native stages run by default."""
+
+    kernels = "original"
+
+
 # ---- nothing is computed twice
 
 PARTS = re.compile(

@@ -50,6 +50,8 @@ class ModelContract:
     """Names of models with pretrained weights, or of a published size."""
     slow: ClassVar[tuple[str, ...]] = ()
     """Those of ``published`` that take more than some seconds."""
+    kernels: ClassVar[str] = "auto"
+    """Of the calculators that are compared with the original."""
 
     def model(self, kind: str) -> Any:
         """A narrow model, the same object for every call."""
@@ -102,6 +104,7 @@ class ModelContract:
             self.prepare(structure.atoms),
             number_of(partitions, structure.atoms),
             reference_atoms=self.prepare(self.reference_structure(structure)),
+            kernels=self.kernels,
             **self.options_of(name),
             **options,
         )
@@ -112,7 +115,7 @@ class ModelContract:
         model = self.model(kind) if model is None else model
         return DistCalculator(
             model,
-            **{"devices": "cpu", "partitions": partitions, "dtype": "float64"}
+            **{"devices": "cpu", "partitions": partitions, "dtype": "float64", "kernels": self.kernels}
             | self.options_of(kind)
             | options,
         )
