@@ -44,6 +44,7 @@ from ase.optimize.sciopt import SciPyFminCG
 from ase.phonons import Phonons
 from ase.vibrations import Vibrations
 from support.chgnet_models import build_narrow, published
+from support.mace_models import narrow
 from support.structures import oxide_cell, rattled
 from support.workers import energy_of
 
@@ -63,17 +64,21 @@ Drive = Callable[[Atoms, Path], Any]
 """Does something with atoms that have a calculator, in an empty folder; gives numbers to compare."""
 
 
+MODELS: dict[str, Callable[[], Any]] = {"chgnet": build_narrow, "mace": narrow}
+"""CHGNet runs by its own modules, MACE by native stages."""
+
+
 @cache
-def model() -> Any:
-    return build_narrow()
+def model(family: str = "chgnet") -> Any:
+    return MODELS[family]()
 
 
-def ours(partitions: int = 3) -> DistCalculator:
-    return DistCalculator(model(), partitions=partitions, dtype="float64", devices="cpu")
+def ours(partitions: int = 3, family: str = "chgnet") -> DistCalculator:
+    return DistCalculator(model(family), partitions=partitions, dtype="float64", devices="cpu")
 
 
-def original() -> Calculator:
-    return adapter_for(model(), torch.float64).original()
+def original(family: str = "chgnet") -> Calculator:
+    return adapter_for(model(family), torch.float64).original()
 
 
 def small() -> Atoms:
@@ -266,10 +271,11 @@ DRIVES: dict[str, Drive] = {
 
 
 @pytest.mark.filterwarnings("ignore")  # ASE's about small cells and older ways, chgnet's about constraints
+@pytest.mark.parametrize("family", MODELS)
 @pytest.mark.parametrize("name", DRIVES)
-def test_what_drives_the_original_drives_partitions_alike(name: str, tmp_path: Path) -> None:
+def test_what_drives_the_original_drives_partitions_alike(name: str, family: str, tmp_path: Path) -> None:
     states = []
-    for where, calculator in (("ours", ours()), ("original", original())):
+    for where, calculator in (("ours", ours(family=family)), ("original", original(family))):
         atoms, folder = small(), tmp_path / where
         folder.mkdir()
         atoms.calc = calculator

@@ -37,6 +37,7 @@ def main() -> None:
     assert found.forces < 1e-9, found
     assert found.stress is not None
     assert found.stress < 1e-11, found
+    assert (calculator._evaluator.native is not None) == (family == "mace")
     assert np.abs(calculator.evaluate_shared(atoms, True)["forces"]).max() > 0.1
     print(PASSED, flush=True)
 
