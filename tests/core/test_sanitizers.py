@@ -35,10 +35,16 @@ def check(folder: Path, program: str, sanitizer: str, build_type: str, *argument
 
 # With all checks for undefined behaviour optimising takes four times as long as compiling.
 @pytest.mark.parametrize(
-    ("sanitizer", "build_type"), [("thread", "RelWithDebInfo"), ("address,undefined", "Debug")]
+    ("program", "sanitizer", "build_type"),
+    [
+        ("test_decomposition short", "thread", "RelWithDebInfo"),
+        ("test_decomposition short", "address,undefined", "Debug"),
+        ("test_irreps", "address,undefined", "Debug"),
+    ],
 )
-def test_a_short_program_is_clean(sanitizer: str, build_type: str, tmp_path: Path) -> None:
-    check(tmp_path, "test_decomposition", sanitizer, build_type, "short")
+def test_a_short_program_is_clean(program: str, sanitizer: str, build_type: str, tmp_path: Path) -> None:
+    name, *arguments = program.split()
+    check(tmp_path, name, sanitizer, build_type, *arguments)
 
 
 @pytest.mark.slow

@@ -1,0 +1,201 @@
+// The operators of kernels/irreps by every instruction set of the processor, on memory of just the size that
+// they say they touch: for sanitizers. All sets give about the same; what is right, the Python tests know.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels/irreps/operators.h"
+
+using namespace distmlip::kernels;
+using irreps::Operators;
+
+namespace {
+
+template <class T>
+class Computed {
+ public:
+  explicit Computed(const Operators<T>& operators) : of_(operators) {}
+
+  std::vector<T> all() {
+    for (const int rows : {1, 5, 6, 7, 13}) multiply(rows);
+    for (const int n_edges : {1, 7, 33}) harmonics(n_edges);
+    for (const int n_edges : {1, 3, 20}) look_up(n_edges);
+    for (const int n_in : {1, 3, 5, 7})
+      for (const int n_out : {1, 3, 5, 7}) convolve(n_in, n_out);
+    for (const int n_atoms : {1, 4, 5}) contract(n_atoms);
+    activate();
+    return std::move(found_);
+  }
+
+ private:
+  std::vector<T> random(int64_t n) {
+    std::vector<T> values(static_cast<size_t>(n));
+    for (T& value : values) value = uniform_(random_);
+    return values;
+  }
+
+  void keep(const std::vector<T>& values, int64_t n) {
+    found_.insert(found_.end(), values.begin(), values.begin() + n);
+  }
+
+  static std::vector<const T*> rows(const std::vector<T>& of, int n, int64_t stride) {
+    std::vector<const T*> pointers;
+    for (int k = 0; k < n; ++k) pointers.push_back(of.data() + k * stride);
+    return pointers;
+  }
+  static std::vector<T*> rows(std::vector<T>& of, int n, int64_t stride) {
+    std::vector<T*> pointers;
+    for (int k = 0; k < n; ++k) pointers.push_back(of.data() + k * stride);
+    return pointers;
+  }
+
+  std::vector<T> packed(int k, int n) {
+    std::vector<double> values(static_cast<size_t>(k * n));
+    for (double& value : values) value = static_cast<double>(uniform_(random_));
+    std::vector<T> matrix(of_.packed_size(k, n));
+    of_.pack(k, n, values.data(), n, 1, matrix.data());
+    return matrix;
+  }
+
+  void multiply(int m) {
+    const int k = 11, n = 40, columns = irreps::padded(n);
+    const auto a = random(int64_t{m} * k);
+    const auto b = packed(k, n);
+    auto c = random(int64_t{m} * columns);
+    const auto from = rows(a, m, k);
+    const auto to = rows(c, m, columns);
+    of_.multiply(m, from.data(), 1, k, columns, b.data(), to.data(), /*accumulate=*/true);
+    keep(c, std::ssize(c));
+  }
+
+  void harmonics(int n) {
+    const auto vectors = random(3 * n), of_values = random(irreps::n_harmonics * n), of_lengths = random(n);
+    std::vector<T> values(of_values.size()), lengths(of_lengths.size()), back(vectors.size());
+    const auto from = rows(vectors, n, 3);
+    const auto to = rows(back, n, 3);
+    of_.harmonics(n, from.data(), T(-1), values.data(), lengths.data());
+    of_.harmonics_back(n, from.data(), T(-1), of_values.data(), of_lengths.data(), to.data());
+    keep(values, std::ssize(values));
+    keep(lengths, n);
+    keep(back, std::ssize(back));
+  }
+
+  void look_up(int n_edges) {
+    const int n_coefficients = 8, n_cells = 3, columns = irreps::padded(72), per = 2;
+    std::vector<int32_t> cells, places;
+    for (int e = 0; e < n_edges; ++e) {
+      cells.push_back(n_cells * e / n_edges);
+      places.push_back(n_edges - 1 - e);
+    }
+    const size_t cell_stride = of_.packed_size(n_coefficients, columns);
+    std::vector<T> table;
+    for (int cell = 0; cell < n_cells; ++cell) {
+      const auto of_cell = packed(n_coefficients, columns);
+      table.insert(table.end(), of_cell.begin(), of_cell.end());
+    }
+    const auto t = random(n_edges), scale = random(n_edges);
+    std::vector<T> polynomials(static_cast<size_t>(n_edges * per * irreps::most_coefficients));
+    std::vector<T> out(static_cast<size_t>(n_edges * per * columns));
+    of_.chebyshev(n_edges, n_coefficients, per, t.data(), scale.data(), polynomials.data());
+    of_.look_up(n_edges, per, n_coefficients, columns, cells.data(), places.data(), polynomials.data(),
+                table.data(), cell_stride, out.data(), columns);
+    keep(out, std::ssize(out));
+  }
+
+  void convolve(int n_in, int n_out) {
+    const int n_edges = 5, channels = irreps::padded(40), n_couplings = n_in * n_out;
+    const auto radial = random(int64_t{2} * n_edges * channels),
+               senders = random(int64_t{n_edges} * n_in * channels),
+               couplings = random(int64_t{n_edges} * n_couplings),
+               gradient = random(int64_t{n_out} * channels);
+    auto out = random(int64_t{n_out} * channels), of_senders = random(std::ssize(senders));
+    // Behind the last edge's there is room for what the last vector writes.
+    std::vector<T> of_couplings(static_cast<size_t>(n_edges * (n_couplings + 1) + irreps::padding));
+    const auto from = rows(senders, n_edges, int64_t{n_in} * channels);
+    const auto to = rows(of_senders, n_edges, int64_t{n_in} * channels);
+    const irreps::PathEdges<T> edges{n_in,     n_out,       n_edges,  channels,         radial.data(),
+                                     channels, from.data(), channels, couplings.data(), n_couplings};
+    of_.convolve(edges, out.data(), channels);
+    of_.convolve_back(edges, gradient.data(), channels, to.data(), of_couplings.data(), n_couplings + 1);
+    keep(out, std::ssize(out));
+    keep(of_senders, std::ssize(of_senders));
+    keep(of_couplings, n_edges * (n_couplings + 1));
+    of_.convolve_back(edges, gradient.data(), channels, nullptr, of_couplings.data(), n_couplings + 1);
+    keep(of_couplings, n_edges * (n_couplings + 1));
+  }
+
+  /// Two outputs of three inputs, of all degrees.
+  void contract(int n_atoms) {
+    const std::vector<int32_t> n_firsts{2, 1};
+    const std::vector<Monomials::First> firsts{{0, 2, true}, {2, 0, true}, {1, 1, false}};
+    const std::vector<Monomials::Pair> pairs{{0, 2, false}, {1, 0, true}, {2, 1, true}};
+    const std::vector<int16_t> triples{1, 2, 2};
+    const Monomials monomials{n_firsts.data(), firsts.data(), pairs.data(), triples.data(), 2, 3};
+    const int channels = irreps::padded(40), n_coefficients = 7;
+    // The same number for all channels, as the order of channels is each set's own.
+    std::vector<T> coefficients;
+    const auto numbers = random(n_coefficients);
+    for (int block = 0; block < channels / of_.n_lanes; ++block)
+      for (const T number : numbers)
+        coefficients.insert(coefficients.end(), static_cast<size_t>(of_.n_lanes), number);
+    const auto x = random(int64_t{n_atoms} * 3 * channels),
+               gradients = random(int64_t{n_atoms} * 2 * channels);
+    auto back = random(std::ssize(x));
+    std::vector<T> out(gradients.size());
+    const auto inputs = rows(x, n_atoms, int64_t{3} * channels),
+               of_outputs = rows(gradients, n_atoms, int64_t{2} * channels);
+    const auto outputs = rows(out, n_atoms, int64_t{2} * channels),
+               of_inputs = rows(back, n_atoms, int64_t{3} * channels);
+    of_.contract(monomials, n_atoms, channels, n_coefficients, coefficients.data(), inputs.data(), channels,
+                 outputs.data(), channels);
+    of_.contract_back(monomials, n_atoms, channels, n_coefficients, coefficients.data(), inputs.data(),
+                      channels, of_outputs.data(), channels, of_inputs.data());
+    keep(out, std::ssize(out));
+    keep(back, std::ssize(back));
+  }
+
+  void activate() {
+    const auto x = random(3 * irreps::padding);
+    std::vector<T> y(x.size()), slope(x.size());
+    for (const auto activation : {of_.silu, of_.tanh}) {
+      activation(static_cast<int>(x.size()), x.data(), T(1.7), y.data(), slope.data());
+      keep(y, std::ssize(y));
+      keep(slope, std::ssize(slope));
+    }
+  }
+
+  const Operators<T>& of_;
+  std::mt19937_64 random_{1};
+  std::uniform_real_distribution<T> uniform_{-1, 1};
+  std::vector<T> found_;
+};
+
+template <class T>
+void compare(T tolerance) {
+  const std::vector<T> expected = Computed<T>(irreps::operators<T>(Simd::portable)).all();
+  for (const Simd simd : simd_sets()) {
+    const std::vector<T> found = Computed<T>(irreps::operators<T>(simd)).all();
+    if (found.size() != expected.size()) throw std::logic_error("other numbers");
+    for (size_t k = 0; k < found.size(); ++k)
+      if (!(std::abs(found[k] - expected[k]) <= tolerance * std::max(T(1), std::abs(expected[k]))))
+        throw std::logic_error(std::string(name_of(simd)) + " differs in number " + std::to_string(k));
+  }
+}
+
+}  // namespace
+
+int main() {
+  try {
+    compare<float>(1e-4f);
+    compare<double>(1e-12);
+  } catch (const std::exception& error) {
+    std::puts(error.what());
+    return 1;
+  }
+  std::puts("passed");
+  return 0;
+}
