@@ -54,8 +54,43 @@ std::vector<native::LinearMap> maps_of(const std::vector<Map>& maps) {
 native::Activation activation_named(const std::string& name) {
   if (name == "silu") return native::Activation::silu;
   if (name == "tanh") return native::Activation::tanh;
+  if (name == "sigmoid") return native::Activation::sigmoid;
   if (name == "none") return native::Activation::none;
-  invalid("activation is '", name, "'; it must be 'silu', 'tanh' or 'none'");
+  invalid("activation is '", name, "'; it must be 'silu', 'tanh', 'sigmoid' or 'none'");
+}
+
+native::Envelope envelope_of(const std::string& kind, double cutoff, int power, double switch_on) {
+  using Kind = native::Envelope::Kind;
+  const std::pair<const char*, Kind> known[] = {{"none", Kind::none},
+                                                {"polynomial", Kind::polynomial},
+                                                {"xplor", Kind::xplor},
+                                                {"cosine", Kind::cosine}};
+  for (const auto& [name, of] : known)
+    if (kind == name) return {of, cutoff, power, switch_on};
+  invalid("envelope is '", kind, "'; it must be 'none', 'polynomial', 'xplor' or 'cosine'");
+}
+
+native::Order order_of(bool by_component) {
+  return by_component ? native::Order::components : native::Order::channels;
+}
+
+/// What the builder calls functions of tensors.
+template <class T>
+typename native::StageBuilder<T>::TensorFunction tensor_function(const std::string& name) {
+  using Operators = native::Operators<T>;
+  if (name == "of_harmonics") return &Operators::of_harmonics;
+  if (name == "norm") return &Operators::norm;
+  if (name == "norms") return &Operators::norms;
+  if (name == "normalised") return &Operators::normalised;
+  invalid("no function of tensors is called '", name, "'");
+}
+template <class T>
+typename native::StageBuilder<T>::TensorFunction2 tensor_function2(const std::string& name) {
+  using Operators = native::Operators<T>;
+  if (name == "anticommutator") return &Operators::anticommutator;
+  if (name == "twice_product") return &Operators::twice_product;
+  if (name == "plus_square") return &Operators::plus_square;
+  invalid("no function of two tensors is called '", name, "'");
 }
 
 void bind_parts(py::module_& module) {
@@ -66,14 +101,22 @@ void bind_parts(py::module_& module) {
            py::arg("radii"));
   py::class_<native::RadialBasis>(
       module, "RadialBasis",
-      "factor * sin(frequency * x) / x under a polynomial envelope, or, with power 0, XPLOR's.")
-      .def(py::init<std::vector<double>, double, double, int, double, std::optional<native::Agnesi>>(),
-           py::arg("frequencies"), py::arg("factor"), py::arg("cutoff"), py::arg("power"),
-           py::arg("switch_on") = 0.0, py::arg("transform") = py::none())
+      "factor * sin(frequency * x) / x under an envelope ('polynomial', 'xplor', 'cosine' or 'none'), which "
+      "may be a function of its own behind them.")
+      .def(py::init([](std::vector<double> frequencies, double factor, double cutoff, int power,
+                       double switch_on, std::optional<native::Agnesi> transform, const std::string& envelope,
+                       bool with_envelope) {
+             return native::RadialBasis{std::move(frequencies), factor,
+                                        envelope_of(envelope, cutoff, power, switch_on), std::move(transform),
+                                        with_envelope};
+           }),
+           py::arg("frequencies"), py::arg("factor"), py::arg("cutoff"), py::arg("power") = 0,
+           py::arg("switch_on") = 0.0, py::arg("transform") = py::none(), py::arg("envelope") = "polynomial",
+           py::arg("with_envelope") = false)
       .def(
           "evaluate",
           [](const native::RadialBasis& basis, double length, int species_pair) {
-            std::vector<double> values(basis.frequencies.size()), derivatives(values);
+            std::vector<double> values(static_cast<size_t>(basis.size())), derivatives(values);
             basis.evaluate(length, species_pair, values.data(), derivatives.data());
             return std::pair(values, derivatives);
           },
@@ -130,11 +173,15 @@ void bind_edges(py::class_<native::StageBuilder<T>>& type) {
       .def(
           "hidden",
           [](Builder& builder, const native::RadialBasis& basis, const std::vector<Doubles>& layers,
-             double silu_factor) {
-            return builder.network(
-                {basis, matrices_of(layers), silu_factor, native::RadialNetwork::Functions::hidden});
+             double silu_factor, std::vector<int> columns, double cutoff) {
+            native::RadialNetwork network{basis, matrices_of(layers), silu_factor,
+                                          native::RadialNetwork::Functions::hidden};
+            network.columns = std::move(columns);
+            if (cutoff > 0) network.damping = {native::Envelope::Kind::cosine, cutoff};
+            return builder.network(std::move(network));
           },
-          py::arg("basis"), py::arg("layers"), py::arg("silu_factor"))
+          py::arg("basis"), py::arg("layers"), py::arg("silu_factor"),
+          py::arg("columns") = std::vector<int>(), py::arg("cosine_cutoff") = 0.0)
       .def(
           "density",
           [](Builder& builder, const native::RadialBasis& basis, const Doubles& weights) {
@@ -151,6 +198,7 @@ void bind_edges(py::class_<native::StageBuilder<T>>& type) {
           },
           py::arg("radial"), py::arg("message"), py::arg("groups"))
       .def("edge_sum", &Builder::edge_sum, py::arg("radial"))
+      .def("scaling", &Builder::scaling, py::arg("senders"), py::arg("radial"), py::arg("groups"))
       .def("repulsion", &Builder::repulsion, py::arg("repulsion"));
 }
 
@@ -166,10 +214,12 @@ void bind_builder(py::module_& module, const char* name) {
            py::arg("cells"))
       .def(
           "input",
-          [](Builder& builder, const std::string& tensor, const Irreps& irreps, bool of_senders) {
-            return builder.input(tensor, layout_of(irreps), of_senders);
+          [](Builder& builder, const std::string& tensor, const Irreps& irreps, bool of_senders,
+             bool by_component) {
+            return builder.input(tensor, layout_of(irreps), of_senders, order_of(by_component));
           },
-          py::arg("name"), py::arg("irreps"), py::arg("of_senders"))
+          py::arg("name"), py::arg("irreps"), py::arg("of_senders"), py::arg("by_component") = false)
+      .def("own_rows", &Builder::own_rows, py::arg("senders"))
       .def(
           "constant",
           [](Builder& builder, const Irreps& irreps, const Doubles& of_species) {
@@ -203,13 +253,29 @@ void bind_builder(py::module_& module, const char* name) {
           },
           py::arg("source"), py::arg("irreps"), py::arg("segments"))
       .def("normalised", &Builder::normalised, py::arg("source"), py::arg("density"))
+      .def("layer_norm", &Builder::layer_norm, py::arg("source"), py::arg("scales"), py::arg("shifts"),
+           py::arg("epsilon"))
+      .def(
+          "of_tensors",
+          [](Builder& builder, const std::string& function, int source, const Irreps& irreps) {
+            return builder.of_tensors(tensor_function<T>(function), source, layout_of(irreps));
+          },
+          py::arg("function"), py::arg("source"), py::arg("irreps"))
+      .def(
+          "of_two_tensors",
+          [](Builder& builder, const std::string& function, int first, int second) {
+            return builder.of_tensors(tensor_function2<T>(function), first, second);
+          },
+          py::arg("function"), py::arg("first"), py::arg("second"))
       .def(
           "output",
           [](Builder& builder, const std::string& tensor, int source, bool in_float64, bool is_flat,
-             double factor,
-             double shift) { builder.output({tensor, source, in_float64, is_flat, factor, shift}); },
+             double factor, double shift, bool by_component) {
+            builder.output({tensor, source, in_float64, is_flat, factor, shift, order_of(by_component)});
+          },
           py::arg("name"), py::arg("source"), py::kw_only(), py::arg("in_float64") = false,
-          py::arg("is_flat") = false, py::arg("factor") = 1.0, py::arg("shift") = 0.0)
+          py::arg("is_flat") = false, py::arg("factor") = 1.0, py::arg("shift") = 0.0,
+          py::arg("by_component") = false)
       .def("constant_output", &Builder::constant_output, py::arg("name"), py::arg("of_species"))
       .def("edge_count_output", &Builder::edge_count_output, py::arg("name"))
       .def("stage", &Builder::stage, "Ends the building.");

@@ -1,6 +1,7 @@
 // Edges of some receivers on their way through the operators of a stage.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -56,6 +57,14 @@ template <class T>
 T* room(Buffer<T>& buffer, int64_t size) {
   if (buffer.size() < static_cast<size_t>(size + slack)) buffer.resize(static_cast<size_t>(size + slack));
   return buffer.data();
+}
+
+/// Before the way back of its edges.
+template <class T>
+void clear_gradients(EdgeBlock<T>& edges) {
+  constexpr int per_edge = kernels::irreps::n_harmonics;
+  std::fill_n(room(edges.harmonic_gradients, edges_per_block * per_edge), edges.n * per_edge, T(0));
+  std::fill_n(edges.length_gradients.data(), edges.n, T(0));
 }
 
 }  // namespace distmlip::native

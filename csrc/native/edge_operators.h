@@ -27,6 +27,13 @@ class EdgeOperator {
   virtual void backward(EdgeBlock<T>& edges, const EdgeRows<T>& rows, const T* gradients,
                         int64_t size) const = 0;
 
+  /// The same for an operator that goes back by sender: the edges of a block are grouped by who sends them,
+  /// `edges.receivers` are senders. `gradients`: of each edge, its receiver's; `rows` and `back`: of senders,
+  /// `size` apart from one group's to the next. Adds to gradients of lengths.
+  virtual void backward_of_senders(EdgeBlock<T>& /*edges*/, const T* /*kept*/, const T* const* /*gradients*/,
+                                   const T* /*rows*/, T* /*back*/, int64_t /*size*/) const {}
+
+  bool back_by_sender = false;
   int writes = 0;
   int reads = -1;                       ///< register of senders; -1: reads none
   int functions = -1;                   ///< index among the stage's; -1: none
@@ -52,6 +59,13 @@ template <class T>
 std::unique_ptr<EdgeOperator<T>> expansion(const Operators<T>& operators, int n_species,
                                            const Layout& message, const Radial<T>& radial,
                                            const std::vector<int>& groups);
+
+/// Senders' rows times radial functions, summed: message[l][m][c] += radial_l[c] sender[l][m][c]. `groups`:
+/// of the radial functions, for each segment, of at most degree 2. Goes back by sender: so no two edges add
+/// to the same row.
+template <class T>
+std::unique_ptr<EdgeOperator<T>> scaling(const Operators<T>& operators, const Layout& rows,
+                                         const Radial<T>& radial, const std::vector<int>& groups);
 
 /// Sums of radial functions over the edges.
 template <class T>

@@ -15,6 +15,14 @@ void activate(const Operators<T>& operators, const Gated& gated, const T* x, int
     case Activation::tanh:
       operators.tanh(n, x, factor, value, slope);
       break;
+    case Activation::sigmoid:  // (1 + tanh(x / 2)) / 2
+      for (int c = 0; c < n; ++c) slope[c] = x[c] / 2;
+      operators.tanh(n, slope, factor / 2, value, slope);
+      for (int c = 0; c < n; ++c) {
+        value[c] += factor / 2;
+        slope[c] /= 2;
+      }
+      break;
     default:
       for (int c = 0; c < n; ++c) {
         value[c] = factor * x[c];

@@ -40,7 +40,7 @@ std::unique_ptr<NodeOperator<T>> contraction(const Operators<T>& operators,
                                              const std::vector<Register>& registers, int from, int to,
                                              MonomialLists lists, const std::vector<Matrix>& coefficients);
 
-enum class Activation { none, silu, tanh };
+enum class Activation { none, silu, tanh, sigmoid };
 
 /// A segment of scalars through an activation, or another one times activated scalars.
 struct Gated {
@@ -53,6 +53,22 @@ struct Gated {
 template <class T>
 std::unique_ptr<NodeOperator<T>> gate(const Operators<T>& operators, const std::vector<Register>& registers,
                                       int from, int to, const std::vector<Gated>& segments);
+
+/// A function of tensors of rank two (kernels/irreps/tensors_inline.h), of one register or two.
+template <class T>
+std::unique_ptr<NodeOperator<T>> of_tensors(const kernels::irreps::TensorFunction<T>& function,
+                                            const std::vector<Register>& registers, int from, int to);
+template <class T>
+std::unique_ptr<NodeOperator<T>> of_tensors(const kernels::irreps::TensorFunction2<T>& function,
+                                            const std::vector<Register>& registers, int first, int second,
+                                            int to);
+
+/// What is left of all numbers of a row, which are scalars, without their mean and over the root of their
+/// variance plus epsilon; times `scales`, plus `shifts`, one of each number.
+template <class T>
+std::unique_ptr<NodeOperator<T>> layer_norm(const std::vector<Register>& registers, int from, int to,
+                                            const std::vector<double>& scales,
+                                            const std::vector<double>& shifts, double epsilon);
 
 /// to = from / (1 + density): a register with one scalar.
 template <class T>

@@ -30,6 +30,7 @@ executor::Gradients PartitionRun<T>::backward(const executor::Tensors& output_gr
     output_gradients_.push_back(given);
   }
   make_gradients();
+  const bool by_sender = program_.back_by_sender;
   const int64_t per_chunk = atoms_per_chunk(n_owned_);
   const int64_t n_chunks = (n_owned_ + per_chunk - 1) / per_chunk;
   std::vector<Chunk> chunks(static_cast<size_t>(n_chunks));
@@ -37,14 +38,15 @@ executor::Gradients PartitionRun<T>::backward(const executor::Tensors& output_gr
     auto space = workspaces_.take();
     Chunk& chunk = chunks[static_cast<size_t>(k)];
     const int64_t first = k * per_chunk, last = std::min(n_owned_, first + per_chunk);
-    find_rows(*space, chunk, first, last);
+    if (!by_sender) find_rows(*space, chunk, first, last);
     for (int64_t atom = first; atom < last; atom += atoms_per_block) backward(*space, chunk, atom);
     for (const int32_t row : chunk.rows) space->row_of[static_cast<size_t>(row)] = -1;
     workspaces_.give(std::move(space));
   });
+  if (by_sender) senders_backward(n_threads);
   executor::Gradients gradients{{}, vector_gradients_};
   for (size_t k = 0; k < program_.inputs.size(); ++k) {
-    if (program_.inputs[k].of_senders) add_up(chunks, k, n_threads);
+    if (program_.inputs[k].of_senders && !by_sender) add_up(chunks, k, n_threads);
     gradients.inputs[program_.inputs[k].name] = input_gradients_[k];
   }
   return gradients;
@@ -54,8 +56,19 @@ template <class T>
 void PartitionRun<T>::make_gradients() {
   vector_gradients_ = at::empty({n_edges_, 3}, graph_.vectors.options());
   input_gradients_.clear();
-  for (const at::Tensor& input : inputs_)
-    input_gradients_.push_back(at::empty(input.sizes(), graph_.vectors.options()));
+  for (size_t k = 0; k < inputs_.size(); ++k) {
+    const int shares = program_.inputs[k].shares;
+    input_gradients_.push_back(shares >= 0 ? input_gradients_[static_cast<size_t>(shares)]
+                                           : at::empty(inputs_[k].sizes(), graph_.vectors.options()));
+  }
+  message_gradients_.clear();
+  message_gradient_data_.clear();
+  if (!program_.back_by_sender) return;
+  for (const auto& edge : program_.edge_operators) {
+    const int64_t size = program_.registers[static_cast<size_t>(edge->writes)].layout.size();
+    message_gradients_.push_back(at::empty({n_owned_ * size}, graph_.vectors.options()));
+    message_gradient_data_.push_back(message_gradients_.back().template mutable_data_ptr<T>());
+  }
 }
 
 template <class T>
@@ -99,33 +112,44 @@ void PartitionRun<T>::seed(Workspace<T>& space, int64_t first_atom) const {
         std::fill_n(row, layout.size(), T(0));
         row[0] = static_cast<T>(given.template const_data_ptr<double>()[from] * output.factor);
       } else {
-        layout.read(given.template const_data_ptr<T>() + from, row);
+        layout.read(given.template const_data_ptr<T>() + from, row, output.order);
       }
     }
   }
 }
 
 template <class T>
-void PartitionRun<T>::backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom) const {
+void PartitionRun<T>::backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom) {
   Block<T>& block = space.block;
   const auto n = static_cast<int>(std::min<int64_t>(atoms_per_block, n_owned_ - first_atom));
   block.set_atoms(species_.data() + first_atom, n, program_.n_species());
   for (size_t r = 0; r < program_.registers.size(); ++r) {
     const int of = static_cast<int>(r);
-    if (program_.registers[r].is_saved)
+    if (program_.keeps(r))
       std::copy_n(saved_row(of, first_atom), program_.registers[r].layout.size() * n, block.value(of, 0));
   }
+  for (size_t k = 0; k < program_.inputs.size(); ++k)
+    if (program_.registers[static_cast<size_t>(program_.inputs[k].of)].is_saved)
+      load(space, k, first_atom, n);
   seed(space, first_atom);
   for (size_t k = program_.node_operators.size(); k-- > 0;)
     if (program_.leads_back[k]) program_.node_operators[k]->backward(block);
-  for (Cursor cursor; next(space.edges, first_atom, n, cursor, 2);) edges_backward(space, chunk);
+  if (program_.back_by_sender) {
+    for (size_t k = 0; k < program_.edge_operators.size(); ++k) {
+      const int of = program_.edge_operators[k]->writes;
+      const int64_t size = program_.registers[static_cast<size_t>(of)].layout.size();
+      std::copy_n(block.gradient(of, 0), size * n, message_gradient_data_[k] + first_atom * size);
+    }
+  } else {
+    for (Cursor cursor; next(space.edges, first_atom, n, cursor, 2);) edges_backward(space, chunk);
+  }
   for (size_t k = 0; k < program_.inputs.size(); ++k) {
     const Input& input = program_.inputs[k];
     if (input.of_senders) continue;
     const Layout& layout = program_.registers[static_cast<size_t>(input.of)].layout;
     T* to = input_gradients_[k].template mutable_data_ptr<T>() + first_atom * layout.width();
     for (int atom = 0; atom < n; ++atom)
-      layout.write(block.gradient(input.of, atom), to + atom * layout.width());
+      layout.write(block.gradient(input.of, atom), to + atom * layout.width(), input.order);
   }
 }
 
@@ -133,9 +157,7 @@ void PartitionRun<T>::backward(Workspace<T>& space, Chunk& chunk, int64_t first_
 template <class T>
 void PartitionRun<T>::edges_backward(Workspace<T>& space, Chunk& chunk) const {
   EdgeBlock<T>& edges = space.edges;
-  T* of_harmonics = room(edges.harmonic_gradients, edges_per_block * kernels::irreps::n_harmonics);
-  std::fill_n(of_harmonics, edges.n * kernels::irreps::n_harmonics, T(0));
-  std::fill_n(edges.length_gradients.data(), edges.n, T(0));
+  clear_gradients(edges);
   for (const auto& edge : program_.edge_operators) {
     EdgeRows<T> rows = rows_for(space, *edge);
     for (size_t k = 0; k < program_.inputs.size(); ++k) {
@@ -150,11 +172,18 @@ void PartitionRun<T>::edges_backward(Workspace<T>& space, Chunk& chunk) const {
     const int64_t size = program_.registers[static_cast<size_t>(edge->writes)].layout.size();
     edge->backward(edges, rows, space.block.gradient(edge->writes, 0), size);
   }
+  pull_back(edges, space);
+}
+
+/// From gradients of harmonics and lengths to those of vectors.
+template <class T>
+void PartitionRun<T>::pull_back(EdgeBlock<T>& edges, Workspace<T>& space) const {
   T* gradients = vector_gradients_.template mutable_data_ptr<T>();
   for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
     space.vector_gradients[e] = gradients + 3 * edges.edges[e];
-  program_.operators->harmonics_back(edges.n, edges.vectors.data(), program_.sign, of_harmonics,
-                                     edges.length_gradients.data(), space.vector_gradients.data());
+  program_.operators->harmonics_back(edges.n, edges.vectors.data(), program_.sign,
+                                     edges.harmonic_gradients.data(), edges.length_gradients.data(),
+                                     space.vector_gradients.data());
 }
 
 /// Chunk by chunk, in their order.
@@ -174,12 +203,14 @@ void PartitionRun<T>::add_up(const std::vector<Chunk>& chunks, size_t input, int
       std::fill(sum.begin(), sum.end(), T(0));
       for (const T* part : parts[static_cast<size_t>(row)])
         for (int64_t c = 0; c < size; ++c) sum[static_cast<size_t>(c)] += part[c];
-      layout.write(sum.data(), total + row * layout.width());
+      layout.write(sum.data(), total + row * layout.width(), program_.inputs[input].order);
     }
   });
 }
 
 template executor::Gradients PartitionRun<float>::backward(const executor::Tensors&, int);
+template void PartitionRun<float>::pull_back(EdgeBlock<float>&, Workspace<float>&) const;
+template void PartitionRun<double>::pull_back(EdgeBlock<double>&, Workspace<double>&) const;
 template executor::Gradients PartitionRun<double>::backward(const executor::Tensors&, int);
 
 }  // namespace distmlip::native

@@ -182,7 +182,7 @@ void PartitionRun<T>::read_senders(int n_threads) {
     const T* given = inputs_[k].template const_data_ptr<T>();
     in_stretches(n_local_, n_threads, [&](int64_t first, int64_t last) {
       for (int64_t row = first; row < last; ++row)
-        layout.read(given + row * layout.width(), rows + row * layout.size());
+        layout.read(given + row * layout.width(), rows + row * layout.size(), input.order);
     });
     sender_data_[r] = rows;
   }
@@ -272,12 +272,14 @@ template void PartitionRun<float>::order_edges(int);
 template void PartitionRun<float>::evaluate_pairs(int);
 template void PartitionRun<float>::read_senders(int);
 template int64_t PartitionRun<float>::n_edges_of(int64_t) const;
+template void PartitionRun<float>::find_geometry(EdgeBlock<float>&, int) const;
 template bool PartitionRun<float>::next(EdgeBlock<float>&, int64_t, int, Cursor&, int) const;
 template void PartitionRun<double>::read_graph();
 template void PartitionRun<double>::order_edges(int);
 template void PartitionRun<double>::evaluate_pairs(int);
 template void PartitionRun<double>::read_senders(int);
 template int64_t PartitionRun<double>::n_edges_of(int64_t) const;
+template void PartitionRun<double>::find_geometry(EdgeBlock<double>&, int) const;
 template bool PartitionRun<double>::next(EdgeBlock<double>&, int64_t, int, Cursor&, int) const;
 
 }  // namespace distmlip::native

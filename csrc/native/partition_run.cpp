@@ -37,7 +37,7 @@ PartitionRun<T>::PartitionRun(const Program<T>& program, Workspaces<T>& workspac
     const auto found = inputs.find(input.name);
     if (found == inputs.end()) invalid("there is no '", input.name, "'");
     const at::Tensor given = found->second.contiguous();
-    const int64_t rows = input.of_senders ? n_local_ : n_owned_;
+    const int64_t rows = input.of_senders || input.shares >= 0 ? n_local_ : n_owned_;
     const Layout& layout = program.registers[static_cast<size_t>(input.of)].layout;
     if (given.scalar_type() != graph_.vectors.scalar_type() || !given.device().is_cpu() || given.dim() < 1 ||
         given.size(0) != rows || given.numel() != rows * layout.width())
@@ -82,7 +82,7 @@ executor::Tensors PartitionRun<T>::forward(bool keep, int n_threads) {
     saved_.resize(program_.registers.size());
     saved_data_.resize(program_.registers.size(), nullptr);
     for (size_t r = 0; r < saved_.size(); ++r) {
-      if (!program_.registers[r].is_saved) continue;
+      if (!program_.keeps(r)) continue;
       saved_[r] = at::empty({n_owned_ * program_.registers[r].layout.size()}, graph_.vectors.options());
       saved_data_[r] = saved_[r].template mutable_data_ptr<T>();
     }
@@ -107,14 +107,8 @@ void PartitionRun<T>::load(Workspace<T>& space, int64_t first_atom) const {
   Block<T>& block = space.block;
   const auto n = static_cast<int>(std::min<int64_t>(atoms_per_block, n_owned_ - first_atom));
   block.set_atoms(species_.data() + first_atom, n, program_.n_species());
-  for (size_t k = 0; k < program_.inputs.size(); ++k) {
-    const Input& input = program_.inputs[k];
-    if (input.of_senders) continue;
-    const Layout& layout = program_.registers[static_cast<size_t>(input.of)].layout;
-    const T* given = inputs_[k].template const_data_ptr<T>() + first_atom * layout.width();
-    for (int atom = 0; atom < n; ++atom)
-      layout.read(given + atom * layout.width(), block.value(input.of, atom));
-  }
+  for (size_t k = 0; k < program_.inputs.size(); ++k)
+    if (!program_.inputs[k].of_senders) load(space, k, first_atom, n);
   for (size_t r = 0; r < program_.constants.size(); ++r) {
     const Buffer<T>& constant = program_.constants[r];
     if (constant.empty() || !program_.is_read[r]) continue;
@@ -123,6 +117,15 @@ void PartitionRun<T>::load(Workspace<T>& space, int64_t first_atom) const {
       std::copy_n(constant.data() + species(first_atom + atom) * size, size,
                   block.value(static_cast<int>(r), atom));
   }
+}
+
+template <class T>
+void PartitionRun<T>::load(Workspace<T>& space, size_t k, int64_t first_atom, int n) const {
+  const Input& input = program_.inputs[k];
+  const Layout& layout = program_.registers[static_cast<size_t>(input.of)].layout;
+  const T* given = inputs_[k].template const_data_ptr<T>() + first_atom * layout.width();
+  for (int atom = 0; atom < n; ++atom)
+    layout.read(given + atom * layout.width(), space.block.value(input.of, atom), input.order);
 }
 
 /// For the edges that the workspace has now.
@@ -159,7 +162,7 @@ void PartitionRun<T>::forward(Workspace<T>& space, int64_t first_atom, executor:
   for (const auto& node : program_.node_operators) node->forward(block);
   if (keep) {
     for (size_t r = 0; r < program_.registers.size(); ++r) {
-      if (!program_.registers[r].is_saved) continue;
+      if (!program_.keeps(r)) continue;
       const int64_t size = program_.registers[r].layout.size();
       const int of = static_cast<int>(r);
       std::copy_n(block.value(of, 0), size * block.n, saved_row(of, first_atom));
@@ -181,7 +184,7 @@ void PartitionRun<T>::write_outputs(Workspace<T>& space, int64_t first_atom,
         tensor.template mutable_data_ptr<double>()[to] =
             static_cast<double>(row[0]) * output.factor + output.shift;
       else
-        layout.write(row, tensor.template mutable_data_ptr<T>() + to);
+        layout.write(row, tensor.template mutable_data_ptr<T>() + to, output.order);
     }
   }
 }
@@ -193,11 +196,13 @@ template PartitionRun<float>::PartitionRun(const Program<float>&, Workspaces<flo
 template executor::Tensors PartitionRun<float>::forward(bool, int);
 template EdgeRows<float> PartitionRun<float>::rows_for(Workspace<float>&, const EdgeOperator<float>&) const;
 template float* PartitionRun<float>::saved_row(int, int64_t) const;
+template void PartitionRun<float>::load(Workspace<float>&, size_t, int64_t, int) const;
 template PartitionRun<double>::PartitionRun(const Program<double>&, Workspaces<double>&,
                                             executor::NativeGraph, const executor::Tensors&, int);
 template executor::Tensors PartitionRun<double>::forward(bool, int);
 template EdgeRows<double> PartitionRun<double>::rows_for(Workspace<double>&,
                                                          const EdgeOperator<double>&) const;
 template double* PartitionRun<double>::saved_row(int, int64_t) const;
+template void PartitionRun<double>::load(Workspace<double>&, size_t, int64_t, int) const;
 
 }  // namespace distmlip::native

@@ -28,6 +28,7 @@ struct Workspace {
   std::vector<const T*> senders = std::vector<const T*>(edges_per_block);
   std::vector<T*> sender_gradients = std::vector<T*>(edges_per_block);
   std::vector<T*> vector_gradients = std::vector<T*>(edges_per_block);
+  Buffer<T> sent_gradients;     ///< of some senders
   std::vector<int32_t> row_of;  ///< of each local row among those that a chunk's edges come from; -1: none
 };
 
@@ -81,6 +82,7 @@ class PartitionRun {
   void sort_by_cell(EdgeBlock<T>& edges, const int32_t* cells) const;
 
   void load(Workspace<T>& space, int64_t first_atom) const;
+  void load(Workspace<T>& space, size_t input, int64_t first_atom, int n) const;
   void forward(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs, bool keep) const;
   void write_outputs(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs) const;
   EdgeRows<T> rows_for(Workspace<T>& space, const EdgeOperator<T>& edge) const;
@@ -88,11 +90,19 @@ class PartitionRun {
 
   // partition_backward.cpp
   void make_gradients();
-  void backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom) const;
+  void backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom);
   void seed(Workspace<T>& space, int64_t first_atom) const;
   void find_rows(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int64_t last_atom) const;
   void edges_backward(Workspace<T>& space, Chunk& chunk) const;
   void add_up(const std::vector<Chunk>& chunks, size_t input, int n_threads);
+  void pull_back(EdgeBlock<T>& edges, Workspace<T>& space) const;
+
+  // partition_senders.cpp
+  void senders_backward(int n_threads);
+  void order_by_sender();
+  void senders_backward(Workspace<T>& space, size_t operator_index, int64_t first_row, int n_rows) const;
+  bool next_sent(EdgeBlock<T>& edges, int64_t first_row, int n_rows, Cursor& cursor) const;
+  size_t input_read_by(const EdgeOperator<T>& edge) const;
 
   int32_t species(int64_t row) const { return species_[static_cast<size_t>(row)]; }
   int64_t n_edges_of(int64_t receiver) const;
@@ -116,6 +126,10 @@ class PartitionRun {
   std::vector<at::Tensor> saved_;  ///< of each register: [atom][size]
   std::vector<T*> saved_data_;
   // On the way back.
+  std::vector<at::Tensor> message_gradients_;  ///< of each operator on edges that goes back by sender
+  std::vector<T*> message_gradient_data_;
+  std::vector<int64_t> first_sent_;  ///< of each local row, in sent_edges_
+  Buffer<int32_t> sent_edges_;
   std::vector<at::Tensor> output_gradients_;  ///< in the order of the program's; undefined: zero
   at::Tensor vector_gradients_;
   std::vector<at::Tensor> input_gradients_;

@@ -34,6 +34,12 @@ void Program<T>::finish() {
       has_gradient[static_cast<size_t>(read.of)] = true;
     }
   }
+  back_by_sender = !edge_operators.empty() && edge_operators.front()->back_by_sender;
+  for (const auto& edge : edge_operators)
+    if (edge->back_by_sender != back_by_sender)
+      invalid("operators on edges that go back in different orders");
+  for (const Input& input : inputs)
+    if (input.shares >= 0 && !back_by_sender) invalid("'", input.name, "' is read of senders and of atoms");
   require_all_read();
 }
 

@@ -14,6 +14,8 @@ struct Input {
   std::string name;
   int of;           ///< register
   bool of_senders;  ///< (n_local, width) instead of (n_owned, width)
+  Order order = Order::channels;
+  int shares = -1;  ///< the input of senders whose first n_owned rows these are; -1: a tensor of its own
 };
 
 /// An output (n_owned, width), or (n_owned,) where the width is one: factor · row + shift.
@@ -22,6 +24,7 @@ struct Output {
   int of;
   bool in_float64 = false, is_flat = false;
   double factor = 1, shift = 0;
+  Order order = Order::channels;
 };
 
 /// An output (n_owned,) in float64 that is one number per species.
@@ -48,6 +51,10 @@ struct Program {
   std::vector<Constant> constant_outputs;
   std::vector<std::string> edge_counts;  ///< names of outputs (): int64 numbers of edges
 
+  /// Whether a register's rows are kept for the way back: those of inputs are there anyway.
+  bool keeps(size_t of) const {
+    return registers[of].is_saved && registers[of].source != Register::Source::input;
+  }
   int n_species() const { return static_cast<int>(numbers.size()); }
 
   /// Fills what follows, now that all operators are known. Throws std::invalid_argument if what edges give,
@@ -56,6 +63,7 @@ struct Program {
   std::vector<bool> is_read;       ///< registers that operators on atoms or outputs read
   std::vector<bool> leads_back;    ///< operators between outputs and what depends on vectors or inputs
   std::vector<bool> has_gradient;  ///< registers
+  bool back_by_sender = false;     ///< as its operators on edges
 
  private:
   void require_all_read() const;

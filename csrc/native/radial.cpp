@@ -48,20 +48,36 @@ template <class T>
 Radial<T>::Radial(const Operators<T>& operators, RadialNetwork network)
     : operators_(operators), network_(std::move(network)) {
   int width = network_->basis.size();
-  if (network_->layers.empty()) invalid("a radial network without layers");
+  if (network_->layers.empty() && network_->functions != RadialNetwork::Functions::hidden)
+    invalid("a radial network without layers");
   for (const Matrix& layer : network_->layers) {
-    if (layer.rows != width) invalid("a layer of ", layer.rows, " inputs behind ", width, " numbers");
+    if (layer.rows != width && layer.rows != width + 1)
+      invalid("a layer of ", layer.rows, " inputs behind ", width, " numbers");
     layers_.emplace_back(operators, layer);
     width = layer.columns;
   }
   hidden_ = kernels::irreps::padded(width);
   if (network_->functions == RadialNetwork::Functions::density && (layers_.size() != 1 || width != 1))
     invalid("tanh(x^2) of ", width, " numbers");
-  if (network_->functions != RadialNetwork::Functions::groups) groups_.push_back({hidden_, 0, {}});
+  if (network_->functions != RadialNetwork::Functions::groups) add_hidden_groups();
   for (const Matrix& group : network_->groups) {
     if (group.rows != width) invalid("a group of ", group.rows, " inputs behind ", width, " numbers");
     groups_.push_back({kernels::irreps::padded(group.columns), 0, PackedMatrix<T>(operators, group)});
   }
+}
+
+template <class T>
+void Radial<T>::add_hidden_groups() {
+  std::vector<int> columns = network_->columns;
+  if (columns.empty()) columns.push_back(hidden_);
+  int offset = 0;
+  for (const int of_group : columns) {
+    if (of_group < 1 || kernels::irreps::padded(of_group) != of_group)
+      invalid("a group of ", of_group, " hidden numbers, which is not padded");
+    groups_.push_back({of_group, static_cast<size_t>(offset), {}});
+    offset += of_group;
+  }
+  if (offset > hidden_) invalid("groups of ", offset, " hidden numbers of ", hidden_);
 }
 
 template <class T>
@@ -70,8 +86,10 @@ void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* 
   const RadialBasis& basis = network_->basis;
   int widest = kernels::irreps::padded(basis.size());
   for (const auto& layer : layers_) widest = std::max(widest, kernels::irreps::padded(layer.columns()));
+  widest += kernels::irreps::padding;  // a one for biases
   std::vector<double> values(static_cast<size_t>(basis.size())), derivatives(values);
   Buffer<T> in(static_cast<size_t>(2 * pairs_per_block * widest + slack)), out(in.size());
+  std::fill(in.begin(), in.end(), T(0));
   std::vector<T> slope(static_cast<size_t>(widest));
   std::vector<const T*> a;
   std::vector<T*> c;
@@ -90,7 +108,14 @@ void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* 
         in[static_cast<size_t>((2 * k + 1) * widest) + b] = static_cast<T>(derivatives[b]);
       }
     }
+    if (layers_.empty())
+      for (int k = 0; k < of_block; ++k)
+        for (int per = 0; per < 2; ++per)
+          std::copy_n(in.data() + (2 * k + per) * widest, hidden_,
+                      kept + (first + k) * pair_size() + per * hidden_);
     for (size_t l = 0; l < layers_.size(); ++l) {
+      const int width_in = l == 0 ? basis.size() : layers_[l - 1].columns();
+      for (int k = 0; k < 2 * of_block; ++k) in[static_cast<size_t>(k * widest + width_in)] = T(k % 2 == 0);
       layers_[l].multiply(operators_, a, c.data(), false);
       const bool last = l + 1 == layers_.size();
       const int width = kernels::irreps::padded(layers_[l].columns());
@@ -109,6 +134,18 @@ void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* 
         for (int b = 0; b < width; ++b) slope_to[b] = slope[static_cast<size_t>(b)] * dx[b];
       }
     }
+    if (network_->damping.kind != Envelope::Kind::none)
+      for (int k = 0; k < of_block; ++k) damp(lengths[first + k], kept + (first + k) * pair_size());
+  }
+}
+
+template <class T>
+void Radial<T>::damp(double length, T* kept) const {
+  const ValueAndSlope damping = network_->damping.at(length);
+  const T value = static_cast<T>(damping.value), slope = static_cast<T>(damping.slope);
+  for (int b = 0; b < hidden_; ++b) {
+    kept[hidden_ + b] = kept[hidden_ + b] * value + kept[b] * slope;
+    kept[b] *= value;
   }
 }
 
@@ -137,7 +174,8 @@ void Radial<T>::weights(EdgeBlock<T>& edges, size_t group, const Columns& column
   for (int e = 0; e < edges.n; ++e) {
     for (int k = 0; k < per; ++k) {
       const auto row = static_cast<size_t>(e * per + k);
-      edges.rows[row] = kept + edges.pairs[static_cast<size_t>(e)] * pair_size() + k * hidden_;
+      edges.rows[row] = kept + edges.pairs[static_cast<size_t>(e)] * pair_size() + k * hidden_ +
+                        static_cast<std::ptrdiff_t>(of.offset);
       edges.c[row] = to + (e * per + k) * stride;
       if (are_kept) std::copy_n(edges.rows[row], n, edges.c[row]);
     }

@@ -18,11 +18,12 @@ struct RadialTables {
   std::vector<Matrix> cells;  ///< [table][cell]: (n_coefficients, Σ columns)
 };
 
-/// A network on a basis: layers (in, out) with silu between, and after the last one.
+/// A network on a basis: layers (in, out), or (in + 1, out) with a bias as last row; with silu between, and
+/// after the last one.
 struct RadialNetwork {
   enum class Functions {
     groups,  ///< of the last layer's numbers, through the matrices (hidden, columns) of each group
-    hidden,  ///< those numbers themselves
+    hidden,  ///< those numbers themselves, times `damping`
     density  ///< tanh(x²) of its only number x, which has no silu
   };
   RadialBasis basis;
@@ -30,6 +31,8 @@ struct RadialNetwork {
   double silu_factor;
   Functions functions = Functions::groups;
   std::vector<Matrix> groups = {};
+  std::vector<int> columns = {};  ///< of groups of hidden numbers, padded; none: all in one group
+  Envelope damping = {Envelope::Kind::none};
 };
 
 /// Of a group.
@@ -70,9 +73,12 @@ class Radial {
  private:
   struct Group {
     int columns;
-    size_t offset = 0;  ///< in a cell
+    size_t offset = 0;  ///< in a cell, or among the hidden numbers
     PackedMatrix<T> matrix;
   };
+
+  void add_hidden_groups();
+  void damp(double length, T* kept) const;
 
   const Operators<T>& operators_;
   std::vector<Group> groups_;

@@ -32,18 +32,37 @@ ValueAndSlope polynomial_envelope(double x, int power) {
           p * (p + 1) * (p + 2) * (-below / 2 + at - at * x / 2)};
 }
 
+ValueAndSlope Envelope::at(double length) const {
+  switch (kind) {
+    case Kind::polynomial: {
+      const ValueAndSlope of = polynomial_envelope(length / cutoff, power);
+      return {of.value, of.slope / cutoff};
+    }
+    case Kind::xplor:
+      return xplor(length, switch_on, cutoff);
+    case Kind::cosine: {
+      const double angle = M_PI * length / cutoff;
+      if (length > cutoff) return {0, 0};
+      return {(std::cos(angle) + 1) / 2, -std::sin(angle) * M_PI / (2 * cutoff)};
+    }
+    default:
+      return {1, 0};
+  }
+}
+
 void RadialBasis::evaluate(double length, int species_pair, double* values, double* derivatives) const {
-  ValueAndSlope envelope =
-      power > 0 ? polynomial_envelope(length / cutoff, power) : xplor(length, switch_on, cutoff);
-  if (power > 0) envelope.slope /= cutoff;
+  const ValueAndSlope damping = envelope.at(length);
   const ValueAndSlope x =
       transform ? transformed(*transform, length, species_pair) : ValueAndSlope{length, 1};
   for (size_t n = 0; n < frequencies.size(); ++n) {
     const double w = frequencies[n], sine = std::sin(w * x.value), cosine = std::cos(w * x.value);
     const double value = factor * sine / x.value, slope = factor * (w * cosine - sine / x.value) / x.value;
-    values[n] = value * envelope.value;
-    derivatives[n] = slope * x.slope * envelope.value + value * envelope.slope;
+    values[n] = value * damping.value;
+    derivatives[n] = slope * x.slope * damping.value + value * damping.slope;
   }
+  if (!with_envelope) return;
+  values[frequencies.size()] = damping.value;
+  derivatives[frequencies.size()] = damping.slope;
 }
 
 }  // namespace distmlip::native

@@ -54,10 +54,22 @@ const Radial<T>& StageBuilder<T>::radial(int index) const {
 }
 
 template <class T>
-int StageBuilder<T>::input(const std::string& name, const Layout& layout, bool of_senders) {
+int StageBuilder<T>::input(const std::string& name, const Layout& layout, bool of_senders, Order order) {
   const int of = add(layout, of_senders ? Register::Source::senders : Register::Source::input);
-  program_.inputs.push_back({name, of, of_senders});
+  program_.inputs.push_back({name, of, of_senders, order});
   return of;
+}
+
+template <class T>
+int StageBuilder<T>::own_rows(int senders) {
+  for (size_t k = 0; k < program_.inputs.size(); ++k) {
+    const Input sent = program_.inputs[k];
+    if (sent.of != senders || !sent.of_senders) continue;
+    const int of = add(at(senders).layout, Register::Source::input);
+    program_.inputs.push_back({sent.name, of, false, sent.order, static_cast<int>(k)});
+    return of;
+  }
+  invalid("register ", senders, " is no input of senders");
 }
 
 template <class T>
@@ -126,6 +138,15 @@ int StageBuilder<T>::edge_sum(int of_radial) {
 }
 
 template <class T>
+int StageBuilder<T>::scaling(int senders, int of_radial, const std::vector<int>& groups) {
+  const Register& from = at(senders);
+  if (from.source != Register::Source::senders) invalid("register ", senders, " has no rows of senders");
+  const Layout layout = from.layout;
+  auto edge = native::scaling(*program_.operators, layout, radial(of_radial), groups);
+  return add(std::move(edge), add(layout), senders, of_radial);
+}
+
+template <class T>
 int StageBuilder<T>::repulsion(const Repulsion& repulsion) {
   if (repulsion.charges.size() != static_cast<size_t>(program_.n_species() * program_.n_species()))
     invalid("a repulsion of ", repulsion.charges.size(), " species pairs");
@@ -182,6 +203,35 @@ int StageBuilder<T>::normalised(int from, int density) {
   const int to = add(of_atoms(from).layout);
   at(to).is_saved = true;
   program_.node_operators.push_back(native::normalised<T>(program_.registers, from, density, to));
+  return to;
+}
+
+template <class T>
+int StageBuilder<T>::layer_norm(int from, const std::vector<double>& scales,
+                                const std::vector<double>& shifts, double epsilon) {
+  of_atoms(from).is_saved = true;
+  const int to = add(at(from).layout);
+  program_.node_operators.push_back(
+      native::layer_norm<T>(program_.registers, from, to, scales, shifts, epsilon));
+  return to;
+}
+
+template <class T>
+int StageBuilder<T>::of_tensors(TensorFunction function, int from, const Layout& layout) {
+  of_atoms(from).is_saved = true;
+  const int to = add(layout);
+  program_.node_operators.push_back(
+      native::of_tensors(program_.operators->*function, program_.registers, from, to));
+  return to;
+}
+
+template <class T>
+int StageBuilder<T>::of_tensors(TensorFunction2 function, int first, int second) {
+  of_atoms(first).is_saved = true;
+  of_atoms(second).is_saved = true;
+  const int to = add(at(first).layout);
+  program_.node_operators.push_back(
+      native::of_tensors(program_.operators->*function, program_.registers, first, second, to));
   return to;
 }
 

@@ -18,7 +18,9 @@ class StageBuilder {
   StageBuilder(std::vector<int> numbers, int sign, const Cells& cells);
 
   /// A tensor of the stage before, or, for edges, rows of all local atoms.
-  int input(const std::string& name, const Layout& layout, bool of_senders);
+  int input(const std::string& name, const Layout& layout, bool of_senders, Order order = Order::channels);
+  /// The atoms' own rows of an input of senders.
+  int own_rows(int senders);
   /// A row per species, in e3nn's order.
   int constant(const Layout& layout, const Matrix& of_species);
 
@@ -28,6 +30,7 @@ class StageBuilder {
   int convolution(int senders, int radial, const Layout& message, const std::vector<ConvolutionPath>& paths);
   int expansion(int radial, const Layout& message, const std::vector<int>& groups);
   int edge_sum(int radial);
+  int scaling(int senders, int radial, const std::vector<int>& groups);
   /// A register with one scalar.
   int repulsion(const Repulsion& repulsion);
 
@@ -38,6 +41,13 @@ class StageBuilder {
                   const std::vector<std::vector<int>>& inputs, const std::vector<Matrix>& coefficients);
   int gate(int from, const Layout& layout, const std::vector<Gated>& segments);
   int normalised(int from, int density);
+  int layer_norm(int from, const std::vector<double>& scales, const std::vector<double>& shifts,
+                 double epsilon);
+  using TensorFunction = kernels::irreps::TensorFunction<T> Operators<T>::*;
+  using TensorFunction2 = kernels::irreps::TensorFunction2<T> Operators<T>::*;
+  /// Of one register of tensors, or of two; `layout`: of the result.
+  int of_tensors(TensorFunction function, int from, const Layout& layout);
+  int of_tensors(TensorFunction2 function, int first, int second);
 
   void output(Output output);
   void constant_output(const std::string& name, std::vector<double> of_species);

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
-from distmlip.models.native import Irreps, Matrix
+from distmlip.models.native import Irreps, Matrix, padded
 
-PADDING = 16
-"""Channels of a path begin at multiples of it (csrc/kernels/irreps/operators.h)."""
 N_HARMONICS = 16
 LARGEST_DEGREE = 3
 MOST_EXPANDED = 8
@@ -132,7 +130,7 @@ def convolved(product: Any, part: str) -> Convolved:
     places: list[tuple[int, int, int]] = []
     for mul, ir in target:
         places.append((kinds.index(ir), channels_of[ir], mul))
-        channels_of[ir] += _padded(mul)
+        channels_of[ir] += padded(mul)
     weights, first = [], 0
     paths: list[core.ConvolutionPath] = []
     couplings = _couplings(product)
@@ -181,22 +179,18 @@ def expanded(product: Any, convolved: Convolved, net: Any, senders: Tensor) -> E
     if last is None or n_species > MOST_EXPANDED or any(irrep.l > 0 for _, irrep in source):
         return None
     hidden = len(last)
-    padded = _padded(hidden)
+    width = padded(hidden)
     matrices: dict[int, tuple[int, Matrix]] = {}
     for group, instruction in enumerate(product.instructions):
         degree = convolved.degrees[group]
         # A scalar times harmonics of a degree is a multiple of these.
         factor = convolved.couplings[group].reshape(N_HARMONICS, -1)[degree**2, 0]
         scalars = senders[:, source.slices()[instruction.i_in1]].numpy()
-        matrix = np.zeros((n_species, padded, scalars.shape[1]))
+        matrix = np.zeros((n_species, width, scalars.shape[1]))
         matrix[:, :hidden] = factor * last[:, convolved.weights[group]] * scalars[:, None]
-        matrices[instruction.i_out] = degree, matrix.reshape(n_species * padded, -1)
-    message = [(degree, n_species * padded) for degree in range(max(convolved.degrees) + 1)]
+        matrices[instruction.i_out] = degree, matrix.reshape(n_species * width, -1)
+    message = [(degree, n_species * width) for degree in range(max(convolved.degrees) + 1)]
     return Expanded(message, [matrices[i] for i in range(len(matrices))])
-
-
-def _padded(channels: int) -> int:
-    return -(-channels // PADDING) * PADDING
 
 
 def _require_known(product: Any, part: str) -> None:

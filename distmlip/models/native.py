@@ -19,6 +19,8 @@ Irreps = list[tuple[int, int]]
 """(degree, channels) of every irrep of a row."""
 Matrix = NDArray[np.float64]
 
+PADDING = 16
+"""Channels of rows in the core are padded to a multiple of it (csrc/kernels/irreps/operators.h)."""
 MOST_TABLE_BYTES = 64_000_000
 """Of the tables of a stage: larger ones are slower than exact functions."""
 SHORTEST = 1e-4
@@ -216,6 +218,11 @@ class StageMaker:
     def _distinct(self, by_species: bool) -> list[tuple[int, int]]:
         """Species pairs whose functions may differ."""
         return sorted({_ascending(pair) for pair in self.species_pairs()}) if by_species else [(0, 0)]
+
+
+def padded(channels: int) -> int:
+    """As the core has them."""
+    return -(-channels // PADDING) * PADDING
 
 
 def _ascending(pair: tuple[int, int]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ constexpr int padded(int n) { return (n + padding - 1) / padding * padding; }
 
 constexpr int largest_degree = 3;
 constexpr int n_harmonics = 16;        ///< (largest_degree + 1)²
+constexpr int n_tensor = 9;            ///< numbers of a tensor of rank two (tensors_inline.h)
 constexpr int most_coefficients = 16;  ///< of a table: the stride of a row of Chebyshev polynomials
 
 /// Values of one path of a convolution for the edges of one receiver.
@@ -31,6 +32,18 @@ struct PathEdges {
   std::ptrdiff_t sender_stride;
   const T* couplings;  ///< [edge]: [n_in][n_out], Σ_m CG Y_m
   std::ptrdiff_t coupling_stride;
+};
+
+/// Of every channel of one atom's row of tensors, or of two; n channels (padded). The way back adds.
+template <class T>
+struct TensorFunction {
+  void (*forward)(int n, const T* x, T* out);
+  void (*backward)(int n, const T* x, const T* gradient, T* back);
+};
+template <class T>
+struct TensorFunction2 {
+  void (*forward)(int n, const T* a, const T* b, T* out);
+  void (*backward)(int n, const T* a, const T* b, const T* gradient, T* a_back, T* b_back);
 };
 
 template <class T>
@@ -81,6 +94,21 @@ struct Operators {
   /// y = factor · silu(x) and dy/dx, for n values (a multiple of the padding).
   void (*silu)(int n, const T* x, T factor, T* y, T* derivative);
   void (*tanh)(int n, const T* x, T factor, T* y, T* derivative);
+
+  /// out[m][c] += Σ_edges radial[c] sender[m][c] for the n_in rows of an irrep of at most degree 2.
+  void (*scale)(const PathEdges<T>& edges, T* out, std::ptrdiff_t out_stride);
+  /// The adjoint for a row that all edges share; `edges` have the gradients at their other ends for senders,
+  /// and radial numbers [edge][value, derivative]. Adds to the row's gradient and to those of lengths.
+  void (*scale_back)(const PathEdges<T>& edges, const T* row, T* back, std::ptrdiff_t stride,
+                     T* length_gradients);
+
+  TensorFunction<T> of_harmonics;                    ///< from harmonics of degree 0, 1 and 2
+  TensorFunction<T> norm;                            ///< squared, one number
+  TensorFunction<T> norms;                           ///< those of the three parts, [3][channels]
+  TensorFunction<T> normalised;                      ///< x / (1 + |x|²)
+  TensorFunction2<T> anticommutator, twice_product;  ///< normalised: of a b + b a, of 2 a b
+  TensorFunction2<T> plus_square;                    ///< a + b + b b
+
   int n_lanes;
   int panel_width;  ///< columns; products may begin at a multiple of them in a packed matrix
 };

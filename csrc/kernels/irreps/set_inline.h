@@ -5,6 +5,7 @@
 #include "kernels/irreps/convolution_inline.h"
 #include "kernels/irreps/harmonics_inline.h"
 #include "kernels/irreps/tables_inline.h"
+#include "kernels/irreps/tensors_inline.h"
 
 namespace distmlip::kernels::irreps {
 namespace {
@@ -28,9 +29,30 @@ void tanh(int n, const T* x, T factor, T* y, T* derivative) {
 }
 
 template <class T>
-constexpr Operators<T> set{packed_size<T>,   pack<T>,    multiply<T>, harmonics<T>,     harmonics_back<T>,
-                           chebyshev<T>,     look_up<T>, convolve<T>, convolve_back<T>, contract<T>,
-                           contract_back<T>, silu<T>,    tanh<T>,     lanes<T>,         panel * lanes<T>};
+constexpr Operators<T> set{packed_size<T>,
+                           pack<T>,
+                           multiply<T>,
+                           harmonics<T>,
+                           harmonics_back<T>,
+                           chebyshev<T>,
+                           look_up<T>,
+                           convolve<T>,
+                           convolve_back<T>,
+                           contract<T>,
+                           contract_back<T>,
+                           silu<T>,
+                           tanh<T>,
+                           scale<T>,
+                           scale_back<T>,
+                           {of_harmonics<T>, of_harmonics_back<T>},
+                           {norm<T>, norm_back<T>},
+                           {norms<T>, norms_back<T>},
+                           {normalised<T>, normalised_back<T>},
+                           {normalised_product<T, true>, normalised_product_back<T, true>},
+                           {normalised_product<T, false>, normalised_product_back<T, false>},
+                           {plus_square<T>, plus_square_back<T>},
+                           lanes<T>,
+                           panel * lanes<T>};
 
 }  // namespace
 }  // namespace distmlip::kernels::irreps

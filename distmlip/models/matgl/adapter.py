@@ -23,6 +23,7 @@ from distmlip.models.matgl.m3gnet import M3GNetArchitecture
 from distmlip.models.matgl.original import original_of
 from distmlip.models.matgl.qet import QETArchitecture
 from distmlip.models.matgl.tensornet import TensorNetArchitecture
+from distmlip.models.native import NativeChoice
 from distmlip.models.options import chosen_dtype, refuse_unknown
 
 ARCHITECTURES: dict[type[nn.Module], type[Architecture]] = {
@@ -94,6 +95,12 @@ class MatglAdapter(Adapter):
         """See :class:`Adapter`."""
         architecture = self._architecture.of_replica(module)
         return with_derived(architecture.derive, architecture.stages(), memoise=not recompute)
+
+    def native_stages(self, index: int, choice: NativeChoice) -> Sequence[Stage]:
+        """See :class:`Adapter`; of TensorNet."""
+        # Weights are folded in float64; those of a model in float32 are exact there.
+        exact = copy_of(self.models[index], torch.device("cpu"), torch.float64)
+        return self._architecture.of_replica(exact).native_stages(self.dtype, choice)
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:
         """See :class:`Adapter`; what the network reads of its options and of ``atoms``."""

@@ -13,8 +13,10 @@ from ase.data import atomic_numbers
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from distmlip.errors import NotNativeError
 from distmlip.machine.devices import in_float64
-from distmlip.models.interface import EagerStage, LocalGraph, Tensors
+from distmlip.models.interface import EagerStage, LocalGraph, Stage, Tensors
+from distmlip.models.native import NativeChoice
 from distmlip.models.replicate import replicate
 
 if TYPE_CHECKING:
@@ -68,6 +70,10 @@ class Architecture(ABC):
     @abstractmethod
     def stages(self) -> Sequence[tuple[EagerStage, frozenset[str]]]:
         """The stages with the names of the derived tensors that they read (see ``with_derived``)."""
+
+    def native_stages(self, dtype: torch.dtype, choice: NativeChoice) -> Sequence[Stage]:  # noqa: ARG002
+        """The same in the core; see :class:`Adapter`. The network is in float64 on the CPU, and prepared."""
+        raise NotNativeError(f"there are no native stages for {self.name} of matgl")
 
     @abstractmethod
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:

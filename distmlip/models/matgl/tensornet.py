@@ -11,13 +11,16 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from matgl.models import TensorNet as TensorNetNetwork
 from matgl.utils.cutoff import cosine_cutoff
 from torch import Tensor
 
 from distmlip.errors import UnsupportedModelError
-from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
+from distmlip.models.interface import EagerStage, Halo, LocalGraph, Stage, Tensors
 from distmlip.models.matgl.architecture import Architecture
-from distmlip.models.matgl.tensors import Algebra, TorchAlgebra, WarpAlgebra
+from distmlip.models.matgl.native_tensornet import native_stages
+from distmlip.models.matgl.tensors import N_NUMBERS, Algebra, TorchAlgebra, WarpAlgebra
+from distmlip.models.native import NativeChoice
 
 if TYPE_CHECKING:
     from matgl.apps.pes import Potential
@@ -28,9 +31,9 @@ if TYPE_CHECKING:
 class TensorNetArchitecture(Architecture):
     """TensorNet.
 
-    Between stages: ``tensors`` (n_owned, *shape), normalised, and ``sent`` (n_owned, *shape), what the next
-    layer reads of senders. Derived: ``lengths`` (n_edges,), ``radial`` (n_edges, num_rbf) and the algebra's
-    ``graph_tensors``.
+    Between stages, as :meth:`Algebra.flat` says: ``tensors`` (n_owned, 9 * units), normalised, and ``sent``
+    (n_owned, 9 * units), what the next layer reads of senders. Derived: ``lengths`` (n_edges,), ``radial``
+    (n_edges, num_rbf) and the algebra's ``graph_tensors``.
     """
 
     name: ClassVar[str] = "TensorNet"
@@ -62,6 +65,15 @@ class TensorNetArchitecture(Architecture):
         derived = frozenset({"lengths", "radial", *self.algebra.graph_tensors})
         return [(self._stage(layer), derived) for layer in range(-1, self.n_layers)]
 
+    def native_stages(self, dtype: torch.dtype, choice: NativeChoice) -> list[Stage]:
+        """See :class:`Architecture`."""
+        if type(self.network) is not TensorNetNetwork:
+            return super().native_stages(dtype, choice)
+        elements = self._element_of_number[torch.tensor(choice.numbers)]
+        return native_stages(
+            self.network, self.algebra, float(self.potential.data_std), elements, dtype, choice
+        )
+
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
         """See :class:`Architecture`."""
         lengths = torch.linalg.norm(vectors, dim=1)
@@ -78,7 +90,7 @@ class TensorNetArchitecture(Architecture):
         return EagerStage(
             name="embedding" if first else f"layer {layer}",
             function=partial(self._run, layer),
-            before=() if first else (Halo("sent", self.algebra.shape(self.network.units)),),
+            before=() if first else (Halo("sent", (N_NUMBERS * self.network.units,)),),
             reads=() if first else ("tensors", "sent"),
             writes=self.last_writes if last else ("tensors", "sent"),
             results=self.last_results if last else (),
@@ -96,11 +108,12 @@ class TensorNetArchitecture(Architecture):
             return self.read_out(graph, self._features(tensors))
         tensors = algebra.normalised(tensors)
         sent = algebra.join(algebra.mix(network.layers[layer + 1].linears_tensor[:3], tensors))
-        return {"tensors": tensors, "sent": sent}
+        return {"tensors": algebra.flat(tensors), "sent": algebra.flat(sent)}
 
     def _interact(self, layer: TensorNetInteraction, graph: LocalGraph, inputs: Tensors) -> Tensor:
-        """(n_owned, *shape): the tensors after a layer."""
-        algebra, sent = self.algebra, inputs["sent"]
+        """The tensors after a layer, of the owned atoms."""
+        algebra = self.algebra
+        tensors, sent = (algebra.from_flat(inputs[name]) for name in ("tensors", "sent"))
         weights = inputs["radial"]
         for linear in layer.linears_scalar:
             weights = layer.act(linear(weights))
@@ -111,7 +124,7 @@ class TensorNetArchitecture(Architecture):
         else:
             update = 2 * algebra.product(sent[: graph.n_owned], messages)
         change = algebra.join(algebra.mix(layer.linears_tensor[3:], algebra.normalised(update)))
-        return inputs["tensors"] + change + algebra.product(change, change)
+        return tensors + change + algebra.product(change, change)
 
     def read_out(self, _graph: LocalGraph, features: Tensor) -> Tensors:
         """What the last layer's stage gives, from the features (n_owned, units) of the owned atoms."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matgl.layers import TensorEmbedding, TensorNetInteraction
 
 Parts = Sequence[Tensor]
+N_NUMBERS = 9
+"""Of a tensor."""
 
 
 class Algebra(ABC):
@@ -31,8 +33,15 @@ class Algebra(ABC):
     """Derived tensors that message passing reads besides what is in the graph."""
 
     @abstractmethod
-    def shape(self, units: int) -> tuple[int, ...]:
-        """Of one atom's tensor."""
+    def flat(self, tensors: Tensor) -> Tensor:
+        """(n, N_NUMBERS * units): what crosses stages and partitions.
+
+        The numbers of a tensor are I, A01, A02, A12, S00, S01, S02, S11 and S12, each of all channels.
+        """
+
+    @abstractmethod
+    def from_flat(self, flat: Tensor) -> Tensor:
+        """The tensors of such rows."""
 
     @abstractmethod
     def split(self, tensors: Tensor) -> Parts:
@@ -83,9 +92,24 @@ class Algebra(ABC):
 class TorchAlgebra(Algebra):
     """Tensors of shape (n, units, 3, 3); so are all their parts."""
 
-    def shape(self, units: int) -> tuple[int, ...]:
-        """(units, 3, 3)."""
-        return units, 3, 3
+    def flat(self, tensors: Tensor) -> Tensor:
+        """Of (n, units, 3, 3)."""
+        scalar = tensors.diagonal(dim1=-2, dim2=-1).mean(-1)
+        skew = [(tensors[..., i, j] - tensors[..., j, i]) / 2 for i, j in ((0, 1), (0, 2), (1, 2))]
+        rest = [(tensors[..., i, j] + tensors[..., j, i]) / 2 for i, j in ((0, 1), (0, 2), (1, 2))]
+        diagonal = [tensors[..., k, k] - scalar for k in (0, 1)]
+        numbers = [scalar, *skew, diagonal[0], rest[0], rest[1], diagonal[1], rest[2]]
+        return torch.stack(numbers, dim=1).flatten(1)
+
+    def from_flat(self, flat: Tensor) -> Tensor:
+        """(n, units, 3, 3)."""
+        i, a01, a02, a12, s00, s01, s02, s11, s12 = flat.view(len(flat), N_NUMBERS, -1).unbind(1)
+        rows = [
+            (i + s00, s01 + a01, s02 + a02),
+            (s01 - a01, i + s11, s12 + a12),
+            (s02 - a02, s12 - a12, i - s00 - s11),
+        ]
+        return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
     def split(self, tensors: Tensor) -> Parts:
         """Each (n, units, 3, 3)."""
@@ -163,9 +187,14 @@ class WarpAlgebra(Algebra):
 
         self._ops = ops
 
-    def shape(self, units: int) -> tuple[int, ...]:
-        """(3, 3, units)."""
-        return 3, 3, units
+    def flat(self, tensors: Tensor) -> Tensor:
+        """Of (n, 3, 3, units)."""
+        return torch.cat(list(self.split(tensors)), dim=1).flatten(1)
+
+    def from_flat(self, flat: Tensor) -> Tensor:
+        """(n, 3, 3, units)."""
+        numbers = flat.view(len(flat), N_NUMBERS, -1)
+        return self.join([part.contiguous() for part in numbers.split([1, 3, 5], dim=1)])
 
     def split(self, tensors: Tensor) -> Parts:
         """(n, 1, units), (n, 3, units) and (n, 5, units)."""

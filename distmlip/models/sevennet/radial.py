@@ -122,7 +122,9 @@ def _basis(embedding: EdgeEmbedding) -> core.RadialBasis:
     require_type(basis, BesselBasis, "edge_embedding.basis_function")
     frequencies, factor = basis.coeffs.tolist(), float(basis.prefactor)
     if type(cutoff) is XPLORCutoff:
-        return core.RadialBasis(frequencies, factor, float(cutoff.r_cut), 0, switch_on=float(cutoff.r_on))
+        return core.RadialBasis(
+            frequencies, factor, float(cutoff.r_cut), switch_on=float(cutoff.r_on), envelope="xplor"
+        )
     require_type(cutoff, PolynomialCutoff, "edge_embedding.cutoff_function")
     if cutoff.p != int(cutoff.p) or cutoff.p < 1:
         raise NotNativeError(f"edge_embedding.cutoff_function has the power {cutoff.p}, which is not natural")
