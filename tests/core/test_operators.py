@@ -3,156 +3,37 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.operators import (
+    CHANNELS,
+    CUTOFF,
+    GRID,
+    NUMBERS,
+    SMALL,
+    Graph,
+    Irreps,
+    Precision,
+    Tensors,
+    assert_agrees,
+    graph,
+    joined,
+    parts,
+    run,
+    uniform,
+    width,
+)
 from torch import Tensor
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
-from distmlip.models.native import Grid
 
 torch.serialization.add_safe_globals([slice])  # that e3nn 0.4.4 loads
-
-NUMBERS = (1, 8, 26)
-CUTOFF = 4.0
-CHANNELS = (1, 3, 16, 24, 40, 128)
-GRID = Grid((0.0, 0.3, 0.6, 1.0, 1.3, 1.6, 2.0, 2.7, 3.3, CUTOFF), 6)
-RELATIVE = {torch.float64: 1e-12, torch.float32: 1e-5}
-
-Tensors = dict[str, Tensor]
-Irreps = list[tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Random: nothing here asks for a reverse of every edge."""
-
-    n_owned: int
-    species: Tensor
-    senders: Tensor
-    receivers: Tensor
-    vectors: Tensor
-
-    @property
-    def pairs(self) -> Tensor:
-        """Receiver's species times the number of species, plus the sender's."""
-        return self.species[self.receivers] * len(NUMBERS) + self.species[self.senders]
-
-
-def graph(edges_of: list[int], n_local: int, seed: int = 0) -> Graph:
-    """With so many edges at each owned atom, lengths from 0.5 Å to the cutoff."""
-    random = torch.Generator().manual_seed(seed)
-    n = sum(edges_of)
-    vectors = torch.randn(n, 3, generator=random, dtype=torch.float64)
-    lengths = 0.5 + (CUTOFF - 0.51) * torch.rand(n, 1, generator=random, dtype=torch.float64)
-    vectors = vectors / vectors.norm(dim=1, keepdim=True) * lengths
-    return Graph(
-        len(edges_of),
-        torch.randint(len(NUMBERS), (n_local,), generator=random),
-        torch.randint(n_local, (n,), generator=random),
-        torch.arange(len(edges_of)).repeat_interleave(torch.tensor(edges_of)),
-        vectors.float().double(),  # the same in both dtypes
-    )
-
-
-SMALL = graph([3, 0, 5, 130, 1, 0], n_local=9)
-
-
-@dataclass(frozen=True)
-class Precision:
-    dtype: torch.dtype
-
-    def builder(self, sign: int = 1, grid: Grid = GRID) -> Any:
-        kind = core.StageBuilder32 if self.dtype == torch.float32 else core.StageBuilder64
-        return kind(list(NUMBERS), sign, grid.cells)
-
-
-@pytest.fixture(params=core.simd_levels)
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = core.simd()
-    core.set_simd(request.param)
-    yield request.param
-    core.set_simd(before)
-
-
-@pytest.fixture(params=[torch.float64, torch.float32], ids=str)
-def precision(request: pytest.FixtureRequest, level: str) -> Precision:
-    return Precision(request.param)
-
-
-def uniform(*shape: int, seed: int = 1) -> Tensor:
-    """In float64, exact in float32."""
-    random = torch.Generator().manual_seed(seed)
-    return (2 * torch.rand(*shape, generator=random, dtype=torch.float64) - 1).float().double()
-
-
-def parts(rows: Tensor, irreps: Irreps) -> list[Tensor]:
-    """(n, channels, 2l+1) of each irrep."""
-    found, first = [], 0
-    for degree, channels in irreps:
-        width = channels * (2 * degree + 1)
-        found.append(rows[:, first : first + width].reshape(len(rows), channels, 2 * degree + 1))
-        first += width
-    return found
-
-
-def joined(tensors: list[Tensor]) -> Tensor:
-    return torch.cat([tensor.flatten(1) for tensor in tensors], dim=1)
-
-
-def width(irreps: Irreps) -> int:
-    return sum(channels * (2 * degree + 1) for degree, channels in irreps)
-
-
-def run(stage: core.NativeStage, of: Graph, dtype: torch.dtype, inputs: Tensors, keep: bool = True) -> Any:
-    numbers = torch.tensor(NUMBERS)[of.species]
-    given = {name: tensor.to(dtype) for name, tensor in inputs.items()}
-    return stage.run(of.n_owned, numbers, of.senders, of.receivers, of.vectors.to(dtype), given, keep)
-
-
-def assert_agrees(
-    stage: core.NativeStage,
-    precision: Precision,
-    of: Graph,
-    inputs: Tensors,
-    reference: Callable[[Tensor, Tensors], Tensors],
-) -> None:
-    """Outputs, and gradients of inputs and vectors for random gradients of the outputs."""
-    leaves = {name: tensor.clone().requires_grad_() for name, tensor in inputs.items()}
-    vectors = of.vectors.clone().requires_grad_()
-    expected = reference(vectors, leaves)
-    seeds = {name: uniform(*tensor.shape, seed=7) for name, tensor in expected.items()}
-    total = sum((seeds[name] * tensor).sum() for name, tensor in expected.items())
-    gradients = torch.autograd.grad(total, [vectors, *leaves.values()], allow_unused=True)
-    of_vectors, *of_inputs = [
-        torch.zeros_like(leaf) if found is None else found
-        for leaf, found in zip([vectors, *leaves.values()], gradients, strict=True)
-    ]
-    bits = []
-    for keep in (True, False):
-        outputs, pullback = run(stage, of, precision.dtype, inputs, keep)
-        back, edges = pullback({name: seed.to(outputs[name].dtype) for name, seed in seeds.items()})
-        bits.append([*outputs.values(), *back.values(), edges])
-    assert all(map(torch.equal, *bits)), "what was kept and what was computed again differ"
-    pairs = {"vectors": (edges, of_vectors)}
-    pairs |= {f"output {name}": (outputs[name], tensor) for name, tensor in expected.items()}
-    pairs |= {f"input {n}": (back[n], tensor) for n, tensor in zip(leaves, of_inputs, strict=True)}
-    for name, (ours, theirs) in pairs.items():
-        size = np.abs(theirs.detach().numpy()).max(initial=1.0)
-        assert ours.shape == theirs.shape, name
-        np.testing.assert_allclose(
-            ours.double().numpy(),
-            theirs.detach().numpy(),
-            rtol=0,
-            atol=RELATIVE[precision.dtype] * size,
-            err_msg=name,
-        )
-
 
 # ---- atoms
 
@@ -627,9 +508,9 @@ MISTAKES: dict[str, tuple[str, Callable[[], Any]]] = {
         lambda: with_input([(0, 1)])[0].tables(4, [1], [0, 0], [np.zeros((4, 1))] * 9),
     ),
     "layer": (
-        "a layer of 3 inputs behind 2",
+        "a layer of 4 inputs behind 2",
         lambda: with_input([(0, 1)])[0].network(
-            core.RadialBasis([1.0, 2.0], 1.0, CUTOFF, 6), [np.zeros((3, 1))], 1.0, []
+            core.RadialBasis([1.0, 2.0], 1.0, CUTOFF, 6), [np.zeros((4, 1))], 1.0, []
         ),
     ),
     "matrix of a map": (

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from support.chosen import Chosen
 from support.expanded import watched
 from support.mace_models import NARROW, OPTIONS, RESIDUAL, build_narrow, narrow
 from support.parity import assert_parity
@@ -22,7 +23,6 @@ from support.structures import STRUCTURES, Structure, oxide_cell, rattled
 
 from distmlip import DistCalculator
 from distmlip._native import core
-from distmlip.choice import kernels
 from distmlip.errors import NotNativeError
 from distmlip.models import adapter_for, e3nn_native, native
 from distmlip.models.mace.adapter import adapt
@@ -52,33 +52,6 @@ Results = dict[str, Any]
 def slow_but(kinds: Iterable[str], *fast: str) -> list[Any]:
     """Making a model takes seconds."""
     return [kind if kind in fast else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
-
-
-class Chosen:
-    """What takes the place of the comparison with the original."""
-
-    def __init__(self, table: TableSize | None) -> None:
-        self.table = table
-
-    def __call__(self, adapter: Any, settings: Any, atoms: Atoms) -> kernels.Outcome:
-        numbers = kernels.numbers_of(atoms)
-        native = None if settings.kernels == "original" else NativeChoice(numbers, self.table)
-        return kernels.Outcome(numbers, native, "a test says so")
-
-
-@pytest.fixture
-def chosen(monkeypatch: pytest.MonkeyPatch) -> Chosen:
-    """Exact radial functions, unless a test chooses tables."""
-    choice = Chosen(None)
-    monkeypatch.setattr(kernels, "decide", choice)
-    return choice
-
-
-@pytest.fixture
-def simd() -> Iterator[None]:
-    before = core.simd()
-    yield
-    core.set_simd(before)
 
 
 def small_oxide() -> Atoms:

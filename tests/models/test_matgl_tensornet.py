@@ -65,6 +65,13 @@ class TestTensorNet(ModelContract):
         return {"strong_forces": False} if name in self.published else {}
 
 
+@pytest.mark.slow
+class TestTensorNetByItsOwnModules(TestTensorNet):
+    """Native stages run by default."""
+
+    kernels = "original"
+
+
 class TestQET(ModelContract):
     kinds = tuple(QETS)
 
