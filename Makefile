@@ -97,7 +97,7 @@ bench-graph: $(VENV)/.bench
 
 # With SYMMETRIX=VENV/bin/python beside symmetrix-xl, which is installed there. Hours.
 bench-native: $(VENV)/.test $(VENV_E3NN)/.test
-	$(BIN)/python benchmarks/bench_native.py medium float64 models steep steep64 10k $(SYMMETRIX:%=--symmetrix %)
+	$(BIN)/python benchmarks/bench_native.py medium float64 models steep steep64 tensornet tensornet64 tensornet10k 10k $(SYMMETRIX:%=--symmetrix %)
 	$(BIN)/python benchmarks/bench_native.py 100k --rounds 0
 	$(VENV_E3NN)/bin/python benchmarks/bench_native.py sevennet
 	$(BIN)/python benchmarks/plot_native.py

@@ -89,6 +89,13 @@ CONTESTS: dict[str, list[Contest]] = {
         Contest("SevenNet-0", 128, (*EAGER, *NATIVE)),
         *(Contest("SevenNet-0", size, (*EAGER, *NATIVE, *PARTITIONS, *ON_TWO[1:])) for size in SIZES),
     ],
+    "tensornet": [
+        Contest(model, size, (*EAGER, *NATIVE, "distmlip, avx2", *PARTITIONS, *ON_TWO[1:]))
+        for model in ("TensorNet, warp", "TensorNet, torch")
+        for size in SIZES
+    ],
+    "tensornet64": [Contest("TensorNet, warp", 288, NATIVE, "float64")],
+    "tensornet10k": [Contest("TensorNet, warp", 10_368, ("distmlip", *PARTITIONS, *ON_TWO[1:]))],
     "10k": [Contest("MACE medium", 10_368, (*PEER, "distmlip", *PARTITIONS, *ON_TWO))],
     "100k": [Contest("MACE medium", 100_352, ("distmlip, P=auto, 2 threads",))],
 }

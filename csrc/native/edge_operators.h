@@ -34,6 +34,7 @@ class EdgeOperator {
                                    const T* /*rows*/, T* /*back*/, int64_t /*size*/) const {}
 
   bool back_by_sender = false;
+  bool reads_harmonics = true;
   int writes = 0;
   int reads = -1;                       ///< register of senders; -1: reads none
   int functions = -1;                   ///< index among the stage's; -1: none

@@ -179,6 +179,13 @@ void PartitionRun<T>::edges_backward(Workspace<T>& space, Chunk& chunk) const {
 template <class T>
 void PartitionRun<T>::pull_back(EdgeBlock<T>& edges, Workspace<T>& space) const {
   T* gradients = vector_gradients_.template mutable_data_ptr<T>();
+  if (!program_.reads_harmonics) {
+    for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e) {
+      const T scale = edges.length_gradients[e] / edges.lengths[e];
+      for (int k = 0; k < 3; ++k) gradients[3 * edges.edges[e] + k] = scale * edges.vectors[e][k];
+    }
+    return;
+  }
   for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e)
     space.vector_gradients[e] = gradients + 3 * edges.edges[e];
   program_.operators->harmonics_back(edges.n, edges.vectors.data(), program_.sign,

@@ -227,8 +227,15 @@ void PartitionRun<T>::add(EdgeBlock<T>& edges, int64_t receiver, int64_t first, 
 
 template <class T>
 void PartitionRun<T>::find_geometry(EdgeBlock<T>& edges, int per) const {
-  program_.operators->harmonics(edges.n, edges.vectors.data(), program_.sign, edges.harmonics.data(),
-                                edges.lengths.data());
+  if (program_.reads_harmonics) {
+    program_.operators->harmonics(edges.n, edges.vectors.data(), program_.sign, edges.harmonics.data(),
+                                  edges.lengths.data());
+  } else {
+    for (size_t e = 0; e < static_cast<size_t>(edges.n); ++e) {
+      const T* v = edges.vectors[e];
+      edges.lengths[e] = std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+    }
+  }
   if (!program_.has_tables) return;
   std::array<int32_t, edges_per_block> cells;
   std::array<T, edges_per_block> t, slopes, sorted_t, sorted_slopes;

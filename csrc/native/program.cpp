@@ -35,6 +35,7 @@ void Program<T>::finish() {
     }
   }
   back_by_sender = !edge_operators.empty() && edge_operators.front()->back_by_sender;
+  for (const auto& edge : edge_operators) reads_harmonics = reads_harmonics || edge->reads_harmonics;
   for (const auto& edge : edge_operators)
     if (edge->back_by_sender != back_by_sender)
       invalid("operators on edges that go back in different orders");

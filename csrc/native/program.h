@@ -64,6 +64,7 @@ struct Program {
   std::vector<bool> leads_back;    ///< operators between outputs and what depends on vectors or inputs
   std::vector<bool> has_gradient;  ///< registers
   bool back_by_sender = false;     ///< as its operators on edges
+  bool reads_harmonics = false;    ///< some of them
 
  private:
   void require_all_read() const;

@@ -11,6 +11,7 @@ class Scaling : public EdgeOperator<T> {
           const std::vector<int>& groups)
       : operators_(operators), radial_(radial) {
     this->back_by_sender = true;
+    this->reads_harmonics = false;
     if (groups.size() != rows.segments().size())
       invalid(groups.size(), " groups of radial functions for ", rows.segments().size(), " segments");
     for (size_t k = 0; k < groups.size(); ++k) {

@@ -28,6 +28,8 @@ class Computed {
       for (const int n_out : {1, 3, 5, 7}) convolve(n_in, n_out);
     for (const int n_atoms : {1, 4, 5}) contract(n_atoms);
     activate();
+    for (const int rows_of_irrep : {1, 3, 5}) scale(rows_of_irrep);
+    tensors();
     return std::move(found_);
   }
 
@@ -165,6 +167,41 @@ class Computed {
       activation(static_cast<int>(x.size()), x.data(), T(1.7), y.data(), slope.data());
       keep(y, std::ssize(y));
       keep(slope, std::ssize(slope));
+    }
+  }
+
+  void scale(int n) {
+    const int n_edges = 5, channels = irreps::padded(40);
+    const auto radial = random(int64_t{2} * n_edges * channels),
+               senders = random(int64_t{n_edges} * n * channels), row = random(int64_t{n} * channels);
+    auto out = random(int64_t{n} * channels), back = random(std::ssize(out)), lengths = random(n_edges);
+    const auto from = rows(senders, n_edges, int64_t{n} * channels);
+    const irreps::PathEdges<T> edges{n,        n,           n_edges,  channels, radial.data(),
+                                     channels, from.data(), channels, nullptr,  0};
+    of_.scale(edges, out.data(), channels);
+    of_.scale_back(edges, row.data(), back.data(), channels, lengths.data());
+    keep(out, std::ssize(out));
+    keep(back, std::ssize(back));
+    keep(lengths, n_edges);
+  }
+
+  void tensors() {
+    const int channels = irreps::padded(40), size = irreps::n_tensor * channels;
+    const auto a = random(size), b = random(size), gradient = random(size);
+    auto a_back = random(size), b_back = random(size);
+    std::vector<T> out(static_cast<size_t>(size));
+    for (const auto& of : {of_.of_harmonics, of_.norm, of_.norms, of_.normalised}) {
+      of.forward(channels, a.data(), out.data());
+      of.backward(channels, a.data(), gradient.data(), a_back.data());
+      keep(out, size);
+      keep(a_back, size);
+    }
+    for (const auto& of : {of_.anticommutator, of_.twice_product, of_.plus_square}) {
+      of.forward(channels, a.data(), b.data(), out.data());
+      of.backward(channels, a.data(), b.data(), gradient.data(), a_back.data(), b_back.data());
+      keep(out, size);
+      keep(a_back, size);
+      keep(b_back, size);
     }
   }
 
