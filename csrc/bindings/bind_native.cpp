@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 
-#include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "bindings/native_parts.h"
 #include "native/stage_builder.h"
 
 namespace py = pybind11;
@@ -23,51 +23,10 @@ native::Layout layout_of(const Irreps& irreps) {
   return native::Layout(all);
 }
 
-/// Valid while the array is.
-native::Matrix matrix_of(const Doubles& array) {
-  if (array.ndim() != 2) invalid("a matrix with ", array.ndim(), " axes");
-  return {array.data(), static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1))};
-}
-
-std::vector<native::Matrix> matrices_of(const std::vector<Doubles>& arrays) {
-  std::vector<native::Matrix> matrices;
-  for (const Doubles& array : arrays) matrices.push_back(matrix_of(array));
-  return matrices;
-}
-
-struct Path {
-  int from, to, first_channel, group;
-  Doubles couplings;
-};
-
-struct Map {
-  int from, to;
-  std::vector<Doubles> weights;
-};
-
 std::vector<native::LinearMap> maps_of(const std::vector<Map>& maps) {
   std::vector<native::LinearMap> all;
   for (const Map& map : maps) all.push_back({map.from, map.to, matrices_of(map.weights)});
   return all;
-}
-
-native::Activation activation_named(const std::string& name) {
-  if (name == "silu") return native::Activation::silu;
-  if (name == "tanh") return native::Activation::tanh;
-  if (name == "sigmoid") return native::Activation::sigmoid;
-  if (name == "none") return native::Activation::none;
-  invalid("activation is '", name, "'; it must be 'silu', 'tanh', 'sigmoid' or 'none'");
-}
-
-native::Envelope envelope_of(const std::string& kind, double cutoff, int power, double switch_on) {
-  using Kind = native::Envelope::Kind;
-  const std::pair<const char*, Kind> known[] = {{"none", Kind::none},
-                                                {"polynomial", Kind::polynomial},
-                                                {"xplor", Kind::xplor},
-                                                {"cosine", Kind::cosine}};
-  for (const auto& [name, of] : known)
-    if (kind == name) return {of, cutoff, power, switch_on};
-  invalid("envelope is '", kind, "'; it must be 'none', 'polynomial', 'xplor' or 'cosine'");
 }
 
 native::Order order_of(bool by_component) {
@@ -91,54 +50,6 @@ typename native::StageBuilder<T>::TensorFunction2 tensor_function2(const std::st
   if (name == "twice_product") return &Operators::twice_product;
   if (name == "plus_square") return &Operators::plus_square;
   invalid("no function of two tensors is called '", name, "'");
-}
-
-void bind_parts(py::module_& module) {
-  py::class_<native::Cells>(module, "Cells", "Intervals of length (Ang) of tables, by their ends.")
-      .def(py::init<std::vector<double>>(), py::arg("ends"));
-  py::class_<native::Agnesi>(module, "Agnesi", "radii: of each species pair, Ang.")
-      .def(py::init<double, double, double, std::vector<double>>(), py::arg("a"), py::arg("q"), py::arg("p"),
-           py::arg("radii"));
-  py::class_<native::RadialBasis>(
-      module, "RadialBasis",
-      "factor * sin(frequency * x) / x under an envelope ('polynomial', 'xplor', 'cosine' or 'none'), which "
-      "may be a function of its own behind them.")
-      .def(py::init([](std::vector<double> frequencies, double factor, double cutoff, int power,
-                       double switch_on, std::optional<native::Agnesi> transform, const std::string& envelope,
-                       bool with_envelope) {
-             return native::RadialBasis{std::move(frequencies), factor,
-                                        envelope_of(envelope, cutoff, power, switch_on), std::move(transform),
-                                        with_envelope};
-           }),
-           py::arg("frequencies"), py::arg("factor"), py::arg("cutoff"), py::arg("power") = 0,
-           py::arg("switch_on") = 0.0, py::arg("transform") = py::none(), py::arg("envelope") = "polynomial",
-           py::arg("with_envelope") = false)
-      .def(
-          "evaluate",
-          [](const native::RadialBasis& basis, double length, int species_pair) {
-            std::vector<double> values(static_cast<size_t>(basis.size())), derivatives(values);
-            basis.evaluate(length, species_pair, values.data(), derivatives.data());
-            return std::pair(values, derivatives);
-          },
-          py::arg("length"), py::arg("species_pair") = 0);
-  py::class_<Path>(module, "ConvolutionPath",
-                   "couplings: (16, (2l_from+1)(2l_to+1)), what harmonics are multiplied by.")
-      .def(py::init<int, int, int, int, Doubles>(), py::arg("source"), py::arg("target"),
-           py::arg("first_channel"), py::arg("group"), py::arg("couplings"));
-  py::class_<Map>(module, "LinearMap", "weights: one matrix (channels in, channels out), or one per species.")
-      .def(py::init<int, int, std::vector<Doubles>>(), py::arg("source"), py::arg("target"),
-           py::arg("weights"));
-  py::class_<native::Gated>(module, "Gated", "gate: the segment of scalars, or -1 for an activation itself.")
-      .def(py::init([](int from, int to, int gate, const std::string& activation, double factor) {
-             return native::Gated{from, to, gate, activation_named(activation), factor};
-           }),
-           py::arg("source"), py::arg("target"), py::arg("gate"), py::arg("activation"), py::arg("factor"));
-  py::class_<native::Repulsion>(module, "Repulsion",
-                                "charges (eV*Ang), lengths and cutoffs (Ang): of each species pair.")
-      .def(py::init<std::vector<double>, std::vector<double>, std::vector<double>, std::vector<double>,
-                    std::vector<double>, int>(),
-           py::arg("charges"), py::arg("lengths"), py::arg("cutoffs"), py::arg("weights"),
-           py::arg("exponents"), py::arg("power"));
 }
 
 template <class T>
@@ -296,7 +207,7 @@ py::cpp_function pullback_of(executor::Pullback pullback) {
 }  // namespace
 
 void bind_native(py::module_& module) {
-  bind_parts(module);
+  bind_native_parts(module);
   bind_builder<float>(module, "StageBuilder32");
   bind_builder<double>(module, "StageBuilder64");
   py::class_<executor::NativeStage, std::shared_ptr<executor::NativeStage>>(

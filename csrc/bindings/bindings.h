@@ -18,6 +18,7 @@ void bind_partition(pybind11::module_& module);
 void bind_executor(pybind11::module_& module);
 void bind_exchange(pybind11::module_& module);
 void bind_native(pybind11::module_& module);
+void bind_native_parts(pybind11::module_& module);
 void bind_operators(pybind11::module_& module);
 
 /// What an exchange of Python (distmlip/models/stages.py) is here.

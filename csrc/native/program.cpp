@@ -34,6 +34,13 @@ void Program<T>::finish() {
       has_gradient[static_cast<size_t>(read.of)] = true;
     }
   }
+  agree_on_edges();
+  require_all_read();
+}
+
+/// What operators on edges have in common.
+template <class T>
+void Program<T>::agree_on_edges() {
   back_by_sender = !edge_operators.empty() && edge_operators.front()->back_by_sender;
   for (const auto& edge : edge_operators) reads_harmonics = reads_harmonics || edge->reads_harmonics;
   for (const auto& edge : edge_operators)
@@ -41,7 +48,6 @@ void Program<T>::finish() {
       invalid("operators on edges that go back in different orders");
   for (const Input& input : inputs)
     if (input.shares >= 0 && !back_by_sender) invalid("'", input.name, "' is read of senders and of atoms");
-  require_all_read();
 }
 
 template <class T>

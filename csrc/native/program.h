@@ -67,6 +67,7 @@ struct Program {
   bool reads_harmonics = false;    ///< some of them
 
  private:
+  void agree_on_edges();
   void require_all_read() const;
 };
 

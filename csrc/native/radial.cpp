@@ -84,12 +84,9 @@ template <class T>
 void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* species_pairs,
                                T* kept) const {
   const RadialBasis& basis = network_->basis;
-  int widest = kernels::irreps::padded(basis.size());
-  for (const auto& layer : layers_) widest = std::max(widest, kernels::irreps::padded(layer.columns()));
-  widest += kernels::irreps::padding;  // a one for biases
+  const int widest = widest_layer() + kernels::irreps::padding;  // a one for biases
   std::vector<double> values(static_cast<size_t>(basis.size())), derivatives(values);
   Buffer<T> in(static_cast<size_t>(2 * pairs_per_block * widest + slack)), out(in.size());
-  std::fill(in.begin(), in.end(), T(0));
   std::vector<T> slope(static_cast<size_t>(widest));
   std::vector<const T*> a;
   std::vector<T*> c;
@@ -103,16 +100,11 @@ void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* 
     }
     for (int k = 0; k < of_block; ++k) {
       basis.evaluate(lengths[first + k], species_pairs[first + k], values.data(), derivatives.data());
-      for (size_t b = 0; b < values.size(); ++b) {
-        in[static_cast<size_t>(2 * k * widest) + b] = static_cast<T>(values[b]);
-        in[static_cast<size_t>((2 * k + 1) * widest) + b] = static_cast<T>(derivatives[b]);
-      }
+      T* to = in.data() + 2 * k * widest;
+      std::copy(values.begin(), values.end(), to);
+      std::copy(derivatives.begin(), derivatives.end(), to + widest);
+      if (layers_.empty()) keep(to, widest, kept + (first + k) * pair_size());
     }
-    if (layers_.empty())
-      for (int k = 0; k < of_block; ++k)
-        for (int per = 0; per < 2; ++per)
-          std::copy_n(in.data() + (2 * k + per) * widest, hidden_,
-                      kept + (first + k) * pair_size() + per * hidden_);
     for (size_t l = 0; l < layers_.size(); ++l) {
       const int width_in = l == 0 ? basis.size() : layers_[l - 1].columns();
       for (int k = 0; k < 2 * of_block; ++k) in[static_cast<size_t>(k * widest + width_in)] = T(k % 2 == 0);
@@ -122,21 +114,41 @@ void Radial<T>::evaluate_pairs(int64_t n, const double* lengths, const int32_t* 
       for (int k = 0; k < of_block; ++k) {
         const T *x = out.data() + 2 * k * widest, *dx = x + widest;
         T* to = last ? kept + (first + k) * pair_size() : in.data() + 2 * k * widest;
-        T* slope_to = to + (last ? hidden_ : widest);
-        if (network_->functions == RadialNetwork::Functions::density) {
-          const T square = std::tanh(x[0] * x[0]);
-          std::fill_n(to, 2 * hidden_, T(0));
-          *to = square;
-          *slope_to = (1 - square * square) * 2 * x[0] * dx[0];
-          continue;
-        }
-        operators_.silu(width, x, static_cast<T>(network_->silu_factor), to, slope.data());
-        for (int b = 0; b < width; ++b) slope_to[b] = slope[static_cast<size_t>(b)] * dx[b];
+        activate(width, x, dx, to, to + (last ? hidden_ : widest), slope.data());
       }
     }
     if (network_->damping.kind != Envelope::Kind::none)
       for (int k = 0; k < of_block; ++k) damp(lengths[first + k], kept + (first + k) * pair_size());
   }
+}
+
+template <class T>
+int Radial<T>::widest_layer() const {
+  int widest = kernels::irreps::padded(network_->basis.size());
+  for (const auto& layer : layers_) widest = std::max(widest, kernels::irreps::padded(layer.columns()));
+  return widest;
+}
+
+/// The basis itself, and its derivatives behind `stride` numbers.
+template <class T>
+void Radial<T>::keep(const T* from, int stride, T* kept) const {
+  std::fill_n(kept, pair_size(), T(0));
+  std::copy_n(from, network_->basis.size(), kept);
+  std::copy_n(from + stride, network_->basis.size(), kept + hidden_);
+}
+
+/// From numbers and their derivatives to those behind the activation; `slope`: scratch.
+template <class T>
+void Radial<T>::activate(int n, const T* x, const T* dx, T* to, T* slopes_to, T* slope) const {
+  if (network_->functions == RadialNetwork::Functions::density) {
+    const T square = std::tanh(x[0] * x[0]);
+    std::fill_n(to, 2 * hidden_, T(0));
+    *to = square;
+    *slopes_to = (1 - square * square) * 2 * x[0] * dx[0];
+    return;
+  }
+  operators_.silu(n, x, static_cast<T>(network_->silu_factor), to, slope);
+  for (int b = 0; b < n; ++b) slopes_to[b] = slope[b] * dx[b];
 }
 
 template <class T>

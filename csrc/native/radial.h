@@ -78,6 +78,9 @@ class Radial {
   };
 
   void add_hidden_groups();
+  int widest_layer() const;
+  void keep(const T* from, int stride, T* kept) const;
+  void activate(int n, const T* x, const T* dx, T* to, T* slopes_to, T* slope) const;
   void damp(double length, T* kept) const;
 
   const Operators<T>& operators_;

@@ -18,7 +18,7 @@ constexpr int padded(int n) { return (n + padding - 1) / padding * padding; }
 
 constexpr int largest_degree = 3;
 constexpr int n_harmonics = 16;        ///< (largest_degree + 1)²
-constexpr int n_tensor = 9;            ///< numbers of a tensor of rank two (tensors_inline.h)
+constexpr int n_tensor = 9;            ///< numbers of a tensor of rank two (tensor_algebra_inline.h)
 constexpr int most_coefficients = 16;  ///< of a table: the stride of a row of Chebyshev polynomials
 
 /// Values of one path of a convolution for the edges of one receiver.

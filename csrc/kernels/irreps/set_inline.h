@@ -4,6 +4,7 @@
 #include "kernels/irreps/contraction_inline.h"
 #include "kernels/irreps/convolution_inline.h"
 #include "kernels/irreps/harmonics_inline.h"
+#include "kernels/irreps/scaling_inline.h"
 #include "kernels/irreps/tables_inline.h"
 #include "kernels/irreps/tensors_inline.h"
 

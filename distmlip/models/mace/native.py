@@ -81,7 +81,8 @@ class _Layers:
         if not first:
             before = (Halo("linear_up", (block.linear_up.irreps_out.dim,)),)
         if last:
-            builder.output("energy", energy, in_float64=True, is_flat=True, **self._scale_and_shift())
+            scale, shift = self._scale_and_shift()
+            builder.output("energy", energy, in_float64=True, is_flat=True, factor=scale, shift=shift)
         else:
             following = self.model.interactions[layer + 1].linear_up
             part = f"interactions.{layer + 1}.linear_up"
@@ -216,12 +217,13 @@ class _Layers:
         energies = self.model.atomic_energies_fn.to(self.dtype)(self.one_hot.to(self.dtype))
         return in_float64(energies[:, self.head]).tolist()
 
-    def _scale_and_shift(self) -> dict[str, float]:
+    def _scale_and_shift(self) -> tuple[float, float]:
+        """EV."""
         if not hasattr(self.model, "scale_shift"):
-            return {"factor": self.energy_unit}
+            return self.energy_unit, 0.0
         of_heads = (self.model.scale_shift.scale, self.model.scale_shift.shift)
         scale, shift = (float(of.reshape(-1)[self.head]) for of in of_heads)
-        return {"factor": scale * self.energy_unit, "shift": shift * self.energy_unit}
+        return scale * self.energy_unit, shift * self.energy_unit
 
 
 class _Inputs:

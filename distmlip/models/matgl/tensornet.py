@@ -7,6 +7,7 @@ rows. TensorNet's edges run from receiver to sender, so its vectors are ours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -65,7 +66,7 @@ class TensorNetArchitecture(Architecture):
         derived = frozenset({"lengths", "radial", *self.algebra.graph_tensors})
         return [(self._stage(layer), derived) for layer in range(-1, self.n_layers)]
 
-    def native_stages(self, dtype: torch.dtype, choice: NativeChoice) -> list[Stage]:
+    def native_stages(self, dtype: torch.dtype, choice: NativeChoice) -> Sequence[Stage]:
         """See :class:`Architecture`."""
         if type(self.network) is not TensorNetNetwork:
             return super().native_stages(dtype, choice)

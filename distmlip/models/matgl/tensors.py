@@ -194,7 +194,7 @@ class WarpAlgebra(Algebra):
     def from_flat(self, flat: Tensor) -> Tensor:
         """(n, 3, 3, units)."""
         numbers = flat.view(len(flat), N_NUMBERS, -1)
-        return self.join([part.contiguous() for part in numbers.split([1, 3, 5], dim=1)])
+        return self.join([part.contiguous() for part in torch.split(numbers, [1, 3, 5], dim=1)])
 
     def split(self, tensors: Tensor) -> Parts:
         """(n, 1, units), (n, 3, units) and (n, 5, units)."""
