@@ -120,7 +120,8 @@ class Guard:
             NotNativeError: there are none.
         """
         evaluator = self._evaluator(choice)
-        words = mismatch(self._own.stages(), evaluator.stages())  # before the original is made for nothing
+        native = evaluator.stages()  # first: where there are none, nothing else has to be made
+        words = mismatch(self._own.stages(), native)  # before the original is made for nothing
         if words:
             return words
         undivided = []

@@ -113,8 +113,8 @@ def test_goals_say_what_was_missed_and_leave_out_other_processors(benchmark) -> 
     assert reached("MACE medium, float32, 288", "symmetrix-xl") == ("5.4 × (350 and 1,900 µs)", True)
     assert reached("MACE medium, float32, distmlip:") == ("1.0e-06 (max\\|F\\| 2.00 eV/Å)", True)
     assert reached("MACE medium, float32, distmlip, exact:") == ("2.0e-06 (max\\|F\\| 2.00 eV/Å)", False)
-    assert reached("1,152 atoms", "two cores") == ("1.88 ×", True)
-    assert reached("10,368 atoms", "MB per atom") == ("not measured", None)
+    assert reached("MACE medium", "1,152 atoms", "two cores") == ("1.88 ×", True)
+    assert reached("MACE medium", "10,368 atoms", "MB per atom") == ("not measured", None)
     assert not any("230 µs" in aim for aim in goals)  # of avx512
 
 

@@ -98,9 +98,8 @@ class MatglAdapter(Adapter):
 
     def native_stages(self, index: int, choice: NativeChoice) -> Sequence[Stage]:
         """See :class:`Adapter`; of TensorNet."""
-        # Weights are folded in float64; those of a model in float32 are exact there.
-        exact = copy_of(self.models[index], torch.device("cpu"), torch.float64)
-        return self._architecture.of_replica(exact).native_stages(self.dtype, choice)
+        assert index == 0
+        return self._architecture.native_stages(self.dtype, choice)
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:
         """See :class:`Adapter`; what the network reads of its options and of ``atoms``."""

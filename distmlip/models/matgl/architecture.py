@@ -72,7 +72,7 @@ class Architecture(ABC):
         """The stages with the names of the derived tensors that they read (see ``with_derived``)."""
 
     def native_stages(self, dtype: torch.dtype, choice: NativeChoice) -> Sequence[Stage]:  # noqa: ARG002
-        """The same in the core; see :class:`Adapter`. The network is in float64 on the CPU, and prepared."""
+        """The same in the core; see :class:`Adapter`."""
         raise NotNativeError(f"there are no native stages for {self.name} of matgl")
 
     @abstractmethod

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from distmlip.errors import UnsupportedModelError
 from distmlip.models.interface import EagerStage, Halo, LocalGraph, Stage, Tensors
-from distmlip.models.matgl.architecture import Architecture
+from distmlip.models.matgl.architecture import Architecture, copy_of, network_of
 from distmlip.models.matgl.native_tensornet import native_stages
 from distmlip.models.matgl.tensors import N_NUMBERS, Algebra, TorchAlgebra, WarpAlgebra
 from distmlip.models.native import NativeChoice
@@ -70,10 +70,11 @@ class TensorNetArchitecture(Architecture):
         """See :class:`Architecture`."""
         if type(self.network) is not TensorNetNetwork:
             return super().native_stages(dtype, choice)
-        elements = self._element_of_number[torch.tensor(choice.numbers)]
-        return native_stages(
-            self.network, self.algebra, float(self.potential.data_std), elements, dtype, choice
-        )
+        # Weights are folded in float64; those of a model in float32 are exact there.
+        exact = copy_of(self.potential, torch.device("cpu"), torch.float64)
+        elements = self._element_of_number.cpu()[torch.tensor(choice.numbers)]
+        scale = float(exact.data_std)
+        return native_stages(network_of(exact), self.algebra, scale, elements, dtype, choice)
 
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
         """See :class:`Architecture`."""
