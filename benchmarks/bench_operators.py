@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from bench_gpu import name_of
+from candidates import wait
 from harness import Facts, attempt, command_line, record
 from models import mace_medium
 from structures import copper
@@ -96,12 +98,6 @@ def measured(operator: str, size: int, device: str) -> Facts:
     return facts | {f"seconds_{name}": statistics.median(times) for name, times in taken.items()}
 
 
-def wait(device: str) -> None:
-    """Until the device has done all that it was given."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
-
-
 def with_gradients(function: Callable[..., Tensor], inputs: Tensors, seed: Tensor) -> Tensors:
     """The output, and gradients of the inputs, by torch."""
     leaves = [tensor.detach().requires_grad_() for tensor in inputs]
@@ -149,12 +145,14 @@ def convolutions(size: int, device: str) -> tuple[int, Tensors, dict[str, Contes
 
         return convolve
 
-    exact_module = mace_medium().double().interactions[LAYER].conv_tp.to(device)
-    exact = with_gradients(original(exact_module), tuple(of.double() for of in inputs), seed.double())
+    exact_product = mace_medium().double().interactions[LAYER].conv_tp
+    known = e3nn_native.convolved(exact_product, "conv_tp")
+    exact_product.to(device)
+    exact = with_gradients(original(exact_product), tuple(of.double() for of in inputs), seed.double())
     theirs = original(product.to(device))
     contestants: dict[str, Contestant] = {
         "original": Contestant(lambda: with_gradients(theirs, inputs, seed)),
-        "distmlip": our_convolution(product, (senders, receivers), inputs, seed),
+        "distmlip": our_convolution(product, known, (senders, receivers), inputs, seed),
     }
     if device != "cpu" and (fused := fused_convolution()) is not None:
         edges = torch.stack([senders, receivers])
@@ -164,11 +162,15 @@ def convolutions(size: int, device: str) -> tuple[int, Tensors, dict[str, Contes
     return n_atoms, exact, contestants
 
 
-def our_convolution(product: Any, ends: tuple[Tensor, Tensor], inputs: Tensors, seed: Tensor) -> Contestant:
-    """By our operators; couplings and their gradients by torch."""
+def our_convolution(
+    product: Any,
+    known: e3nn_native.Convolved,
+    ends: tuple[Tensor, Tensor],
+    inputs: Tensors,
+    seed: Tensor,
+) -> Contestant:
+    """By our operators; couplings and their gradients by torch. ``known``: the product, taken apart."""
     device, n_atoms = seed.device, len(seed)
-    # Its coefficients are read on the CPU, in float64.
-    known = e3nn_native.convolved(mace_medium().double().interactions[LAYER].conv_tp, "conv_tp")
     paths = []
     for instruction in product.instructions:
         segment, first_channel, _ = known.places[instruction.i_out]
@@ -219,9 +221,9 @@ def fused_convolution() -> Any:
 def contractions(size: int, device: str) -> tuple[int, Tensors, dict[str, Contestant]]:
     """Of atoms of three elements, and gradients of the features."""
     module = mace_medium().products[LAYER].symmetric_contractions
-    known = contraction_of(
-        mace_medium().double().products[LAYER].symmetric_contractions, ELEMENTS, "products"
-    )
+    exact_module = mace_medium().double().products[LAYER].symmetric_contractions
+    known = contraction_of(exact_module, ELEMENTS, "products")
+    exact_module.to(device)
     n_inputs, channels = (module.irreps_in.lmax + 1) ** 2, module.irreps_in[0].mul
     n_outputs = module.irreps_out.dim // channels
     random = torch.Generator().manual_seed(0)
@@ -229,10 +231,9 @@ def contractions(size: int, device: str) -> tuple[int, Tensors, dict[str, Contes
     seed = torch.randn(size, channels * n_outputs, generator=random).to(device)
     species = (torch.arange(size) % len(ELEMENTS)).to(device)
     one_hot = torch.eye(89, device=device)[torch.tensor(ELEMENTS, device=device)[species]]
-    exact_module = mace_medium().double().products[LAYER].symmetric_contractions.to(device)
     exact = with_gradients(lambda x: exact_module(x, one_hot.double()), (rows.double(),), seed.double())
     theirs = module.to(device)
-    coefficients = torch.tensor(known.coefficients, dtype=torch.float32, device=device)
+    coefficients = torch.tensor(np.stack(known.coefficients), dtype=torch.float32, device=device)
     inputs = [list(monomial) for monomial in known.inputs]
     ours = core.DeviceContraction(n_inputs, n_outputs, known.outputs, inputs, coefficients)
     irreps = module.irreps_out

@@ -59,7 +59,7 @@ def distmlip_device_edges(
             tensors = core.device_neighbor_rows(positions, cell, periodic, cutoff)
         else:
             tensors = core.device_neighbor_list("ijS", positions, cell, periodic, cutoff)
-        _wait(device)
+        wait(device)
         return dict(tensors)
 
     def describe(tensors: dict[str, Any]) -> Facts:
@@ -76,15 +76,16 @@ def seconds_to_fill(n_bytes: int, device: str) -> float:
     block = torch.empty(n_bytes, dtype=torch.uint8, device=device)
     times = []
     for _ in range(10):
-        _wait(device)
+        wait(device)
         start = time.perf_counter()
         block.fill_(1)
-        _wait(device)
+        wait(device)
         times.append(time.perf_counter() - start)
     return min(times)
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
+    """Until the device has done all that it was given."""
     if device != "cpu":
         torch.cuda.synchronize()
 
@@ -133,7 +134,7 @@ def nvalchemi_edges(atoms: Atoms, cutoff: float, *, device: str = "cpu") -> tupl
         result = nvalchemi_list(
             positions, cutoff, cell, pbc, method="cell_list", max_neighbors=width, **buffers
         )
-        _wait(device)
+        wait(device)
         return result
 
     return find, lambda result: {"n_pairs": int(result[1].sum())}

@@ -74,7 +74,10 @@ def model(family: str = "chgnet") -> Any:
 
 
 def ours(partitions: int = 3, family: str = "chgnet") -> DistCalculator:
-    return DistCalculator(model(family), partitions=partitions, dtype="float64", devices="cpu")
+    kernels = "fused" if family == "mace" else "auto"  # which raises where it would fall back
+    return DistCalculator(
+        model(family), partitions=partitions, dtype="float64", devices="cpu", kernels=kernels
+    )
 
 
 def original(family: str = "chgnet") -> Calculator:

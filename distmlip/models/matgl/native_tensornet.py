@@ -43,27 +43,9 @@ if TYPE_CHECKING:
 SCALAR: Irreps = [(0, 1)]
 
 
-def native_stages(
-    network: TensorNet,
-    algebra: Algebra,
-    scale: float,
-    elements: Tensor,
-    dtype: torch.dtype,
-    choice: NativeChoice,
-) -> list[Stage]:
-    """The stages of a network that is in float64, in this dtype.
+class NativeTensorNet:
+    """The native stages of a network that is in float64."""
 
-    ``algebra``: the network's; ``scale``: eV, of its energies; ``elements``: its index of each species.
-
-    Raises:
-        NotNativeError: a part of the model is of a kind that native stages do not know.
-    """
-    stages = _Stages(network, algebra, scale, elements, dtype, choice)
-    with torch.no_grad():
-        return [stages.embedding(), *(stages.layer(k) for k in range(len(network.layers)))]
-
-
-class _Stages:
     def __init__(
         self,
         network: TensorNet,
@@ -73,6 +55,13 @@ class _Stages:
         dtype: torch.dtype,
         choice: NativeChoice,
     ) -> None:
+        """
+        ``algebra``: the network's; ``scale``: eV, of its energies; ``elements``: its index of each species;
+        ``dtype``: of the stages.
+
+        Raises:
+            NotNativeError: a part of the model is of a kind that native stages do not know; so do methods.
+        """
         if type(network.activation) is not nn.SiLU:
             raise NotNativeError(f"activation is a {type_name(network.activation)}; native stages know SiLU")
         self.network = network
@@ -91,7 +80,12 @@ class _Stages:
 
     # ---- stages
 
-    def embedding(self) -> Stage:
+    def stages(self) -> list[Stage]:
+        """The embedding, then one per interaction layer."""
+        with torch.no_grad():
+            return [self._embedding(), *(self._layer(k) for k in range(self.n_layers))]
+
+    def _embedding(self) -> Stage:
         """Of what only depends on species and lengths."""
         builder, part = self.maker.builder(), self.network.tensor_embedding
         ones = self._ones(builder)
@@ -116,7 +110,7 @@ class _Stages:
         gates = [core.Gated(k, k, 3 + k, "silu", 1.0) for k in DEGREES]
         return self._stage(builder, -1, builder.gate(gated, self.tensors, gates), ones)
 
-    def layer(self, k: int) -> Stage:
+    def _layer(self, k: int) -> Stage:
         """An interaction."""
         builder, part = self.maker.builder(), self.network.layers[k]
         before = builder.input("tensors", self.tensors, of_senders=False, by_component=True)
@@ -210,9 +204,10 @@ class _Stages:
         ends = torch.cat([of_species.repeat_interleave(n, dim=0), of_species.repeat(n, 1)], dim=1)
         of_pairs = part.emb2(ends).view(n, n, 1, -1)
         maps = []
+        from_basis = self.radial.from_basis
         for degree, (weight, bias) in enumerate(projections_of(part)):
             # The functions, then the cutoff itself, which is what the bias is multiplied by.
-            of_functions = torch.cat([self.radial.from_basis @ weight.T, bias[None]])
+            of_functions = torch.cat([from_basis @ weight.T, bias[None]])
             matrices = np.zeros((n, n, n_functions, self.network.units))
             matrices[:, :, : len(of_functions)] = (of_pairs * of_functions).numpy()
             maps.append(core.LinearMap(degree, degree, list(matrices.reshape(n, n * n_functions, -1))))

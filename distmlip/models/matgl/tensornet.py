@@ -19,7 +19,7 @@ from torch import Tensor
 from distmlip.errors import UnsupportedModelError
 from distmlip.models.interface import EagerStage, Halo, LocalGraph, Stage, Tensors
 from distmlip.models.matgl.architecture import Architecture, copy_of, network_of
-from distmlip.models.matgl.native_tensornet import native_stages
+from distmlip.models.matgl.native_tensornet import NativeTensorNet
 from distmlip.models.matgl.tensors import N_NUMBERS, Algebra, TorchAlgebra, WarpAlgebra
 from distmlip.models.native import NativeChoice
 
@@ -74,7 +74,8 @@ class TensorNetArchitecture(Architecture):
         exact = copy_of(self.potential, torch.device("cpu"), torch.float64)
         elements = self._element_of_number.cpu()[torch.tensor(choice.numbers)]
         scale = float(exact.data_std)
-        return native_stages(network_of(exact), self.algebra, scale, elements, dtype, choice)
+        network = network_of(exact)
+        return NativeTensorNet(network, self.algebra, scale, elements, dtype, choice).stages()
 
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
         """See :class:`Architecture`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class RadialFunctions:
         """(functions, basis): what the functions of the embedding are made to by its projections; exact ones
         are sines."""
         if self._maker.choice.table is None:
-            return torch.as_tensor(self._sines())
+            return torch.as_tensor(self._sines)
         return torch.eye(projections_of(self._network.tensor_embedding)[0][0].shape[1], dtype=torch.float64)
 
     @property
@@ -88,12 +89,13 @@ class RadialFunctions:
                 by_species=False,
             )
         layers = [np.vstack([weights_of(linear), bias_of(linear)]) for linear in part.linears_scalar]
-        layers[0] = np.vstack([self._sines() @ layers[0][:-1], layers[0][-1:]])
+        layers[0] = np.vstack([self._sines @ layers[0][:-1], layers[0][-1:]])
         last = np.zeros((len(layers[-1]), 3, padded(units)))
         last[:, :, :units] = layers[-1].reshape(-1, units, 3).swapaxes(1, 2)
         layers[-1] = last.reshape(len(last), -1)
         return builder.hidden(self._basis("none"), layers, 1.0, [padded(units)] * 3, self._cutoff)
 
+    @cached_property
     def _sines(self) -> Matrix:
         """(n + 1, n): of which the smooth Bessel functions are made.
 
