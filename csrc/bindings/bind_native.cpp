@@ -8,6 +8,7 @@
 
 #include "bindings/bindings.h"
 #include "bindings/native_parts.h"
+#include "bindings/python_stages.h"
 #include "native/stage_builder.h"
 
 namespace py = pybind11;
@@ -216,16 +217,19 @@ void bind_native(py::module_& module) {
           "run",
           [](const executor::NativeStage& stage, int64_t n_owned, const at::Tensor& numbers,
              const at::Tensor& senders, const at::Tensor& receivers, const at::Tensor& vectors,
-             const executor::Tensors& inputs, bool keep) {
+             const executor::Tensors& inputs, bool keep, const py::object& bonds) {
+            const executor::NativeGraph graph{n_owned,   numbers, senders,
+                                              receivers, vectors, native_bonds_of(bonds)};
             executor::StageOutput output;
             {
               const py::gil_scoped_release no_gil;
-              output = stage.run({n_owned, numbers, senders, receivers, vectors}, inputs, keep, 1);
+              output = stage.run(graph, inputs, keep, 1);
             }
             return py::make_tuple(output.tensors, pullback_of(std::move(output.pullback)));
           },
           py::arg("n_owned"), py::arg("numbers"), py::arg("senders"), py::arg("receivers"),
-          py::arg("vectors"), py::arg("inputs"), py::arg("keep"), "As Stage.run, on one thread.");
+          py::arg("vectors"), py::arg("inputs"), py::arg("keep"), py::arg("bonds") = py::none(),
+          "As Stage.run, on one thread.");
 }
 
 }  // namespace distmlip::bindings

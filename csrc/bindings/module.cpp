@@ -37,5 +37,6 @@ PYBIND11_MODULE(_core, module) {
   distmlip::bindings::bind_exchange(module);
   distmlip::bindings::bind_native(module);
   distmlip::bindings::bind_operators(module);
+  distmlip::bindings::bind_gated(module);
   distmlip::bindings::bind_executor(module);
 }

@@ -30,6 +30,13 @@ std::shared_ptr<py::object> shared(py::object object) {
 
 }  // namespace
 
+std::optional<executor::NativeBonds> native_bonds_of(const py::handle& bonds) {
+  if (bonds.is_none()) return {};
+  const auto tensor = [&](const char* name) { return bonds.attr(name).cast<at::Tensor>(); };
+  return executor::NativeBonds{tensor("edge_bond"), tensor("bond_edge"), tensor("short_bonds"),
+                               tensor("angles"),    tensor("cut"),       bonds.attr("n_angles_total").cast<int64_t>()};
+}
+
 PythonStages::PythonStages(py::list stages, py::list graphs)
     : stages_(std::move(stages)), graphs_(std::move(graphs)) {
   bool any = false;
@@ -44,7 +51,7 @@ PythonStages::PythonStages(py::list stages, py::list graphs)
   for (const py::handle graph : graphs_) {
     const auto tensor = [&](const char* name) { return graph.attr(name).cast<at::Tensor>(); };
     native_graphs_.push_back({graph.attr("n_owned").cast<int64_t>(), tensor("numbers"), tensor("senders"),
-                              tensor("receivers"), tensor("vectors")});
+                              tensor("receivers"), tensor("vectors"), native_bonds_of(graph.attr("bonds"))});
   }
 }
 

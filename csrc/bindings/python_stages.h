@@ -5,12 +5,16 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "executor/native_stage.h"
 
 namespace distmlip::bindings {
+
+/// Of a BondGraph (distmlip/models/local_graph.py); none of None.
+std::optional<executor::NativeBonds> native_bonds_of(const pybind11::handle& bonds);
 
 /// Adapts the Python class `Stage` (distmlip/models/stages.py) to the executor.
 class PythonStages : public executor::StageRunner {

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def suspect(own: Evaluator, native: Evaluator, atoms: Atoms) -> str:
     """The native stage that differs most from the model's own modules, given the same inputs, in words; empty
-    if none does. ``own`` has as many partitions as are compared, and computes stages again."""
+    if none does, or if the model is cut in other places. ``own`` has as many partitions as are compared, and computes stages again."""
     try:
         found = _differences(own, native, atoms)
     except Exception:  # the difference is known; where it comes from would only be welcome
@@ -33,12 +33,12 @@ def suspect(own: Evaluator, native: Evaluator, atoms: Atoms) -> str:
 
 
 def mismatch(own: Sequence[Stage], native: Sequence[Stage]) -> str:
-    """What native stages say of themselves that differs from the model's own stages, which other partitions
-    may run; empty if nothing does."""
-    for field in ("name", "before", "reads", "writes", "results", "system_results"):
-        of_own, of_native = ([getattr(stage, field) for stage in stages] for stages in (own, native))
-        is_set = field in ("reads", "writes", "results", "system_results")
-        if of_own != of_native and not (is_set and list(map(set, of_own)) == list(map(set, of_native))):
+    """Results that native stages and the model's own do not share, in words; empty if there are none."""
+    for field in ("results", "system_results"):
+        of_own, of_native = (
+            sorted(name for stage in stages for name in getattr(stage, field)) for stages in (own, native)
+        )
+        if of_own != of_native:
             return f"{field} of native stages are {of_native}, of the model's own {of_own}"
     return ""
 

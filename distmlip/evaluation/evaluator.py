@@ -80,7 +80,7 @@ class Evaluator:
 
     def redistribute(self, partitions: int, recompute: core.Recompute) -> None:
         """From now on so many partitions, with this recompute."""
-        if self.native is None and bool(recompute) != bool(self.settings.recompute):
+        if bool(recompute) != bool(self.settings.recompute):
             self._stages.clear()
         self.settings = replace(self.settings, partitions=partitions, recompute=recompute)
         self.graphs = Graphs(self.adapter, self.settings)
@@ -161,7 +161,7 @@ class Evaluator:
 
     def _unchecked(self, model: int, where: torch.device) -> Sequence[Stage]:
         if self.native is not None:
-            return self.adapter.native_stages(model, self.native)
+            return self.adapter.native_stages(model, self.native, bool(self.settings.recompute))
         return self.adapter.stages(self.adapter.replicate(model, where), bool(self.settings.recompute))
 
     def _sweep(

@@ -117,12 +117,9 @@ class Adapter(ABC):
     def stages(self, module: torch.nn.Module, recompute: bool) -> Sequence[Stage]:
         """The stages that evaluate a replica."""
 
-    def native_stages(self, index: int, choice: NativeChoice) -> Sequence[Stage]:  # noqa: ARG002
+    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
         """The same in the core, for evaluation on a CPU: built from the values of the tensors of
-        ``models[index]``.
-
-        Their names, reads, writes, results and exchanges are those of ``stages(module, recompute=True)``, so
-        that what crosses partitions is the same.
+        ``models[index]``. As many rows cross partitions before them as before the others.
 
         Raises:
             NotNativeError: native stages do not know a part of the model, which it names.

@@ -119,7 +119,7 @@ def test_native_stages_that_are_off_are_not_used(
 @pytest.mark.parametrize("name", ["name", "results", "before"])
 def test_stages_that_are_not_those_of_other_partitions_are_not_used(name: str) -> None:
     class Others(NativeToy):
-        def native_stages(self, index, choice):
+        def native_stages(self, index, choice, recompute):
             *others, last = super().native_stages(index, choice)
             return [*others, replace(last, **{name: getattr(last, name)[:1]})]
 

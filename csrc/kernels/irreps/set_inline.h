@@ -3,10 +3,12 @@
 
 #include "kernels/irreps/contraction_inline.h"
 #include "kernels/irreps/convolution_inline.h"
+#include "kernels/irreps/gated_inline.h"
 #include "kernels/irreps/harmonics_inline.h"
 #include "kernels/irreps/scaling_inline.h"
 #include "kernels/irreps/tables_inline.h"
 #include "kernels/irreps/tensors_inline.h"
+#include "kernels/irreps/waves_inline.h"
 
 namespace distmlip::kernels::irreps {
 namespace {
@@ -52,6 +54,16 @@ constexpr Operators<T> set{packed_size<T>,
                            {normalised_product<T, true>, normalised_product_back<T, true>},
                            {normalised_product<T, false>, normalised_product_back<T, false>},
                            {plus_square<T>, plus_square_back<T>},
+                           sum_rows<T>,
+                           silu_of_sums<T>,
+                           gated<T>,
+                           gated_back<T>,
+                           weigh<T>,
+                           weigh_back<T>,
+                           add_to_rows<T>,
+                           add_dots<T>,
+                           bessel<T>,
+                           fourier<T>,
                            lanes<T>,
                            panel * lanes<T>};
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -15,10 +16,12 @@ from chgnet.model.dynamics import CHGNetCalculator
 from torch import Tensor, nn
 
 from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
+from distmlip.models.chgnet.native import NativeBlocks
 from distmlip.models.chgnet.original import EV_PER_CUBIC_ANGSTROM_IN_GPA, original_of
 from distmlip.models.chgnet.projection import project_before_gathering
 from distmlip.models.chgnet.stages import Blocks
 from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, ModelLike, Results, Stage, with_derived
+from distmlip.models.native import NativeChoice
 from distmlip.models.options import chosen_dtype, refuse_unknown
 from distmlip.models.quiet import Advice
 from distmlip.models.replicate import replicate
@@ -97,6 +100,12 @@ class CHGNetAdapter(Adapter):
         blocks = Blocks(module)
         stages = [blocks.stage(k) for k in range(blocks.last + 1)]
         return with_derived(blocks.derive, stages, memoise=not recompute)
+
+    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
+        """See :class:`Adapter`; there are no radial functions that tables could replace."""
+        replica = self.replicate(index, torch.device("cpu"))
+        model = copy.deepcopy(self.models[index]).cpu().double().requires_grad_(False)
+        return NativeBlocks(model, replica, self.dtype).stages(memoise=not recompute)
 
     def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> Results:
         """See :class:`Adapter`; ``magmoms`` in μB, ``crystal_fea`` as the original gives it."""

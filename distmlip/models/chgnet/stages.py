@@ -113,7 +113,7 @@ class Blocks:
             angles = _update_angles(model.angle_layers[k - 1], graph, atoms, bonds, angles)
         atoms = _update_atoms(model.atom_conv_layers[k], graph, atoms, bonds, inputs["edge_weights"])
         if k == self.last:
-            return self._read_out(graph, atoms)
+            return self.read_out(graph, atoms)
         outputs = {"atoms": atoms, "bonds": bonds}
         if angles is not None:
             outputs |= {"angles": angles, "bond_messages": torch.zeros_like(bonds)}
@@ -122,10 +122,16 @@ class Blocks:
             outputs["bond_messages"] = _bond_messages(layer, graph, atoms, bonds, weights, angles)
         outputs = {name: outputs[name] for name in self._writes(k)}
         if k == self.last - 1:
-            outputs["magmoms"] = model.site_wise(atoms).view(-1).abs()
+            outputs["magmoms"] = self.magmoms(atoms)
         return outputs
 
-    def _read_out(self, graph: LocalGraph, atoms: Tensor) -> Tensors:
+    def magmoms(self, atoms: Tensor) -> Tensor:
+        """(n,) μB, of the atoms before the last block."""
+        moments: Tensor = self.model.site_wise(atoms)
+        return moments.view(-1).abs()
+
+    def read_out(self, graph: LocalGraph, atoms: Tensor) -> Tensors:
+        """What the last stage gives, of the owned atoms behind the last block."""
         model = self.model
         if model.readout_norm is not None:
             atoms = model.readout_norm(atoms)

@@ -86,7 +86,7 @@ class MACEAdapter(Adapter):
         layers = Layers(module, self._head, self._options.energy_units_to_eV)
         return with_derived(layers.derive, layers.stages(), memoise=not recompute)
 
-    def native_stages(self, index: int, choice: NativeChoice) -> Sequence[Stage]:
+    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
         """See :class:`Adapter`."""
         return native_stages(
             self.models[index], self.dtype, choice, self._head, self._options.energy_units_to_eV

@@ -96,7 +96,7 @@ class MatglAdapter(Adapter):
         architecture = self._architecture.of_replica(module)
         return with_derived(architecture.derive, architecture.stages(), memoise=not recompute)
 
-    def native_stages(self, index: int, choice: NativeChoice) -> Sequence[Stage]:
+    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
         """See :class:`Adapter`; of TensorNet."""
         assert index == 0
         return self._architecture.native_stages(self.dtype, choice)

@@ -1,0 +1,52 @@
+#include "native/gated/stages.h"
+
+#include "kernels/simd.h"
+#include "native/gated/block_run.h"
+
+namespace distmlip::native::gated {
+
+template <class T>
+BlockStage<T>::BlockStage(const BlockParameters& parameters)
+    : block_(std::make_shared<const Block<T>>(parameters)) {}
+
+template <class T>
+executor::StageOutput BlockStage<T>::run(const executor::NativeGraph& graph, const executor::Tensors& inputs,
+                                         bool keep, int n_threads) const {
+  const auto start = [block = block_, graph, inputs](int threads) {
+    return std::make_shared<const BlockRun<T>>(block, graph, inputs, threads);
+  };
+  std::shared_ptr<const BlockRun<T>> run = start(n_threads);
+  executor::Tensors outputs = run->outputs(n_threads);
+  if (!keep) run = nullptr;
+  return {std::move(outputs), [run, start](const executor::Tensors& gradients, int threads) {
+            return (run ? run : start(threads))->backward(gradients, threads);
+          }};
+}
+
+template <class T>
+struct BasisStage<T>::Inside {
+  explicit Inside(const BasisParameters& parameters)
+      : bases(kernels::irreps::operators<T>(kernels::simd()), parameters) {}
+  Bases<T> bases;
+};
+
+template <class T>
+BasisStage<T>::BasisStage(const BasisParameters& parameters)
+    : inside_(std::make_unique<const Inside>(parameters)) {}
+template <class T>
+BasisStage<T>::~BasisStage() = default;
+
+template <class T>
+executor::StageOutput BasisStage<T>::run(const executor::NativeGraph& graph, const executor::Tensors&, bool,
+                                         int n_threads) const {
+  const BasisRows rows = inside_->bases.rows(Topology(graph), graph.vectors, true, n_threads);
+  return {{{"bond_basis", rows.bonds}, {"short_basis", rows.short_bonds}, {"angle_basis", rows.angles}},
+          [](const executor::Tensors&, int) { return executor::Gradients{}; }};
+}
+
+template class BlockStage<float>;
+template class BlockStage<double>;
+template class BasisStage<float>;
+template class BasisStage<double>;
+
+}  // namespace distmlip::native::gated

@@ -1,0 +1,93 @@
+#include "native/gated/topology.h"
+
+#include <limits>
+
+#include "core/error.h"
+
+namespace distmlip::native::gated {
+namespace {
+
+struct Indices {
+  const int64_t* data;
+  int64_t n;
+  int64_t at(int64_t k, int64_t limit) const {
+    if (data[k] < 0 || data[k] >= limit) invalid("index ", data[k], " of ", limit);
+    return data[k];
+  }
+};
+
+Indices indices_of(const at::Tensor& tensor, const char* name) {
+  if (!tensor.defined() || !tensor.device().is_cpu() || tensor.scalar_type() != at::kLong ||
+      !tensor.is_contiguous())
+    invalid(name, " must be contiguous int64 numbers on the host");
+  return {tensor.const_data_ptr<int64_t>(), tensor.numel()};
+}
+
+}  // namespace
+
+Topology::Topology(const executor::NativeGraph& graph) {
+  if (!graph.bonds) invalid("the graph has no bonds");
+  const executor::NativeBonds& bonds = *graph.bonds;
+  const Indices senders_of = indices_of(graph.senders, "senders"),
+                receivers_of = indices_of(graph.receivers, "receivers"),
+                bond_of = indices_of(bonds.edge_bond, "edge_bond"),
+                edge_of = indices_of(bonds.bond_edge, "bond_edge"),
+                short_ones = indices_of(bonds.short_bonds, "short_bonds"),
+                angles = indices_of(bonds.angles, "angles"), cut_ones = indices_of(bonds.cut, "cut");
+  n_owned = graph.n_owned;
+  n_local = graph.numbers.numel();
+  n_edges = senders_of.n;
+  if (n_edges > std::numeric_limits<int32_t>::max() / 2) invalid(n_edges, " edges in one partition");
+  if (receivers_of.n != n_edges || bond_of.n != n_edges || angles.n % 2 != 0)
+    invalid("a graph whose parts do not fit together");
+  n_bonds = static_cast<int32_t>(edge_of.n);
+  n_short = static_cast<int32_t>(short_ones.n);
+  has_angles = bonds.n_angles_total > 0;
+
+  std::vector<int32_t> row_of(static_cast<size_t>(n_bonds), -1);  // in the order here
+  int32_t n = 0;
+  for (int64_t k = 0; k < n_short; ++k) row_of[static_cast<size_t>(short_ones.at(k, n_bonds))] = n++;
+  for (int32_t& row : row_of)
+    if (row < 0) row = n++;
+  edge_of_bond.resize(static_cast<size_t>(n_bonds));
+  for (int64_t b = 0; b < n_bonds; ++b)
+    edge_of_bond[static_cast<size_t>(row_of[static_cast<size_t>(b)])] =
+        static_cast<int32_t>(edge_of.at(b, n_edges));
+
+  first_row.assign(static_cast<size_t>(n_bonds) + 1, 0);
+  const auto row_of_edge = [&](int64_t e) {
+    return static_cast<size_t>(row_of[static_cast<size_t>(bond_of.at(e, n_bonds))]);
+  };
+  for (int64_t e = 0; e < n_edges; ++e) ++first_row[row_of_edge(e) + 1];
+  for (size_t b = 0; b < static_cast<size_t>(n_bonds); ++b) {
+    if (first_row[b + 1] < 1 || first_row[b + 1] > 2) invalid("a bond of ", first_row[b + 1], " edges");
+    first_row[b + 1] += first_row[b];
+  }
+  receivers.resize(static_cast<size_t>(n_edges));
+  senders.resize(static_cast<size_t>(n_edges));
+  std::vector<int32_t> next(first_row.begin(), first_row.end() - 1);
+  for (int64_t e = 0; e < n_edges; ++e) {
+    const auto row = static_cast<size_t>(next[row_of_edge(e)]++);
+    receivers[row] = static_cast<int32_t>(receivers_of.at(e, n_owned));
+    senders[row] = static_cast<int32_t>(senders_of.at(e, n_local));
+  }
+
+  pairs.reserve(static_cast<size_t>(angles.n) / 4);
+  for (int64_t a = 0; a < angles.n; a += 2) {
+    const int64_t e = angles.at(a, n_edges), f = angles.at(a + 1, n_edges);
+    if (e >= f) continue;  // the other order
+    const auto first = static_cast<int32_t>(row_of_edge(e)), second = static_cast<int32_t>(row_of_edge(f));
+    if (receivers_of.data[e] != receivers_of.data[f] || first >= n_short || second >= n_short)
+      invalid("an angle of edges ", e, " and ", f);
+    pairs.push_back({static_cast<int32_t>(receivers_of.data[e]),
+                     {static_cast<int32_t>(e), static_cast<int32_t>(f)},
+                     {first, second}});
+  }
+  for (int64_t k = 0; k < cut_ones.n; ++k) {
+    const int32_t row = row_of[static_cast<size_t>(cut_ones.at(k, n_bonds))];
+    if (row >= n_short) invalid("cut bond ", k, " is not a short one");
+    cut.push_back(row);
+  }
+}
+
+}  // namespace distmlip::native::gated
