@@ -30,85 +30,91 @@ void pack(int k, int n, const double* values, std::ptrdiff_t row_stride, std::pt
   });
 }
 
-template <class T, int ROWS, int VECTORS>
+/// Adding or not is no branch: with one, GCC 12 keeps the sums in memory before the loop.
+template <class T, int ROWS, int VECTORS, bool ADDS>
 __attribute__((noinline)) void tile(const T* const* a, std::ptrdiff_t a_stride, int k, const T* b,
-                                    T* const* c, int offset, bool accumulate) {
+                                    T* const* c, int offset) {
   Vec<T> sums[ROWS][VECTORS];
-  for (int i = 0; i < ROWS; ++i)
-    for (int v = 0; v < VECTORS; ++v)
-      sums[i][v] = accumulate ? load<T>(c[i] + offset + v * lanes<T>) : Vec<T>{};
-  const T* rows[ROWS];
-  for (int i = 0; i < ROWS; ++i) rows[i] = a[i];
-  const auto run = [&](std::ptrdiff_t stride) __attribute__((always_inline)) {
-#pragma GCC unroll 2
-    for (int n = 0; n < k; ++n) {
-      Vec<T> columns[VECTORS];
-      for (int v = 0; v < VECTORS; ++v) columns[v] = load<T>(b + v * lanes<T>);
-      b += VECTORS * lanes<T>;
 #pragma GCC unroll 16
-      for (int i = 0; i < ROWS; ++i) {
-        const T factor = rows[i][n * stride];
-        for (int v = 0; v < VECTORS; ++v) sums[i][v] += columns[v] * factor;
-      }
-    }
-  };
-  if (a_stride == 1)
-    run(1);
-  else
-    run(a_stride);
   for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 16
+    for (int v = 0; v < VECTORS; ++v) sums[i][v] = ADDS ? load<T>(c[i] + offset + v * lanes<T>) : Vec<T>{};
+  const T* rows[ROWS];
+#pragma GCC unroll 16
+  for (int i = 0; i < ROWS; ++i) rows[i] = a[i];
+#pragma GCC unroll 2
+  for (int n = 0; n < k; ++n) {
+    Vec<T> columns[VECTORS];
+#pragma GCC unroll 16
+    for (int v = 0; v < VECTORS; ++v) columns[v] = load<T>(b + v * lanes<T>);
+    b += VECTORS * lanes<T>;
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+      const T factor = *rows[i];
+      rows[i] += a_stride;
+#pragma GCC unroll 16
+      for (int v = 0; v < VECTORS; ++v) sums[i][v] += columns[v] * factor;
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 16
     for (int v = 0; v < VECTORS; ++v) store<T>(c[i] + offset + v * lanes<T>, sums[i][v]);
 }
 
-template <class T, int VECTORS>
+template <class T, int VECTORS, bool ADDS>
 DISTMLIP_INLINE void rows_of_panel(int m, const T* const* a, std::ptrdiff_t a_stride, int k, const T* b,
-                                   T* const* c, int offset, bool accumulate) {
+                                   T* const* c, int offset) {
   constexpr int most = has_32_registers ? (VECTORS <= 2 ? 12 : 6) : (VECTORS == 1 ? 12 : 6);
   int i = 0;
-  for (; i + most <= m; i += most) tile<T, most, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
+  for (; i + most <= m; i += most) tile<T, most, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
   if constexpr (most > 6) {
     if (m - i >= 6) {
-      tile<T, 6, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
+      tile<T, 6, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
       i += 6;
     }
   }
   switch (m - i) {
     case 1:
-      tile<T, 1, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
-      break;
+      return tile<T, 1, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
     case 2:
-      tile<T, 2, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
-      break;
+      return tile<T, 2, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
     case 3:
-      tile<T, 3, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
-      break;
+      return tile<T, 3, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
     case 4:
-      tile<T, 4, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
-      break;
+      return tile<T, 4, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
     case 5:
-      tile<T, 5, VECTORS>(a + i, a_stride, k, b, c + i, offset, accumulate);
-      break;
+      return tile<T, 5, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
     default:
-      break;
+      return;
   }
+}
+
+template <class T, bool ADDS>
+DISTMLIP_INLINE void multiply_or_add(int m, const T* const* a, std::ptrdiff_t a_stride, int k, int columns,
+                                     const T* packed, T* const* c) {
+  for_each_panel<T>(columns, [&](int first, int vectors) {
+    const T* b = packed + static_cast<size_t>(first) * static_cast<size_t>(k);
+    if (vectors == panel) {
+      rows_of_panel<T, panel, ADDS>(m, a, a_stride, k, b, c, first);
+    } else if (vectors == 1) {
+      rows_of_panel<T, 1, ADDS>(m, a, a_stride, k, b, c, first);
+    } else if constexpr (panel > 2) {
+      if (vectors == 2)
+        rows_of_panel<T, 2, ADDS>(m, a, a_stride, k, b, c, first);
+      else
+        rows_of_panel<T, 3, ADDS>(m, a, a_stride, k, b, c, first);
+    }
+  });
 }
 
 template <class T>
 void multiply(int m, const T* const* a, std::ptrdiff_t a_stride, int k, int columns, const T* packed,
               T* const* c, bool accumulate) {
-  for_each_panel<T>(columns, [&](int first, int vectors) {
-    const T* b = packed + static_cast<size_t>(first) * static_cast<size_t>(k);
-    if (vectors == panel) {
-      rows_of_panel<T, panel>(m, a, a_stride, k, b, c, first, accumulate);
-    } else if (vectors == 1) {
-      rows_of_panel<T, 1>(m, a, a_stride, k, b, c, first, accumulate);
-    } else if constexpr (panel > 2) {
-      if (vectors == 2)
-        rows_of_panel<T, 2>(m, a, a_stride, k, b, c, first, accumulate);
-      else
-        rows_of_panel<T, 3>(m, a, a_stride, k, b, c, first, accumulate);
-    }
-  });
+  if (accumulate)
+    multiply_or_add<T, true>(m, a, a_stride, k, columns, packed, c);
+  else
+    multiply_or_add<T, false>(m, a, a_stride, k, columns, packed, c);
 }
 
 }  // namespace

@@ -122,8 +122,8 @@ struct Operators {
   void (*sum_rows)(int n_rows, int n, int n_sources, const T* const* sources, T* out);
   /// silu of such sums, and its slopes unless they are null.
   void (*silu_of_sums)(int n_rows, int n, int n_sources, const T* const* sources, T* out, T* slopes);
-  /// out (n_rows, width) of x (n_rows, 2 width); what is normalised is written back to x. For the way back,
-  /// unless `slopes` (as x) are null: those with respect to that. `roots`: [row][half], and a vector behind.
+  /// out (n_rows, width) of x (n_rows, 2 width). For the way back, unless `slopes` (as x) are null: those with
+  /// respect to what was normalised, which is written over x. `roots`: [row][half], and a vector behind.
   void (*gated)(const Gate<T>& gate, int n_rows, T* x, T* out, T* slopes, T* roots);
   /// From gradients (n_rows, width) to those of what x was, which are written over it.
   void (*gated_back)(const Gate<T>& gate, int n_rows, const T* gradients, const T* slopes, const T* roots,

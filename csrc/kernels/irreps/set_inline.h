@@ -3,6 +3,7 @@
 
 #include "kernels/irreps/contraction_inline.h"
 #include "kernels/irreps/convolution_inline.h"
+#include "kernels/irreps/exponential_inline.h"
 #include "kernels/irreps/gated_inline.h"
 #include "kernels/irreps/harmonics_inline.h"
 #include "kernels/irreps/scaling_inline.h"
@@ -16,7 +17,7 @@ namespace {
 template <class T>
 void silu(int n, const T* x, T factor, T* y, T* derivative) {
   for (int k = 0; k < n; k += lanes<T>) {
-    const Vec<T> value = load<T>(x + k), sigmoid = T(1) / (exponential(-value) + T(1)), out = value * sigmoid;
+    const Vec<T> value = load<T>(x + k), sigmoid = T(1) / (exponential<T>(-value) + T(1)), out = value * sigmoid;
     store<T>(y + k, out * factor);
     store<T>(derivative + k, (sigmoid + out * (T(1) - sigmoid)) * factor);
   }
@@ -25,7 +26,7 @@ void silu(int n, const T* x, T factor, T* y, T* derivative) {
 template <class T>
 void tanh(int n, const T* x, T factor, T* y, T* derivative) {
   for (int k = 0; k < n; k += lanes<T>) {
-    const Vec<T> value = load<T>(x + k), out = T(1) - T(2) / (exponential(value * T(2)) + T(1));
+    const Vec<T> value = load<T>(x + k), out = T(1) - T(2) / (exponential<T>(value * T(2)) + T(1));
     store<T>(y + k, out * factor);
     store<T>(derivative + k, (T(1) - out * out) * factor);
   }

@@ -102,49 +102,5 @@ DISTMLIP_INLINE void sums_of_lanes(const Vec<T>* a, T* out) {
   if constexpr (N > n) sums_of_lanes<T, N - n>(a + n, out + n);
 }
 
-DISTMLIP_INLINE Vec<float> exponential(Vec<float> x) {
-  using Integers = VectorTypes<float>::Integers;
-  x = x > 88.0f ? broadcast(88.0f) : x;
-  x = x < -87.0f ? broadcast(-87.0f) : x;
-  const float magic = 12582912.0f;  // 1.5 · 2²³: adding it rounds to an integer
-  const Vec<float> n = (x * 1.44269504088896341f + magic) - magic;
-  Vec<float> r = x - n * 0.693359375f;
-  r = r + n * 2.12194440e-4f;
-  Vec<float> p = broadcast(1.9875691500e-4f);
-  constexpr float series[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 0.5f};
-  for (const float c : series) p = p * r + c;
-  p = p * (r * r) + r + 1.0f;
-  const Integers exponent = (__builtin_convertvector(n, Integers) + 127) << 23;
-  return p * (Vec<float>)exponent;
-}
-
-DISTMLIP_INLINE Vec<double> exponential(Vec<double> x) {
-  using Integers = VectorTypes<double>::Integers;
-  x = x > 700.0 ? broadcast(700.0) : x;
-  x = x < -700.0 ? broadcast(-700.0) : x;
-  const double magic = 6755399441055744.0;  // 1.5 · 2⁵²
-  const Vec<double> shifted = x * 1.4426950408889634074 + magic;
-  const Vec<double> n = shifted - magic;
-  Vec<double> r = x - n * 6.93145751953125e-1;
-  r = r - n * 1.42860682030941723212e-6;
-  Vec<double> p = broadcast(1.0 / 6227020800.0);
-  constexpr double series[] = {1.0 / 479001600.0,
-                               1.0 / 39916800.0,
-                               1.0 / 3628800.0,
-                               1.0 / 362880.0,
-                               1.0 / 40320.0,
-                               1.0 / 5040.0,
-                               1.0 / 720.0,
-                               1.0 / 120.0,
-                               1.0 / 24.0,
-                               1.0 / 6.0,
-                               0.5,
-                               1.0,
-                               1.0};
-  for (const double c : series) p = p * r + c;
-  const Integers exponent = (((Integers)shifted - (Integers)broadcast(magic)) + 1023) << 52;
-  return p * (Vec<double>)exponent;
-}
-
 }  // namespace
 }  // namespace distmlip::kernels::irreps
