@@ -96,6 +96,12 @@ CONTESTS: dict[str, list[Contest]] = {
     ],
     "tensornet64": [Contest("TensorNet, warp", 288, NATIVE, "float64")],
     "tensornet10k": [Contest("TensorNet, warp", 10_368, ("distmlip", *PARTITIONS, *ON_TWO[1:]))],
+    "chgnet": [
+        Contest("CHGNet 0.3.0", size, (*EAGER, "distmlip", "distmlip, avx2", *PARTITIONS, *ON_TWO[1:]))
+        for size in SIZES
+    ],
+    "chgnet64": [Contest("CHGNet 0.3.0", 288, ("distmlip",), "float64")],
+    "chgnet10k": [Contest("CHGNet 0.3.0", 10_368, ("distmlip", *PARTITIONS, *ON_TWO[1:]))],
     "10k": [Contest("MACE medium", 10_368, (*PEER, "distmlip", *PARTITIONS, *ON_TWO))],
     "100k": [Contest("MACE medium", 100_352, ("distmlip, P=auto, 2 threads",))],
 }
@@ -243,7 +249,7 @@ def fma_peak() -> dict[str, float]:
 def versions(symmetrix: str | None) -> dict[str, str]:
     """Of the packages that take part."""
     found = {}
-    for package in ("distmlip", "mace-torch", "sevenn"):
+    for package in ("distmlip", "mace-torch", "matgl", "chgnet", "sevenn"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -1,4 +1,5 @@
-"""What stages in C++ were to reach (results/limits.toml) beside what bench_native.py has measured."""
+"""What stages in C++ were to reach (results/limits.toml) beside what was measured, by bench_native.py and
+million.py."""
 
 from __future__ import annotations
 
@@ -13,6 +14,26 @@ def of_native(cases: list[Facts]) -> list[Goal]:
     by_key = {(case["model"], case["dtype"], case["n_atoms"]): case for case in cases}
     entries = [limits | more for limits in LIMITS["native"] for more in limits.get("each", [{}])]
     return [goal for limits in entries for goal in _of_entry(limits, by_key)]
+
+
+def of_million(cases: list[Facts], models: list[str]) -> list[Goal]:
+    """Three for every model, by the cases of million.py; those of fewer atoms are left out."""
+    limits = LIMITS["million"]
+    by_model = {case["model"]: case for case in cases if limits["least"] <= case["n_atoms"] <= limits["most"]}
+    return [goal for model in models for goal in _of_a_million(model, by_model.get(model, {}))]
+
+
+def _of_a_million(model: str, case: Facts) -> Iterator[Goal]:
+    limits = LIMITS["million"] | {"model": model, "seconds": LIMITS["million"]["seconds"][model]}
+    aims = [limits[name].format(**limits) for name in ("time", "memory", "errors")]
+    if "wall_s" not in case:
+        yield from (Goal(aim, case.get("status", NOT_MEASURED), None) for aim in aims)
+        return
+    force, energy = case["force_error"], case["energy_error"]
+    yield Goal(aims[0], f"{case['wall_s']:.0f} s", case["wall_s"] <= limits["seconds"])
+    yield Goal(aims[1], f"{case['peak_gb']:.1f} GB", case["peak_gb"] <= limits["gigabytes"])
+    agrees = force <= limits["force"] and energy <= limits["energy"]
+    yield Goal(aims[2], f"{force:.1e} eV/Å, {energy:.1e} eV", agrees)
 
 
 def _of_entry(limits: Facts, cases: dict[tuple[str, str, int], Facts]) -> Iterator[Goal]:

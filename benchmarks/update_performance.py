@@ -13,6 +13,7 @@ from pathlib import Path
 import bench_ranks
 import bench_subnormals
 import goals
+import million
 import native_goals
 import native_tables
 import tables
@@ -24,6 +25,7 @@ RANKS = RESULTS / "ranks.json"
 GPU_GRAPHS = "gpu_graphs.json"
 SUBNORMALS = RESULTS / "subnormals.json"
 NATIVE = RESULTS / "native.json"
+MILLION = RESULTS / "million.json"
 ROOT = Path(__file__).parents[1]
 PERFORMANCE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
 BEGIN, END = (
@@ -65,6 +67,8 @@ def main() -> None:
     """Replace what stands between the marks of both files."""
     steps = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("step_*.json"))]
     sections = [sweeps(steps), *map(section, steps)]
+    if MILLION.exists():
+        sections.insert(0, of_a_million(json.loads(MILLION.read_text())["cases"]))
     if NATIVE.exists():
         sections.insert(0, native(json.loads(NATIVE.read_text())["cases"]))
     if all(path.exists() for path in GRAPHS):
@@ -127,6 +131,22 @@ def native(cases: list[dict]) -> str:
             goals.as_table(native_goals.of_native(cases)),
             "![CPU time per atom of every program, by model](native.png)",
             native_tables.as_markdown(cases),
+        ]
+    )
+
+
+def of_a_million(cases: list[dict]) -> str:
+    """The largest system, with automatic choices: goals first, then tables."""
+    machines = {machine["cpu"]: machine for case in cases for machine in [case["machine"]]}
+    where = "; ".join(f"{cpu}, {of['cores']} cores, {of['memory_gb']} GB" for cpu, of in machines.items())
+    of_each = {case["structure"]: case["density"] for case in cases}
+    what = "; ".join(f"{name} ({density:.3f} atoms per Å³)" for name, density in of_each.items())
+    return "\n\n".join(
+        [
+            "## A million atoms on two cores",
+            f"Energy, forces and stress by `DistCalculator(model)`, without any option, in float32 "
+            f"(`million.py`; {where}). {what}. What was to be reached:",
+            million.as_markdown(cases),
         ]
     )
 

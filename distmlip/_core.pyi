@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from distmlip.models.checks import CheckedStage
-from distmlip.models.local_graph import LocalGraph
+from distmlip.models.local_graph import BondGraph, LocalGraph
 from distmlip.models.stages import Exchange, Stage
 
 _Indices: TypeAlias = NDArray[np.int64]
@@ -256,7 +256,85 @@ class NativeStage:
         vectors: Tensor,
         inputs: dict[str, Tensor],
         keep: bool,
-    ) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor]], tuple[dict[str, Tensor], Tensor]]]: ...
+        bonds: BondGraph | None = None,
+    ) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor]], tuple[dict[str, Tensor], Tensor | None]]]: ...
+
+class GatedPerceptron:
+    """silu(core) · sigmoid(gate) of sums of projections."""
+
+    def __init__(
+        self,
+        *,
+        hidden: Sequence[ArrayLike],
+        bias: Sequence[float],
+        scales: Sequence[float],
+        shifts: Sequence[float],
+        epsilon: float,
+    ) -> None: ...
+
+class AtomMessages:
+    """Of edges to atoms."""
+
+    def __init__(
+        self,
+        *,
+        receivers: ArrayLike,
+        senders: ArrayLike,
+        bonds: ArrayLike,
+        bias: Sequence[float],
+        out: ArrayLike,
+        out_bias: Sequence[float],
+        perceptron: GatedPerceptron,
+    ) -> None: ...
+
+class AngleLayer:
+    """Messages of angles to bonds, or updates of angles."""
+
+    def __init__(
+        self,
+        *,
+        first: ArrayLike,
+        second: ArrayLike,
+        angles: ArrayLike,
+        centres: ArrayLike,
+        bias: Sequence[float],
+        perceptron: GatedPerceptron,
+    ) -> None: ...
+
+class BondBasis:
+    """Functions of lengths and angles, and what they are embedded with."""
+
+    def __init__(
+        self,
+        *,
+        bonds: RadialBasis,
+        short_bonds: RadialBasis,
+        angle_frequencies: Sequence[float],
+        bond_embedding: ArrayLike,
+        bond_weights: ArrayLike,
+        short_weights: ArrayLike,
+        angle_embedding: ArrayLike,
+    ) -> None: ...
+
+def gated_block(
+    *,
+    is_double: bool,
+    index: int,
+    basis: BondBasis,
+    atoms: AtomMessages,
+    bonds: AngleLayer | None,
+    angles: Sequence[AngleLayer],
+    species: ArrayLike | None,
+    update: ArrayLike | None,
+    update_bias: Sequence[float],
+    embedding_shift: Sequence[float],
+    keeps_atoms: bool,
+    keeps_bonds: bool,
+) -> NativeStage:
+    """A stage; csrc/native/gated/parameters.h says what it is given."""
+
+def gated_bases(*, is_double: bool, basis: BondBasis) -> NativeStage:
+    """A stage that evaluates the basis functions for all blocks."""
 
 class StageBuilder32:
     """Puts a native stage in float32 together; calls return the number of a register (or of radial

@@ -41,7 +41,7 @@ struct Angles {
   std::vector<double> bias;
   Perceptron perceptron;
   gated::AngleParameters parameters() const {
-    return {matrix_of(first), matrix_of(second), matrix_of(angles), matrix_of(centres), bias,
+    return {matrix_of(first),       matrix_of(second), matrix_of(angles), matrix_of(centres), bias,
             perceptron.parameters()};
   }
 };

@@ -33,8 +33,9 @@ std::shared_ptr<py::object> shared(py::object object) {
 std::optional<executor::NativeBonds> native_bonds_of(const py::handle& bonds) {
   if (bonds.is_none()) return {};
   const auto tensor = [&](const char* name) { return bonds.attr(name).cast<at::Tensor>(); };
-  return executor::NativeBonds{tensor("edge_bond"), tensor("bond_edge"), tensor("short_bonds"),
-                               tensor("angles"),    tensor("cut"),       bonds.attr("n_angles_total").cast<int64_t>()};
+  return executor::NativeBonds{tensor("edge_bond"),   tensor("bond_edge"),
+                               tensor("short_bonds"), tensor("angles"),
+                               tensor("cut"),         bonds.attr("n_angles_total").cast<int64_t>()};
 }
 
 PythonStages::PythonStages(py::list stages, py::list graphs)

@@ -192,11 +192,11 @@ def numbers_of(atoms: Atoms) -> tuple[int, ...]:
     return tuple(np.unique(atoms.numbers).tolist())
 
 
-def candidates(numbers: tuple[int, ...], dtype: torch.dtype, radial: str) -> Iterator[NativeChoice]:
+def candidates(adapter: Adapter, numbers: tuple[int, ...], radial: str) -> Iterator[NativeChoice]:
     """Native stages that are tried, the fastest first."""
-    if radial != "exact":
-        yield from (NativeChoice(numbers, table) for table in TABLES[dtype])
-    if radial != "table":
+    if radial != "exact" and adapter.has_radial_tables:
+        yield from (NativeChoice(numbers, table) for table in TABLES[adapter.dtype])
+    if radial != "table" or not adapter.has_radial_tables:
         yield NativeChoice(numbers, None)
 
 
@@ -221,7 +221,7 @@ def _compared(adapter: Adapter, settings: Settings, atoms: Atoms) -> Outcome:
     numbers = numbers_of(atoms)
     guard = Guard(adapter, settings.devices.devices[0], settings.devices.slots[0], atoms)
     off, unknown = "", None
-    for choice in candidates(numbers, adapter.dtype, settings.radial):
+    for choice in candidates(adapter, numbers, settings.radial):
         try:
             complaint = guard.complaint(choice)
         except NotNativeError as error:

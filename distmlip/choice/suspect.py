@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 def suspect(own: Evaluator, native: Evaluator, atoms: Atoms) -> str:
     """The native stage that differs most from the model's own modules, given the same inputs, in words; empty
-    if none does, or if the model is cut in other places. ``own`` has as many partitions as are compared, and computes stages again."""
+    if none does, or if native stages end elsewhere. ``own`` has as many partitions as are compared, and
+    computes stages again."""
     try:
         found = _differences(own, native, atoms)
     except Exception:  # the difference is known; where it comes from would only be welcome

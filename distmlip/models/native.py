@@ -90,7 +90,14 @@ class NativeStage(Stage):
     def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> tuple[Tensors, Pullback]:
         """See :class:`Stage`; on one thread."""
         return self.compiled.run(
-            graph.n_owned, graph.numbers, graph.senders, graph.receivers, graph.vectors, inputs, keep, graph.bonds
+            graph.n_owned,
+            graph.numbers,
+            graph.senders,
+            graph.receivers,
+            graph.vectors,
+            inputs,
+            keep,
+            graph.bonds,
         )
 
 

@@ -116,12 +116,12 @@ def test_native_stages_that_are_off_are_not_used(
         calculator(NativeToy(by(size, rows)), kernels="fused").get_forces(copper())
 
 
-@pytest.mark.parametrize("name", ["name", "results", "before"])
-def test_stages_that_are_not_those_of_other_partitions_are_not_used(name: str) -> None:
+@pytest.mark.parametrize("name", ["results", "system_results"])
+def test_stages_with_other_results_are_not_used(name: str) -> None:
     class Others(NativeToy):
         def native_stages(self, index, choice, recompute):
-            *others, last = super().native_stages(index, choice)
-            return [*others, replace(last, **{name: getattr(last, name)[:1]})]
+            *others, last = super().native_stages(index, choice, recompute)
+            return [*others, replace(last, **{name: getattr(last, name)[:-1]})]
 
     used = calculator(Others())
     assert_right(used, copper())
@@ -234,7 +234,7 @@ def test_an_adapter_without_native_stages() -> None:
     with pytest.raises(NotNativeError, match="there are no native stages for toy"):
         DistCalculator(ToyAdapter([ToyModel()]), devices="cpu", kernels="fused").get_forces(copper())
     with pytest.raises(NotNativeError, match="there are no native stages for toy"):
-        ToyAdapter([ToyModel()]).native_stages(0, NativeChoice(COPPER, None))
+        ToyAdapter([ToyModel()]).native_stages(0, NativeChoice(COPPER, None), recompute=False)
 
 
 def test_what_cannot_be_compared_is_not_used(

@@ -19,6 +19,7 @@ STUB = Path(distmlip.__file__).with_name("_core.pyi")
 OF_PYBIND11 = r"""
 distmlip._core.(Cost|Crossing|Decomposition|Evaluation|FlushedTeam|GraphPart|Graphs|LocalTensors|RankGroup|Routes)
 distmlip._core.(DefaultStreams|MeasuredStage|StageRows|StageSpecs|Step)
+distmlip._core.(AngleLayer|AtomMessages|BondBasis|GatedPerceptron)
 distmlip._core.(Agnesi|Cells|ConvolutionPath|Gated|LinearMap|RadialBasis|Repulsion)
 distmlip._core.(DeviceContraction|DeviceConvolution|DeviceEdges|NativeStage|StageBuilder32|StageBuilder64)
 distmlip._core.(Cost|Evaluation|GraphPart|LocalTensors|MeasuredStage|NativeStage|StageRows).__init__

@@ -46,6 +46,13 @@ class TestCHGNet(ModelContract):
         return ACCEPT_ISOLATED
 
 
+@pytest.mark.slow
+class TestCHGNetByItsOwnModules(TestCHGNet):
+    """Native stages run by default, where they know the model."""
+
+    kernels = "original"
+
+
 def test_crystal_features_are_those_of_the_original() -> None:
     model, atoms = narrow("plain"), STRUCTURES["oxide"]().atoms
     theirs, ours = adapt(model).original(torch.float64), DistCalculator(model, partitions=3, dtype="float64")

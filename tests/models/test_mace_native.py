@@ -313,13 +313,13 @@ def test_a_part_that_is_not_known_is_named(kind: str) -> None:
     adapter = adapt(model, **options)
     for table in (None, FINE):
         with pytest.raises(NotNativeError, match=UNKNOWN[kind]):
-            adapter.native_stages(0, NativeChoice((8, 25), table))
+            adapter.native_stages(0, NativeChoice((8, 25), table), recompute=False)
 
 
 @pytest.mark.parametrize("kind", TABLES_ONLY)
 def test_exact_functions_that_are_not_known_are_named(kind: str) -> None:
     with pytest.raises(NotNativeError, match=TABLES_ONLY[kind]):
-        adapt(narrow(kind)).native_stages(0, NativeChoice((8,), None))
+        adapt(narrow(kind)).native_stages(0, NativeChoice((8,), None), recompute=False)
 
 
 def test_auto_falls_back_where_fused_raises() -> None:

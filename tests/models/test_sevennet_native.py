@@ -275,7 +275,7 @@ REFUSED: dict[str, tuple[Callable[[], AtomGraphSequential], str]] = {
 def test_what_is_not_known_is_named(what: str) -> None:
     make, words = REFUSED[what]
     with pytest.raises(NotNativeError, match=words):
-        adapt(make()).native_stages(0, NativeChoice((8, 25), None))
+        adapt(make()).native_stages(0, NativeChoice((8, 25), None), recompute=False)
 
 
 def test_fused_kernels_of_an_unknown_part_are_refused_and_others_fall_back() -> None:

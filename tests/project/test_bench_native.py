@@ -136,6 +136,106 @@ def test_the_docs_have_goals_before_tables(benchmark) -> None:
     assert "350 µs | **no** |" in text
 
 
+def test_a_large_system_is_compared_with_the_block_that_it_repeats(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "million.json"
+    module = benchmark("million")
+    kept = large_case("CHGNet 0.3.0", n_atoms=288)
+    output.write_text(json.dumps({"cases": [kept, large_case("TensorNet, warp", n_atoms=576)]}))
+    options = f"tensornet --atoms 600 --output {output}"
+    monkeypatch.setattr(sys, "argv", ["million", *options.split()])
+    module.main()
+    measured, other = json.loads(output.read_text())["cases"]
+    assert other == kept
+    assert measured.keys() == kept.keys()
+    assert (measured["n_atoms"], measured["dtype"]) == (576, "float32")
+    assert measured["kernels"].startswith("native stages")
+    assert 0 < measured["force_error"] < 1e-5 * measured["max_force"]
+    assert 0 < measured["block"]["force_error"] < 1e-5 * measured["max_force"]
+    assert max(measured["energy_error"], measured["stress_error"]) < 1e-5
+    assert measured["edges_per_atom"] == pytest.approx(51.5, abs=1)
+    assert measured["wall_s"] > 0
+    assert measured["peak_gb"] > measured["growth_gb"] >= 0
+    text = capsys.readouterr().out
+    assert "| TensorNet, warp: ≤ 75 s | not measured | – |" in text  # it was no million
+    assert "| TensorNet, warp | 576 |" in text
+
+
+def test_an_atom_that_differs_from_its_twin_is_found(benchmark) -> None:
+    differences = benchmark("million").differences
+    expected = {"energy": -8.0, "forces": np.ones((4, 3)), "stress": np.zeros(6)}
+    forces = np.ones((12, 3))
+    results = {"energy": -24.0, "forces": forces, "stress": np.zeros(6)}
+    assert set(differences(results, expected, 4).values()) == {0.0}
+    forces[9, 2] = 1.5
+    assert differences(results, expected, 4)["force_error"] == 0.5
+    forces[2, 1] = np.nan
+    assert np.isnan(differences(results, expected, 4)["force_error"])
+    assert differences({**results, "energy": -12.0}, expected, 4)["energy_error"] == 1.0
+
+
+def large_case(model: str, n_atoms: int = 995_328, **facts: object) -> dict:
+    differences = {"force_error": 1e-6, "energy_error": 2e-7, "stress_error": 1e-8}
+    return {
+        "model": model,
+        "n_atoms": n_atoms,
+        "structure": "LiMnO2, 288 shaken atoms × 24 × 16 × 9",
+        "density": 0.1032,
+        "machine": {"cpu": "some processor", "cores": 2, "memory_gb": 25},
+        "dtype": "float32",
+        "threads": 2,
+        "wall_s": 80.0,
+        "cpu_s": 150.0,
+        "peak_gb": 12.0,
+        "growth_gb": 11.5,
+        "partitions": 64,
+        "method": "bisection",
+        "recompute": "stages",
+        "why": "",
+        "kernels": "native stages (avx2)",
+        "edges_per_atom": 51.5,
+        "angles_per_atom": 0.0,
+        "max_force": 7.84,
+        **differences,
+        "block": differences,
+        **facts,
+    }
+
+
+def failed_case(model: str) -> dict:
+    measured = large_case(model)
+    head = {name: measured[name] for name in ("model", "n_atoms", "structure", "density", "machine")}
+    return {**head, "status": "over 3600 s"}
+
+
+def test_goals_of_a_million_atoms_know_what_was_not_measured(benchmark) -> None:
+    models, of_million = benchmark("million").MODELS, benchmark("native_goals").of_million
+    assert set(benchmark("goals").LIMITS["million"]["seconds"]) == set(models.values())
+    cases = [large_case("TensorNet, warp"), failed_case("MACE medium"), large_case("CHGNet 0.3.0", 1152)]
+    goals = {goal.aim: (goal.measured, goal.reached) for goal in of_million(cases, list(models.values()))}
+    assert len(goals) == 3 * len(models)
+    assert goals["TensorNet, warp: ≤ 75 s"] == ("80 s", False)
+    assert goals["TensorNet, warp: peak RSS ≤ 20 GB"] == ("12.0 GB", True)
+    assert goals["MACE medium: ≤ 165 s"] == ("over 3600 s", None)
+    assert goals["CHGNet 0.3.0: ≤ 420 s"] == ("not measured", None)
+    (agrees,) = (reached for aim, reached in goals.items() if "TensorNet, warp: forces" in aim)
+    assert agrees == ("1.0e-06 eV/Å, 2.0e-07 eV", True)
+
+
+def test_the_docs_have_the_million_where_models_are_missing(benchmark) -> None:
+    module = benchmark("update_performance")
+    for cases in ([large_case("MACE medium")], [failed_case("MACE medium"), large_case("CHGNet 0.3.0")]):
+        text = module.of_a_million(cases)
+        assert text.startswith("## A million atoms on two cores")
+        assert text.index("0.103 atoms per Å³") < text.index("| goal |") < text.index("| model |")
+        assert "| TensorNet, warp: ≤ 75 s | not measured | – |" in text
+        assert ("MACE medium, 995,328 atoms: over 3600 s" in text) == (len(cases) == 2)
+        for block in text.split("\n\n"):
+            assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
+    assert "| goal |" in module.of_a_million([failed_case("MACE medium")])
+
+
 def test_the_picture_shows_the_contest_with_most_programs(benchmark, tmp_path: Path) -> None:
     plot = benchmark("plot_native")
     assert [of["n_atoms"] for of in plot.chosen(some_cases())] == [288]

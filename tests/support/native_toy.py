@@ -42,7 +42,7 @@ class NativeToy(ToyOnDevices):
         self.built: list[NativeChoice] = []
         self.n_originals = 0
 
-    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
+    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:
         unknown = self.unknown if isinstance(self.unknown, str) else self.unknown(choice)
         if unknown:
             raise NotNativeError(f"{unknown}, which native stages do not know")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distmlip._native import core
+from distmlip.models.local_graph import BondGraph
 from distmlip.models.native import Grid
 
 NUMBERS = (1, 8, 26)
@@ -32,6 +33,7 @@ class Graph:
     senders: Tensor
     receivers: Tensor
     vectors: Tensor
+    bonds: BondGraph | None = None
 
     @property
     def pairs(self) -> Tensor:
@@ -94,7 +96,8 @@ def width(irreps: Irreps) -> int:
 def run(stage: core.NativeStage, of: Graph, dtype: torch.dtype, inputs: Tensors, keep: bool = True) -> Any:
     numbers = torch.tensor(NUMBERS)[of.species]
     given = {name: tensor.to(dtype) for name, tensor in inputs.items()}
-    return stage.run(of.n_owned, numbers, of.senders, of.receivers, of.vectors.to(dtype), given, keep)
+    vectors = of.vectors.to(dtype)
+    return stage.run(of.n_owned, numbers, of.senders, of.receivers, vectors, given, keep, of.bonds)
 
 
 def assert_agrees(
@@ -103,6 +106,7 @@ def assert_agrees(
     of: Graph,
     inputs: Tensors,
     reference: Callable[[Tensor, Tensors], Tensors],
+    relative: dict[torch.dtype, float] = RELATIVE,
 ) -> None:
     """Outputs, and gradients of inputs and vectors for random gradients of the outputs."""
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in inputs.items()}
@@ -123,7 +127,8 @@ def assert_agrees(
     assert all(map(torch.equal, *bits)), "what was kept and what was computed again differ"
     pairs = {"vectors": (edges, of_vectors)}
     pairs |= {f"output {name}": (outputs[name], tensor) for name, tensor in expected.items()}
-    pairs |= {f"input {n}": (back[n], tensor) for n, tensor in zip(leaves, of_inputs, strict=True)}
+    for name, tensor in zip(leaves, of_inputs, strict=True):
+        pairs[f"input {name}"] = back.get(name, torch.zeros_like(tensor)), tensor
     for name, (ours, theirs) in pairs.items():
         size = np.abs(theirs.detach().numpy()).max(initial=1.0)
         assert ours.shape == theirs.shape, name
@@ -131,6 +136,6 @@ def assert_agrees(
             ours.double().numpy(),
             theirs.detach().numpy(),
             rtol=0,
-            atol=RELATIVE[precision.dtype] * size,
+            atol=relative[precision.dtype] * size,
             err_msg=name,
         )

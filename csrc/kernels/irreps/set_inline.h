@@ -6,6 +6,7 @@
 #include "kernels/irreps/exponential_inline.h"
 #include "kernels/irreps/gated_inline.h"
 #include "kernels/irreps/harmonics_inline.h"
+#include "kernels/irreps/row_sums_inline.h"
 #include "kernels/irreps/scaling_inline.h"
 #include "kernels/irreps/tables_inline.h"
 #include "kernels/irreps/tensors_inline.h"
@@ -17,7 +18,8 @@ namespace {
 template <class T>
 void silu(int n, const T* x, T factor, T* y, T* derivative) {
   for (int k = 0; k < n; k += lanes<T>) {
-    const Vec<T> value = load<T>(x + k), sigmoid = T(1) / (exponential<T>(-value) + T(1)), out = value * sigmoid;
+    const Vec<T> value = load<T>(x + k), sigmoid = T(1) / (exponential<T>(-value) + T(1)),
+                 out = value * sigmoid;
     store<T>(y + k, out * factor);
     store<T>(derivative + k, (sigmoid + out * (T(1) - sigmoid)) * factor);
   }
@@ -55,16 +57,8 @@ constexpr Operators<T> set{packed_size<T>,
                            {normalised_product<T, true>, normalised_product_back<T, true>},
                            {normalised_product<T, false>, normalised_product_back<T, false>},
                            {plus_square<T>, plus_square_back<T>},
-                           sum_rows<T>,
-                           silu_of_sums<T>,
-                           gated<T>,
-                           gated_back<T>,
-                           weigh<T>,
-                           weigh_back<T>,
-                           add_to_rows<T>,
-                           add_dots<T>,
-                           bessel<T>,
-                           fourier<T>,
+                           {sum_rows<T>, silu_of_sums<T>, gated<T>, gated_back<T>, weigh<T>, weigh_back<T>,
+                            add_to_rows<T>, add_dots<T>, bessel<T>, fourier<T>},
                            lanes<T>,
                            panel * lanes<T>};
 

@@ -24,13 +24,15 @@ template <>
 struct VectorTypes<float> {
   typedef float Vector __attribute__((vector_size(DISTMLIP_VECTOR_BYTES)));
   typedef float Unaligned __attribute__((vector_size(DISTMLIP_VECTOR_BYTES), aligned(4), may_alias));
-  typedef int32_t Integers __attribute__((vector_size(DISTMLIP_VECTOR_BYTES)));
+  using Integer = int32_t;
+  typedef Integer Integers __attribute__((vector_size(DISTMLIP_VECTOR_BYTES)));
 };
 template <>
 struct VectorTypes<double> {
   typedef double Vector __attribute__((vector_size(DISTMLIP_VECTOR_BYTES)));
   typedef double Unaligned __attribute__((vector_size(DISTMLIP_VECTOR_BYTES), aligned(8), may_alias));
-  typedef int64_t Integers __attribute__((vector_size(DISTMLIP_VECTOR_BYTES)));
+  using Integer = int64_t;
+  typedef Integer Integers __attribute__((vector_size(DISTMLIP_VECTOR_BYTES)));
 };
 
 template <class T>

@@ -10,7 +10,13 @@ AngleLayer<T>::AngleLayer(const Operators<T>& operators, const AngleParameters& 
       bonds(operators, side_by_side(parameters.first, parameters.second).view()),
       centres(operators, parameters.centres, parameters.bias),
       angles(operators, parameters.angles),
-      perceptron(operators, parameters.perceptron, channels, sums) {}
+      perceptron(operators, parameters.perceptron, channels, sums) {
+  for (const auto& [matrix, name] : {std::pair(&parameters.first, "first"),
+                                     {&parameters.second, "second"},
+                                     {&parameters.centres, "centres"},
+                                     {&parameters.angles, "angles"}})
+    require(*matrix, channels, sums, name);
+}
 
 /// What there is to do on a partition.
 template <class T>
@@ -27,7 +33,9 @@ struct AngleMessages<T>::Work {
 template <class T>
 struct AngleMessages<T>::Memory {
   Memory(const AngleMessages& of) {
-    const auto buffer = [](int rows, int width) { return Buffer<T>(static_cast<size_t>(rows * width + slack)); };
+    const auto buffer = [](int rows, int width) {
+      return Buffer<T>(static_cast<size_t>(rows * width + slack));
+    };
     for (const AngleLayer<T>& layer : of.layers_) {
       perceptrons.push_back(layer.perceptron.memory());
       widest = std::max(widest, layer.sums);
@@ -128,8 +136,8 @@ void AngleMessages<T>::block(Work& work, Memory& memory, int64_t first, int n) c
     if (!keep) memory.targets[row] = memory.bonds.row(work.of_bonds, 0, receiving);
   }
   if (keep) return back(work, memory, first, n);
-  operators_.weigh(2 * n, channels_, memory.perceptrons.back().out.data(), memory.weights.data(),
-                   memory.targets.data());
+  operators_.gated.weigh(2 * n, channels_, memory.perceptrons.back().out.data(), memory.weights.data(),
+                         memory.targets.data());
 }
 
 /// The layer's output for the angles of some pairs; that of an update is added to the angles.
@@ -140,8 +148,7 @@ void AngleMessages<T>::evaluate(const Work& work, Memory& memory, int64_t first,
   const AngleTables<T>& tables = work.input.layers[layer];
   typename Perceptron<T>::Memory& inside = memory.perceptrons[layer];
   const int width = of_basis_.outputs(), n_rows = 2 * n;
-  if (layer > 0)
-    of.angles.apply(n_rows, {memory.angles.data(), channels_}, {memory.sums.data(), of.sums});
+  if (layer > 0) of.angles.apply(n_rows, {memory.angles.data(), channels_}, {memory.sums.data(), of.sums});
   for (int row = 0; row < n_rows; ++row) {
     const Pair& pair = work.topology.pairs[static_cast<size_t>(first + row / 2)];
     const auto order = static_cast<size_t>(row % 2);
@@ -171,15 +178,15 @@ void AngleMessages<T>::back(Work& work, Memory& memory, int64_t first, int n) co
   }
   std::fill_n(memory.projected_gradients.data(), n * width, T(0));
   std::fill_n(memory.angle_gradients.data(), n_rows * channels_, T(0));
-  operators_.weigh_back(n_rows, channels_, memory.perceptrons.back().out.data(), memory.given.data(),
-                        memory.weights.data(), memory.weight_gradients.data());
+  operators_.gated.weigh_back(n_rows, channels_, memory.perceptrons.back().out.data(), memory.given.data(),
+                              memory.weights.data(), memory.weight_gradients.data());
   for (size_t layer = layers_.size(); layer-- > 0;) back(work, memory, first, n, layer);
   for (int row = 0; row < n_rows && n_layers() > 1; ++row)
     for (int c = 0; c < channels_; ++c)
       memory.projected_gradients[static_cast<size_t>(row / 2 * width + c)] +=
           memory.angle_gradients[static_cast<size_t>(row * channels_ + c)];
-  operators_.add_dots(n, width, memory.projected_gradients.data(), width, memory.tangents.data(), width,
-                      gradients.by_angle + first);
+  operators_.gated.add_dots(n, width, memory.projected_gradients.data(), width, memory.tangents.data(), width,
+                            gradients.by_angle + first);
 }
 
 template <class T>
@@ -199,8 +206,7 @@ void AngleMessages<T>::back(Work& work, Memory& memory, int64_t first, int n, si
   const T* given = is_update ? memory.angle_gradients.data() : memory.perceptrons[layer].out.data();
   const T* sums =
       of.perceptron.backward(n_rows, given, n_targets, memory.targets.data(), memory.perceptrons[layer]);
-  if (layer > 0)
-    of.angles.back(n_rows, {sums, of.sums}, {memory.angle_gradients.data(), channels_}, true);
+  if (layer > 0) of.angles.back(n_rows, {sums, of.sums}, {memory.angle_gradients.data(), channels_}, true);
 }
 
 template struct AngleLayer<float>;

@@ -17,8 +17,7 @@ struct AtomMessages<T>::Work {
 /// Of one thread.
 template <class T>
 struct AtomMessages<T>::Memory {
-  Memory(const AtomMessages& of)
-      : perceptron(of.perceptron_.memory()), width(of.sums_ + of.channels_) {
+  Memory(const AtomMessages& of) : perceptron(of.perceptron_.memory()), width(of.sums_ + of.channels_) {
     for (Buffer<T>* buffer : {&projected, &tangents, &bond_gradients})
       buffer->resize(static_cast<size_t>(items_per_block * width + slack));
   }
@@ -44,6 +43,11 @@ AtomMessages<T>::AtomMessages(const Operators<T>& operators, const BlockParamete
       bonds_(operators, parameters.atoms.bonds),
       out_(operators, parameters.atoms.out, parameters.atoms.out_bias),
       perceptron_(operators, parameters.atoms.perceptron, channels_, sums_) {
+  for (const auto& [matrix, name] : {std::pair(&parameters.atoms.receivers, "receivers"),
+                                     {&parameters.atoms.senders, "senders"},
+                                     {&parameters.atoms.bonds, "bonds"}})
+    require(*matrix, channels_, sums_, name);
+  require(parameters.atoms.out, channels_, channels_, "out");
   const BasisParameters& basis = parameters.basis;
   const OwnMatrix sums = product(basis.bond_embedding, parameters.atoms.bonds);
   of_basis_ = Projection<T>(operators, side_by_side(sums.view(), basis.bond_weights).view());
@@ -118,9 +122,8 @@ void AtomMessages<T>::block(Work& work, Memory& memory, int64_t first, int64_t l
   if (!forward) return back(work, memory, first, last, is_updated);
   std::array<T*, rows_per_block> out;
   for (size_t row = 0; row < static_cast<size_t>(n); ++row)
-    out[row] = memory.owned.row(work.of_owned, 0,
-                                topology.receivers[static_cast<size_t>(first_row) + row]);
-  operators_.weigh(n, channels_, memory.perceptron.out.data(), memory.weights.data(), out.data());
+    out[row] = memory.owned.row(work.of_owned, 0, topology.receivers[static_cast<size_t>(first_row) + row]);
+  operators_.gated.weigh(n, channels_, memory.perceptron.out.data(), memory.weights.data(), out.data());
 }
 
 /// What bonds' basis gives.
@@ -132,10 +135,9 @@ void AtomMessages<T>::project(const Work& work, Memory& memory, int64_t first, i
   const Rows<const T> basis{work.tables.basis.at(first), work.tables.basis.stride};
   T* to = memory.projected.data();
   const bool shifts = !is_updated && !shift_.empty() && work.topology.has_angles;
-  if (shifts) {
+  if (shifts)
     for (int bond = 0; bond < n_bonds; ++bond)
       std::fill_n(std::copy(shift_.begin(), shift_.end(), to + bond * memory.width), channels_, T(0));
-  }
   projection.apply(n_bonds, basis, {to + at, memory.width}, shifts);
   if (work.gradients == nullptr) return;
   projection.apply(n_bonds, {basis.data + basis.stride / 2, basis.stride},
@@ -181,16 +183,15 @@ void AtomMessages<T>::back(Work& work, Memory& memory, int64_t first, int64_t la
     targets[0] = is_updated ? gradients.bonds + (first + memory.bond_of_row[row]) * sums_ : of_bond;
     if (n_targets == 1) continue;
     targets[1] = memory.owned.row(work.of_owned, 0, receiver);
-    targets[2] =
-        memory.local.row(work.of_local, 0, topology.senders[static_cast<size_t>(first_row) + row]);
+    targets[2] = memory.local.row(work.of_local, 0, topology.senders[static_cast<size_t>(first_row) + row]);
   }
   T* messages = memory.perceptron.out.data();
-  operators_.weigh_back(n, channels_, messages, memory.given.data(), memory.weights.data(),
-                        memory.weight_gradients.data());
+  operators_.gated.weigh_back(n, channels_, messages, memory.given.data(), memory.weights.data(),
+                              memory.weight_gradients.data());
   perceptron_.backward(n, messages, n_targets, memory.targets.data(), memory.perceptron);
   const int at = is_updated ? sums_ : 0;
-  operators_.add_dots(n_bonds, memory.width - at, memory.bond_gradients.data() + at, memory.width,
-                      memory.tangents.data() + at, memory.width, gradients.by_length + first);
+  operators_.gated.add_dots(n_bonds, memory.width - at, memory.bond_gradients.data() + at, memory.width,
+                            memory.tangents.data() + at, memory.width, gradients.by_length + first);
 }
 
 template class AtomMessages<float>;

@@ -18,10 +18,10 @@ struct AtomTables {
 /// On the way back; what is null is not wanted.
 template <class T>
 struct AtomGradients {
-  const T* messages;        ///< (n_owned, channels), given
-  T *receivers, *senders;   ///< as AtomTables
-  T* bonds;                 ///< written, not added to
-  T* by_length;             ///< (n_bonds,), added to
+  const T* messages;       ///< (n_owned, channels), given
+  T *receivers, *senders;  ///< as AtomTables
+  T* bonds;                ///< written, not added to
+  T* by_length;            ///< (n_bonds,), added to
 };
 
 template <class T>

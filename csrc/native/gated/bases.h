@@ -15,9 +15,10 @@ struct BasisRows {
 template <class T>
 class Bases {
  public:
+  /// Throws std::invalid_argument if embeddings and weights do not fit their bases and each other.
   Bases(const Operators<T>& operators, const BasisParameters& parameters);
 
-  int of_bonds() const { return bonds_.n; }              ///< values of a row
+  int of_bonds() const { return bonds_.n; }  ///< values of a row
   int of_short_bonds() const { return short_bonds_.n; }
   int of_angles() const { return 2 * static_cast<int>(angle_frequencies_.size()); }
 
@@ -33,7 +34,7 @@ class Bases {
     Radial(const RadialBasis& basis);
     RadialBasis basis;
     int n;  ///< padded
-    std::vector<T> frequencies;
+    std::vector<double> frequencies;
   };
   void radial_rows(const Radial& radial, const Topology& topology, const T* vectors, int64_t first,
                    int64_t count, T* rows) const;
@@ -41,7 +42,7 @@ class Bases {
 
   const Operators<T>& operators_;
   Radial bonds_, short_bonds_;
-  std::vector<T> angle_frequencies_;  ///< padded
+  std::vector<double> angle_frequencies_;  ///< padded
 };
 
 }  // namespace distmlip::native::gated

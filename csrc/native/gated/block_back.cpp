@@ -17,28 +17,31 @@ struct BlockRun<T>::Gradients {
   }
 };
 
-namespace {
-
-const at::Tensor* given(const executor::Tensors& gradients, const std::string& name) {
+template <class T>
+at::Tensor BlockRun<T>::given(const executor::Tensors& gradients, const std::string& name,
+                              int64_t n_rows) const {
   const auto found = gradients.find(name);
-  return found == gradients.end() || !found->second.defined() ? nullptr : &found->second;
+  if (found == gradients.end() || !found->second.defined()) return {};
+  const at::Tensor& gradient = found->second;
+  if (gradient.scalar_type() != vectors_.scalar_type() || !gradient.device().is_cpu() ||
+      gradient.numel() != n_rows * block_->channels)
+    invalid("the gradient of '", name, "' must have its shape and dtype, on the host");
+  return gradient;
 }
-
-}  // namespace
 
 template <class T>
 executor::Gradients BlockRun<T>::backward(const executor::Tensors& gradients, int n_threads) const {
   Gradients to;
-  const at::Tensor* of_next = given(gradients, "atoms");
-  to.next = of_next == nullptr ? zeros(topology_.n_owned) : copy_of(*of_next);
-  const at::Tensor* of_bonds = given(gradients, numbered("bonds", block_->index));
-  to.bonds = of_bonds == nullptr ? zeros(topology_.n_short) : copy_of(*of_bonds);
+  const at::Tensor of_next = given(gradients, "atoms", topology_.n_owned);
+  to.next = of_next.defined() ? copy_of(of_next) : zeros(topology_.n_owned);
+  const at::Tensor of_bonds = given(gradients, numbered("bonds", block_->index), topology_.n_short);
+  to.bonds = of_bonds.defined() ? copy_of(of_bonds) : zeros(topology_.n_short);
   to.by_length.resize(static_cast<size_t>(topology_.n_bonds));
   std::fill(to.by_length.begin(), to.by_length.end(), T(0));
   messages_back(gradients, to, n_threads);
   atoms_back(to, n_threads);
-  if (const at::Tensor* of_atoms = given(gradients, numbered("atoms", block_->index)))
-    add(to.of("atoms", atoms_), *of_atoms);
+  const at::Tensor of_atoms = given(gradients, numbered("atoms", block_->index), topology_.n_owned);
+  if (of_atoms.defined()) add(to.of("atoms", atoms_), of_atoms);
   bonds_back(to);
   return {std::move(to.inputs),
           block_->bases.vector_gradients(topology_, vectors_, to.by_length.data(),
@@ -47,13 +50,12 @@ executor::Gradients BlockRun<T>::backward(const executor::Tensors& gradients, in
 
 template <class T>
 void BlockRun<T>::messages_back(const executor::Tensors& gradients, Gradients& to, int n_threads) const {
-  const at::Tensor* own = given(gradients, "bond_messages");
-  const at::Tensor* others = given(gradients, "cut_messages");
-  if (!sends() || (own == nullptr && others == nullptr)) return;
-  at::Tensor messages =
-      own == nullptr ? zeros(topology_.n_short) : copy_of(*own);
-  if (others != nullptr) {
-    const at::Tensor cut = others->contiguous();
+  const at::Tensor own = given(gradients, "bond_messages", topology_.n_short);
+  const at::Tensor others = given(gradients, "cut_messages", std::ssize(topology_.cut));
+  if (!sends() || (!own.defined() && !others.defined())) return;
+  at::Tensor messages = own.defined() ? copy_of(own) : zeros(topology_.n_short);
+  if (others.defined()) {
+    const at::Tensor cut = others.contiguous();
     for (size_t k = 0; k < topology_.cut.size(); ++k)
       for (int c = 0; c < block_->channels; ++c)
         rows(messages).at(topology_.cut[k])[c] += rows(cut).at(static_cast<std::ptrdiff_t>(k))[c];
@@ -75,8 +77,8 @@ void BlockRun<T>::messages_back(const executor::Tensors& gradients, Gradients& t
   block_->bonds->backward(topology_, tables.view, inside, n_threads);
   add_tangent_dots(block_->short_weights, basis_.short_bonds, inside.weights, to.by_length.data());
   for (size_t k = 0; k < layers.size(); ++k) {
-    const at::Tensor &atoms = atoms_of(k), &bonds = bonds_of(k);
-    at::Tensor& of_atoms = atoms.is_same(next_)     ? to.next
+    const at::Tensor atoms = atoms_of(k), bonds = bonds_of(k);
+    at::Tensor& of_atoms = atoms.is_same(next_)    ? to.next
                            : atoms.is_same(atoms_) ? to.of("atoms", atoms_)
                                                    : to.of(name_of("atoms", k), atoms);
     at::Tensor& of_bonds = bonds.is_same(bonds_) ? to.bonds : to.of(name_of("bonds", k), bonds);
@@ -146,8 +148,8 @@ void BlockRun<T>::add_tangent_dots(const Projection<T>& projection, const at::Te
   for (int64_t first = 0; first < topology_.n_short; first += rows_per_block) {
     const auto n = static_cast<int>(std::min<int64_t>(rows_per_block, topology_.n_short - first));
     projection.apply(n, {derivatives.at(first), derivatives.stride}, {tangents.data(), width});
-    block_->operators.add_dots(n, width, gradients + first * width, width, tangents.data(), width,
-                               by_length + first);
+    block_->operators.gated.add_dots(n, width, gradients + first * width, width, tangents.data(), width,
+                                     by_length + first);
   }
 }
 

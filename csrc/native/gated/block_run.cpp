@@ -20,14 +20,16 @@ Block<T>::Block(const BlockParameters& parameters)
       bond_embedding(operators, parameters.basis.bond_embedding),
       short_weights(operators, parameters.basis.short_weights),
       atoms(operators, parameters) {
-  const auto& [receivers, senders, of_bonds, bias, out, out_bias, perceptron] = parameters.atoms;
-  for (const Matrix& matrix : {receivers, senders, of_bonds, out})
-    if (matrix.rows != channels) invalid("a matrix with ", matrix.rows, " rows of ", channels, " channels");
+  if (parameters.basis.bond_embedding.columns != channels)
+    invalid("embeddings of ", parameters.basis.bond_embedding.columns, " channels, atoms of ", channels);
   if ((index == 0) != parameters.species.has_value() || (index == 0) == parameters.previous.has_value())
     invalid("the first block has species, later ones have the bonds' update before them");
-  if (parameters.species)
+  if (parameters.species) {
+    require(*parameters.species, parameters.species->rows, channels, "species");
     species.assign(parameters.species->values,
                    parameters.species->values + parameters.species->rows * channels);
+  }
+  if (parameters.previous) require(parameters.previous->out, channels, channels, "update");
   if (parameters.previous) previous.emplace(operators, parameters.previous->out, parameters.previous->bias);
   if (parameters.bonds) bonds.emplace(operators, parameters);
   if (std::ssize(parameters.angles) > index) invalid("more updates of angles than blocks before");
@@ -37,9 +39,7 @@ template <class T>
 BlockRun<T>::BlockRun(std::shared_ptr<const Block<T>> block, const executor::NativeGraph& graph,
                       executor::Tensors inputs, int n_threads)
     : block_(std::move(block)), topology_(graph), vectors_(graph.vectors), inputs_(std::move(inputs)) {
-  if (!vectors_.device().is_cpu() || vectors_.scalar_type() != c10::CppTypeToScalarType<T>::value ||
-      !vectors_.is_contiguous() || vectors_.numel() != 3 * topology_.n_edges)
-    invalid("vectors must be contiguous, (n_edges, 3), in the stage's dtype and on the host");
+  vectors_of<T>(topology_, vectors_);
   for (auto& [name, tensor] : inputs_) tensor = tensor.contiguous();
   read_basis(n_threads);
   read_atoms(graph);
@@ -160,17 +160,18 @@ typename BlockRun<T>::EdgeTables BlockRun<T>::edge_tables(int n_threads) const {
 }
 
 template <class T>
-const at::Tensor& BlockRun<T>::atoms_of(size_t layer) const {
+at::Tensor BlockRun<T>::atoms_of(size_t layer) const {
   const size_t n_updates = block_->bonds->layers().size() - 1;
   if (layer == n_updates) return next_;
-  return layer + 1 == static_cast<size_t>(block_->index) ? atoms_ : inputs_.at(name_of("atoms", layer));
+  if (layer + 1 == static_cast<size_t>(block_->index)) return atoms_;
+  return input(name_of("atoms", layer), topology_.n_owned, block_->channels);
 }
 
 template <class T>
-const at::Tensor& BlockRun<T>::bonds_of(size_t layer) const {
+at::Tensor BlockRun<T>::bonds_of(size_t layer) const {
   const size_t n_updates = block_->bonds->layers().size() - 1;
   if (layer == n_updates || layer + 1 == static_cast<size_t>(block_->index)) return bonds_;
-  return inputs_.at(name_of("bonds", layer));
+  return input(name_of("bonds", layer), topology_.n_short, block_->channels);
 }
 
 template <class T>
@@ -183,8 +184,7 @@ typename BlockRun<T>::LayerTables BlockRun<T>::layer_tables(int n_threads) const
     tables.memory.push_back(layers[k].centres.of(topology_.n_owned, rows(atoms_of(k)), n_threads));
     tables.view.layers.push_back({tables.memory[2 * k].data(), tables.memory[2 * k + 1].data()});
   }
-  tables.memory.push_back(
-      block_->short_weights.of(topology_.n_short, basis(basis_.short_bonds), n_threads));
+  tables.memory.push_back(block_->short_weights.of(topology_.n_short, basis(basis_.short_bonds), n_threads));
   tables.view.weights = tables.memory.back().data();
   tables.view.basis = basis(basis_.angles);
   return tables;

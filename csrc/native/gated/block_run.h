@@ -76,8 +76,8 @@ class BlockRun {
   LayerTables layer_tables(int n_threads) const;
   bool sends() const { return block_->bonds.has_value() && topology_.has_angles; }
   /// Atoms and bonds that a layer of angles reads.
-  const at::Tensor& atoms_of(size_t layer) const;
-  const at::Tensor& bonds_of(size_t layer) const;
+  at::Tensor atoms_of(size_t layer) const;
+  at::Tensor bonds_of(size_t layer) const;
   /// The input that a layer reads from blocks before.
   static std::string name_of(const char* what, size_t layer) {
     return numbered(what, static_cast<int>(layer) + 1);
@@ -85,6 +85,8 @@ class BlockRun {
 
   // Backward.
   struct Gradients;
+  /// Of an output; undefined where it is zero.
+  at::Tensor given(const executor::Tensors& gradients, const std::string& name, int64_t n_rows) const;
   void messages_back(const executor::Tensors& given, Gradients& to, int n_threads) const;
   void atoms_back(Gradients& to, int n_threads) const;
   void bonds_back(Gradients& to) const;

@@ -9,8 +9,8 @@
 
 namespace distmlip::native::gated {
 
-/// silu(core) · sigmoid(gate). Both are sums of projections, which the caller adds up, [core | gate]; or, with
-/// hidden layers, linear in silu of these sums.
+/// silu(core) · sigmoid(gate). Both are sums of projections, which the caller adds up, [core | gate]; or,
+/// with hidden layers, linear in silu of these sums.
 struct PerceptronParameters {
   std::vector<Matrix> hidden;  ///< of core and of gate: (hidden channels, channels); empty: there are none
   std::vector<double> bias;    ///< behind hidden layers
@@ -59,8 +59,8 @@ struct BlockParameters {
   std::optional<BondUpdate> previous;   ///< none in the first block
   std::vector<double> embedding_shift;  ///< that updates so far have added to every bond; empty: none
   AtomParameters atoms;
-  std::optional<AngleParameters> bonds;  ///< none in the last block
-  std::vector<AngleParameters> angles;   ///< updates before bonds get messages, in their order
+  std::optional<AngleParameters> bonds;           ///< none in the last block
+  std::vector<AngleParameters> angles;            ///< updates before bonds get messages, in their order
   bool keeps_atoms = false, keeps_bonds = false;  ///< as they are when this block begins, for later ones
 };
 

@@ -2,8 +2,15 @@
 
 namespace distmlip::native::gated {
 
+void require(const Matrix& matrix, int rows, int columns, const char* name) {
+  if (matrix.rows != rows || matrix.columns != columns)
+    invalid("'", name, "' is (", matrix.rows, ", ", matrix.columns, "); it must be (", rows, ", ", columns,
+            ")");
+}
+
 OwnMatrix product(const Matrix& a, const Matrix& b) {
-  if (a.columns != b.rows) invalid("a product of matrices with ", a.columns, " columns and ", b.rows, " rows");
+  if (a.columns != b.rows)
+    invalid("a product of matrices with ", a.columns, " columns and ", b.rows, " rows");
   OwnMatrix c{std::vector<double>(static_cast<size_t>(a.rows) * static_cast<size_t>(b.columns)), a.rows,
               b.columns};
   for (int i = 0; i < a.rows; ++i)
@@ -63,33 +70,33 @@ template <class T>
 void Perceptron<T>::forward(int n, int n_sources, const T* const* sources, Memory& memory, bool keep) const {
   T* x = memory.x.data();
   if (hidden_.empty()) {
-    operators_.sum_rows(n, sums_, n_sources, sources, x);
+    operators_.gated.sum_rows(n, sums_, n_sources, sources, x);
   } else {
-    operators_.silu_of_sums(n, sums_, n_sources, sources, memory.hidden.data(),
-                            keep ? memory.hidden_slopes.data() : nullptr);
+    operators_.gated.silu_of_sums(n, sums_, n_sources, sources, memory.hidden.data(),
+                                  keep ? memory.hidden_slopes.data() : nullptr);
     for (int row = 0; row < n; ++row) std::copy(bias_.begin(), bias_.end(), x + row * 2 * channels_);
     for (int half = 0; half < 2; ++half)
       hidden_[static_cast<size_t>(half)].apply(n, {memory.hidden.data() + half * (sums_ / 2), sums_},
                                                {x + half * channels_, 2 * channels_}, true);
   }
-  operators_.gated(gate_, n, x, memory.out.data(), keep ? memory.slopes.data() : nullptr,
-                   memory.roots.data());
+  operators_.gated.gated(gate_, n, x, memory.out.data(), keep ? memory.slopes.data() : nullptr,
+                         memory.roots.data());
 }
 
 template <class T>
 const T* Perceptron<T>::backward(int n, const T* gradients, int n_targets, T* const* targets,
                                  Memory& memory) const {
   T* x = memory.x.data();
-  operators_.gated_back(gate_, n, gradients, memory.slopes.data(), memory.roots.data(), x);
+  operators_.gated.gated_back(gate_, n, gradients, memory.slopes.data(), memory.roots.data(), x);
   if (hidden_.empty()) {
-    operators_.add_to_rows(n, sums_, x, nullptr, n_targets, targets);
+    operators_.gated.add_to_rows(n, sums_, x, nullptr, n_targets, targets);
     return x;
   }
   T* hidden = memory.hidden.data();
   for (int half = 0; half < 2; ++half)
     hidden_[static_cast<size_t>(half)].back(n, {x + half * channels_, 2 * channels_},
                                             {hidden + half * (sums_ / 2), sums_}, false);
-  operators_.add_to_rows(n, sums_, hidden, memory.hidden_slopes.data(), n_targets, targets);
+  operators_.gated.add_to_rows(n, sums_, hidden, memory.hidden_slopes.data(), n_targets, targets);
   return hidden;
 }
 

@@ -23,6 +23,8 @@ struct OwnMatrix {
   Matrix view() const { return {values.data(), rows, columns}; }
 };
 
+/// Throws std::invalid_argument if the matrix has another shape; `name` is for its message.
+void require(const Matrix& matrix, int rows, int columns, const char* name);
 OwnMatrix product(const Matrix& a, const Matrix& b);
 OwnMatrix side_by_side(const Matrix& a, const Matrix& b);
 

@@ -44,8 +44,8 @@ class Share {
     }
   }
   T* row(const std::vector<Table<T>>& tables, size_t table, int32_t of) {
-    return sums_[table].data() + static_cast<std::ptrdiff_t>(places_[static_cast<size_t>(of)]) *
-                                     tables[table].width;
+    return sums_[table].data() +
+           static_cast<std::ptrdiff_t>(places_[static_cast<size_t>(of)]) * tables[table].width;
   }
   void add_to(const std::vector<Table<T>>& tables) {
     for (size_t k = 0; k < tables.size(); ++k) {

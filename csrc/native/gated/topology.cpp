@@ -2,8 +2,6 @@
 
 #include <limits>
 
-#include "core/error.h"
-
 namespace distmlip::native::gated {
 namespace {
 
@@ -18,7 +16,7 @@ struct Indices {
 
 Indices indices_of(const at::Tensor& tensor, const char* name) {
   if (!tensor.defined() || !tensor.device().is_cpu() || tensor.scalar_type() != at::kLong ||
-      !tensor.is_contiguous())
+      !tensor.is_contiguous() || tensor.dim() > 2)
     invalid(name, " must be contiguous int64 numbers on the host");
   return {tensor.const_data_ptr<int64_t>(), tensor.numel()};
 }
@@ -35,7 +33,8 @@ Topology::Topology(const executor::NativeGraph& graph) {
                 short_ones = indices_of(bonds.short_bonds, "short_bonds"),
                 angles = indices_of(bonds.angles, "angles"), cut_ones = indices_of(bonds.cut, "cut");
   n_owned = graph.n_owned;
-  n_local = graph.numbers.numel();
+  n_local = indices_of(graph.numbers, "numbers").n;
+  if (n_owned < 0 || n_owned > n_local) invalid("n_owned is ", n_owned, " of ", n_local, " atoms");
   n_edges = senders_of.n;
   if (n_edges > std::numeric_limits<int32_t>::max() / 2) invalid(n_edges, " edges in one partition");
   if (receivers_of.n != n_edges || bond_of.n != n_edges || angles.n % 2 != 0)
@@ -46,7 +45,11 @@ Topology::Topology(const executor::NativeGraph& graph) {
 
   std::vector<int32_t> row_of(static_cast<size_t>(n_bonds), -1);  // in the order here
   int32_t n = 0;
-  for (int64_t k = 0; k < n_short; ++k) row_of[static_cast<size_t>(short_ones.at(k, n_bonds))] = n++;
+  for (int64_t k = 0; k < n_short; ++k) {
+    int32_t& row = row_of[static_cast<size_t>(short_ones.at(k, n_bonds))];
+    if (row >= 0) invalid("bond ", short_ones.data[k], " is a short one twice");
+    row = n++;
+  }
   for (int32_t& row : row_of)
     if (row < 0) row = n++;
   edge_of_bond.resize(static_cast<size_t>(n_bonds));
@@ -63,6 +66,8 @@ Topology::Topology(const executor::NativeGraph& graph) {
     if (first_row[b + 1] < 1 || first_row[b + 1] > 2) invalid("a bond of ", first_row[b + 1], " edges");
     first_row[b + 1] += first_row[b];
   }
+  for (int64_t b = 0; b < n_bonds; ++b)
+    if (bond_of.data[edge_of.data[b]] != b) invalid("edge ", edge_of.data[b], " is no edge of bond ", b);
   receivers.resize(static_cast<size_t>(n_edges));
   senders.resize(static_cast<size_t>(n_edges));
   std::vector<int32_t> next(first_row.begin(), first_row.end() - 1);

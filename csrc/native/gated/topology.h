@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/error.h"
 #include "executor/native_stage.h"
 
 namespace distmlip::native::gated {
@@ -28,5 +29,15 @@ struct Topology {
   std::vector<Pair> pairs;
   std::vector<int32_t> cut;  ///< short bonds that have a copy in another partition
 };
+
+/// Throws std::invalid_argument unless they are (n_edges, 3), contiguous, in this dtype and on the host.
+template <class T>
+const T* vectors_of(const Topology& topology, const at::Tensor& vectors) {
+  if (!vectors.device().is_cpu() || vectors.scalar_type() != c10::CppTypeToScalarType<T>::value ||
+      !vectors.is_contiguous() || vectors.dim() != 2 || vectors.size(0) != topology.n_edges ||
+      vectors.size(1) != 3)
+    invalid("vectors must be contiguous, (n_edges, 3), in the stage's dtype and on the host");
+  return vectors.const_data_ptr<T>();
+}
 
 }  // namespace distmlip::native::gated

@@ -72,6 +72,7 @@ class CHGNetAdapter(Adapter):
     """One CHGNet; see :func:`adapt`."""
 
     family: ClassVar[str] = "CHGNet"
+    has_radial_tables: ClassVar[bool] = False  # bases are sines, which cost nothing beside the rest
 
     def __init__(self, model: CHGNet, dtype: torch.dtype | None, on_isolated_atoms: IsolatedAtoms) -> None:
         _require_supported(model)
@@ -102,7 +103,7 @@ class CHGNetAdapter(Adapter):
         return with_derived(blocks.derive, stages, memoise=not recompute)
 
     def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
-        """See :class:`Adapter`; there are no radial functions that tables could replace."""
+        """See :class:`Adapter`."""
         replica = self.replicate(index, torch.device("cpu"))
         model = copy.deepcopy(self.models[index]).cpu().double().requires_grad_(False)
         return NativeBlocks(model, replica, self.dtype).stages(memoise=not recompute)

@@ -1,12 +1,14 @@
 """CHGNet's blocks as native stages, which are gated messages of edges and angles.
 
-Between stages: ``atoms`` (n_owned, width); of short bonds, in the order of ``graph.bonds.short_bonds``,
-``bond_messages`` (n_short, width), from the angles at owned centres, and of cut ones, in the order of
-``graph.bonds.cut``, the same once more, ``cut_messages`` (n_cut, width), to be swapped. A block finishes the
-bonds' update of the one before. Angles never cross: a block updates them from the first on, for which it reads
-``atoms k`` and ``bonds k``, what atoms and bonds were when block ``k`` began. Bonds that are part of no angle
-are functions of their length. ``bond_basis``, ``short_basis`` and ``angle_basis`` are those of lengths and
-angles, with derivatives, where they are evaluated once for all blocks.
+Between stages: ``atoms`` (n_owned, width); ``bond_messages`` (n_short, width), from angles at owned centres
+to short bonds, in the order of ``graph.bonds.short_bonds``, and ``cut_messages`` (n_cut, width), those of cut
+bonds once more, which partitions swap. A block begins with the bonds' update by them.
+
+Angles never cross: they are the largest tensor of all, and to update them from the first on takes a block no
+longer than to read them would. For that it reads ``atoms k`` and ``bonds k``, what these were when block ``k``
+began. Long bonds are no part of any angle, so that they are functions of their length and nothing is kept.
+``bond_basis``, ``short_basis`` and ``angle_basis`` are functions of lengths and angles, with derivatives,
+where they are evaluated once for all blocks.
 """
 
 from __future__ import annotations
@@ -202,7 +204,9 @@ def _out_of(layer: AtomConv | BondConv) -> tuple[Matrix, list[float]]:
     """What messages are multiplied by, and what is added to them; nothing, if nothing is."""
     linears = _linears_of(layer.mlp_out.layers) if layer.use_mlp_out else []
     if len(linears) != 1:
-        raise NotNativeError(f"{type_name(layer)} has {len(linears)} layers behind its messages; one is known")
+        raise NotNativeError(
+            f"{type_name(layer)} has {len(linears)} layers behind its messages; one is known"
+        )
     bias = linears[0].bias
     return _weights(linears[0]), [] if bias is None else bias.tolist()
 
@@ -210,7 +214,9 @@ def _out_of(layer: AtomConv | BondConv) -> tuple[Matrix, list[float]]:
 def _taken_apart(mlp: GatedMLP, n_parts: int) -> tuple[list[Matrix], list[float], core.GatedPerceptron]:
     """The first layer of core and gate, divided among what it is applied to; its bias; what comes behind."""
     if type(mlp) is not GatedMLP or type(mlp.activation) is not nn.SiLU:
-        raise NotNativeError(f"{type_name(mlp)} with {type_name(mlp.activation)}; SiLU is known")
+        raise NotNativeError(
+            f"a gated perceptron is a {type_name(mlp)} with {type_name(mlp.activation)}; SiLU is known"
+        )
     both = [_linears_of(part.layers) for part in (mlp.mlp_core, mlp.mlp_gate)]
     n_layers = len(both[0])
     if n_layers > 2 or len(both[1]) != n_layers:
@@ -226,8 +232,8 @@ def _taken_apart(mlp: GatedMLP, n_parts: int) -> tuple[list[Matrix], list[float]
     last = [(_weights(linears[-1]) @ center, _bias_of(linears[-1]) @ center) for linears in both]
     first = last if n_layers == 1 else [(_weights(linears[0]), _bias_of(linears[0])) for linears in both]
     weights = np.concatenate([weight for weight, _ in first], axis=1)
-    if weights.shape[1] % PADDING:
-        raise NotNativeError(f"hidden layers have {weights.shape[1] // 2} numbers, no multiple of 8")
+    if weights.shape[1] % (2 * PADDING):
+        raise NotNativeError(f"hidden layers have {weights.shape[1] // 2} numbers, no multiple of {PADDING}")
     normalised = mlp.norm is not None
     perceptron = core.GatedPerceptron(
         hidden=[] if n_layers == 1 else [weight for weight, _ in last],
