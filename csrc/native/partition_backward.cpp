@@ -12,6 +12,9 @@ namespace {
 /// Rows whose gradients are added up by one thread.
 constexpr int64_t rows_per_job = 64;
 
+/// That have gradients in memory of their own: all of a large partition would have several times its rows.
+constexpr int64_t chunks_at_a_time = 64;
+
 }  // namespace
 
 template <class T>
@@ -33,22 +36,24 @@ executor::Gradients PartitionRun<T>::backward(const executor::Tensors& output_gr
   const bool by_sender = program_.back_by_sender;
   const int64_t per_chunk = atoms_per_chunk(n_owned_);
   const int64_t n_chunks = (n_owned_ + per_chunk - 1) / per_chunk;
-  std::vector<Chunk> chunks(static_cast<size_t>(n_chunks));
-  parallel_for(n_chunks, n_threads, [&](int64_t k, int) {
-    auto space = workspaces_.take();
-    Chunk& chunk = chunks[static_cast<size_t>(k)];
-    const int64_t first = k * per_chunk, last = std::min(n_owned_, first + per_chunk);
-    if (!by_sender) find_rows(*space, chunk, first, last);
-    for (int64_t atom = first; atom < last; atom += atoms_per_block) backward(*space, chunk, atom);
-    for (const int32_t row : chunk.rows) space->row_of[static_cast<size_t>(row)] = -1;
-    workspaces_.give(std::move(space));
-  });
+  for (int64_t begin = 0; begin < n_chunks; begin += chunks_at_a_time) {
+    std::vector<Chunk> chunks(static_cast<size_t>(std::min(chunks_at_a_time, n_chunks - begin)));
+    parallel_for(std::ssize(chunks), n_threads, [&](int64_t k, int) {
+      auto space = workspaces_.take();
+      Chunk& chunk = chunks[static_cast<size_t>(k)];
+      const int64_t first = (begin + k) * per_chunk, last = std::min(n_owned_, first + per_chunk);
+      if (!by_sender) find_rows(*space, chunk, first, last);
+      for (int64_t atom = first; atom < last; atom += atoms_per_block) backward(*space, chunk, atom);
+      for (const int32_t row : chunk.rows) space->row_of[static_cast<size_t>(row)] = -1;
+      workspaces_.give(std::move(space));
+    });
+    for (size_t k = 0; k < program_.inputs.size() && !by_sender; ++k)
+      if (program_.inputs[k].of_senders) add_up(chunks, k, n_threads);
+  }
   if (by_sender) senders_backward(n_threads);
   executor::Gradients gradients{{}, vector_gradients_};
-  for (size_t k = 0; k < program_.inputs.size(); ++k) {
-    if (program_.inputs[k].of_senders && !by_sender) add_up(chunks, k, n_threads);
+  for (size_t k = 0; k < program_.inputs.size(); ++k)
     gradients.inputs[program_.inputs[k].name] = input_gradients_[k];
-  }
   return gradients;
 }
 
@@ -60,6 +65,8 @@ void PartitionRun<T>::make_gradients() {
     const int shares = program_.inputs[k].shares;
     input_gradients_.push_back(shares >= 0 ? input_gradients_[static_cast<size_t>(shares)]
                                            : at::empty(inputs_[k].sizes(), graph_.vectors.options()));
+    if (program_.inputs[k].of_senders && !program_.back_by_sender)  // chunks add to them
+      std::fill_n(input_gradients_[k].template mutable_data_ptr<T>(), input_gradients_[k].numel(), T(0));
   }
   message_gradients_.clear();
   message_gradient_data_.clear();
@@ -193,7 +200,7 @@ void PartitionRun<T>::pull_back(EdgeBlock<T>& edges, Workspace<T>& space) const 
                                      space.vector_gradients.data());
 }
 
-/// Chunk by chunk, in their order.
+/// Adds what chunks have to the input's gradients, chunk by chunk in their order.
 template <class T>
 void PartitionRun<T>::add_up(const std::vector<Chunk>& chunks, size_t input, int n_threads) {
   const Layout& layout = program_.registers[static_cast<size_t>(program_.inputs[input].of)].layout;
@@ -207,7 +214,8 @@ void PartitionRun<T>::add_up(const std::vector<Chunk>& chunks, size_t input, int
   parallel_for((n_local_ + rows_per_job - 1) / rows_per_job, n_threads, [&](int64_t job, int) {
     std::vector<T> sum(static_cast<size_t>(size));
     for (int64_t row = job * rows_per_job; row < std::min(n_local_, (job + 1) * rows_per_job); ++row) {
-      std::fill(sum.begin(), sum.end(), T(0));
+      if (parts[static_cast<size_t>(row)].empty()) continue;
+      layout.read(total + row * layout.width(), sum.data(), program_.inputs[input].order);
       for (const T* part : parts[static_cast<size_t>(row)])
         for (int64_t c = 0; c < size; ++c) sum[static_cast<size_t>(c)] += part[c];
       layout.write(sum.data(), total + row * layout.width(), program_.inputs[input].order);

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from distmlip._native import core
-from distmlip.choice.costs import CostModel, Rows, column
+from distmlip.choice.costs import GRAPH_BYTES, CostModel, Rows, column
 from distmlip.evaluation.settings import ATOMS_PER_CPU_PARTITION, Settings
 from distmlip.inputs import MOST_PARTITIONS
 from distmlip.machine.memory import USABLE, available_bytes
@@ -194,18 +194,28 @@ class Chooser:
         rows: Rows,
         recompute: core.Recompute,
     ) -> tuple[int, str]:
-        """As many partitions, or as many more as make everything fit."""
+        """As many partitions, or as many more as make everything fit; if none do, those that need least: very
+        many have more halo rows than atoms."""
         most = max(partitions, min(int(column(rows, "owned").sum()) // FEWEST_ATOMS, MOST_PARTITIONS))
+        shares: dict[int, float] = {}
         fitting = partitions
-        while not self._fits(costs, split(rows, fitting / now.partitions), recompute):
+        while True:
+            shares[fitting] = self._share(costs, split(rows, fitting / now.partitions), recompute)
+            if shares[fitting] <= 1:
+                break
             if fitting >= most:
-                return fitting, "fewer partitions do not fit into memory, and these may not"
+                least = min(shares, key=lambda number: shares[number])
+                return least, "no number of partitions may fit into memory, and these need least"
             fitting = min(2 * fitting, most)
         return (partitions, reason) if fitting == partitions else (fitting, "fewer do not fit into memory")
 
     def _fits(self, costs: CostModel, rows: Rows, recompute: core.Recompute) -> bool:
+        return self._share(costs, rows, recompute) <= 1
+
+    def _share(self, costs: CostModel, rows: Rows, recompute: core.Recompute) -> float:
+        """Of the usable memory, on the device that is shortest of it."""
         memory = self.memory(costs, rows, recompute).values()
-        return all(device.expected <= device.usable for device in memory)
+        return max(device.expected / max(device.usable, 1) for device in memory)
 
 
 def what_suits_all(choices: Sequence[Choice]) -> Choice:
@@ -216,11 +226,18 @@ def what_suits_all(choices: Sequence[Choice]) -> Choice:
 
 
 def split(rows: Rows, factor: float) -> Rows:
-    """About what rows become with so many times the partitions: halos are surfaces."""
+    """About what rows become with so many times the partitions: halos are surfaces. Those of a whole system,
+    which has none, are shells as thick as the cutoff around cubes of even density."""
     pieces = max(1, round(factor))
     parts = np.repeat(rows, pieces, axis=0)
     parts[:, 1:] /= pieces
-    column(parts, "halo")[:] *= pieces ** (1 / 3)
+    halo, owned, edges = (column(parts, kind) for kind in ("halo", "owned", "edge"))
+    if pieces > 1 and not halo.any():
+        density = 3 / (4 * np.pi) * edges / np.maximum(owned, 1)  # atoms per cube of the cutoff
+        side = np.cbrt(owned / np.maximum(density, 1e-9))  # in cutoffs
+        halo[:] = np.minimum(density * ((side + 2) ** 3 - side**3), owned * (pieces - 1))
+    else:
+        halo *= pieces ** (1 / 3)
     return parts
 
 
@@ -230,10 +247,12 @@ def _finest(rows: Rows) -> Rows:
 
 
 def _memory(costs: CostModel, rows: Rows, recompute: core.Recompute, available: int) -> Memory:
-    usable = int(USABLE * available)
+    graph = float(np.sum(rows @ GRAPH_BYTES))  # which is there already, and counts as needed below
+    usable = int(USABLE * (available + graph))
     if len(rows) == 0:
         return Memory(0, usable, 0)
     atoms = max(column(rows, "owned").sum(), 1.0)
     least = max(recompute, core.Recompute.stages)
-    per_atom = max(costs.peak_bytes(_finest(rows), least), 1.0) / atoms
+    n_times = 2.0 ** np.arange(math.log2(max(column(rows, "owned").max() / FEWEST_ATOMS, 1.0)) + 1)
+    per_atom = max(min(costs.peak_bytes(split(rows, times), least) for times in n_times), 1.0) / atoms
     return Memory(int(costs.peak_bytes(rows, recompute)), usable, int(usable / per_atom))

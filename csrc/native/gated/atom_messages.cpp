@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "native/gated/matrices.h"
+
 namespace distmlip::native::gated {
 
 /// What there is to do on a partition.

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "native/gated/matrices.h"
+
 namespace distmlip::native::gated {
 namespace {
 

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty_like.h>
 
 #include "kernels/simd.h"
+#include "native/gated/matrices.h"
 
 namespace distmlip::native::gated {
 

@@ -16,18 +16,6 @@ constexpr int items_per_block = 24;
 /// Both directions of each.
 constexpr int rows_per_block = 2 * items_per_block;
 
-/// A matrix that owns its values.
-struct OwnMatrix {
-  std::vector<double> values;
-  int rows = 0, columns = 0;
-  Matrix view() const { return {values.data(), rows, columns}; }
-};
-
-/// Throws std::invalid_argument if the matrix has another shape; `name` is for its message.
-void require(const Matrix& matrix, int rows, int columns, const char* name);
-OwnMatrix product(const Matrix& a, const Matrix& b);
-OwnMatrix side_by_side(const Matrix& a, const Matrix& b);
-
 /// Rows of a table.
 template <class T>
 struct Rows {

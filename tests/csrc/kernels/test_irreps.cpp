@@ -30,6 +30,9 @@ class Computed {
     activate();
     for (const int rows_of_irrep : {1, 3, 5}) scale(rows_of_irrep);
     tensors();
+    for (const int width : {16, 48, 64})
+      for (const int n_rows : {1, 5}) gated(n_rows, width);
+    waves();
     return std::move(found_);
   }
 
@@ -203,6 +206,47 @@ class Computed {
       keep(a_back, size);
       keep(b_back, size);
     }
+  }
+
+  void gated(int n, int width) {
+    const int wide = 2 * width;
+    const auto sources = random(int64_t{3} * n * wide), scales = random(wide), shifts = random(wide),
+               gradients = random(int64_t{n} * width), weights = random(int64_t{2} * n * width);
+    std::vector<T> sums(static_cast<size_t>(n * wide)), hidden(sums), hidden_slopes(sums), slopes(sums);
+    std::vector<T> out(static_cast<size_t>(n * width)), roots(static_cast<size_t>(2 * n + irreps::padding));
+    const auto of_sources = rows(sources, 3 * n, wide);
+    of_.gated.sum_rows(n, wide, 3, of_sources.data(), sums.data());
+    of_.gated.silu_of_sums(n, wide, 3, of_sources.data(), hidden.data(), hidden_slopes.data());
+    for (const bool is_normalised : {false, true}) {
+      const irreps::Gate<T> gate{width, is_normalised ? scales.data() : nullptr, shifts.data(), T(1e-5)};
+      auto x = sums;
+      of_.gated.gated(gate, n, x.data(), out.data(), nullptr, roots.data());
+      keep(out, n * width);
+      x = sums;
+      of_.gated.gated(gate, n, x.data(), out.data(), slopes.data(), roots.data());
+      of_.gated.gated_back(gate, n, gradients.data(), slopes.data(), roots.data(), x.data());
+      for (const auto* found : {&out, &slopes, &x, &hidden, &hidden_slopes}) keep(*found, std::ssize(*found));
+    }
+    auto sent = random(int64_t{n} * width), weight_gradients = random(int64_t{2} * n * width);
+    const auto of_weights = rows(weights, 2 * n, width), given = rows(gradients, n, width);
+    const auto to = rows(sent, n, width), back = rows(weight_gradients, 2 * n, width);
+    of_.gated.weigh(n, width, out.data(), of_weights.data(), to.data());
+    of_.gated.weigh_back(n, width, out.data(), given.data(), of_weights.data(), back.data());
+    of_.gated.add_to_rows(n, width, out.data(), hidden.data(), 1, to.data());
+    std::vector<T> dots(static_cast<size_t>(n));
+    of_.gated.add_dots(n, width, out.data(), width, gradients.data(), width, dots.data());
+    for (const auto* found : {&sent, &weight_gradients, &out, &dots}) keep(*found, std::ssize(*found));
+  }
+
+  void waves() {
+    const std::vector<double> x{0.01, 2.5, 31.0},
+        frequencies{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const auto factors = random(3), slopes = random(3);
+    std::vector<T> lengths(3 * 32), angles(3 * 64);
+    of_.gated.bessel(3, 16, x.data(), frequencies.data(), factors.data(), slopes.data(), lengths.data());
+    of_.gated.fourier(3, 16, x.data(), frequencies.data(), angles.data());
+    keep(lengths, std::ssize(lengths));
+    keep(angles, std::ssize(angles));
   }
 
   const Operators<T>& of_;
