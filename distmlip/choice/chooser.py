@@ -62,6 +62,8 @@ class Chooser:
     recompute_is_open: bool
     conservative: bool
     """Whether there is a backward sweep."""
+    at_once: int = 1
+    """Partitions that run side by side, if there are as many."""
 
     @property
     def partitions_are_open(self) -> bool:
@@ -71,7 +73,8 @@ class Chooser:
     def with_kernels(self, *, is_native: bool) -> Chooser:
         """The same for native stages, or for the model's own modules."""
         atoms = None if is_native else ATOMS_PER_CPU_PARTITION
-        return replace(self, given=replace(self.given, atoms_per_partition=atoms))
+        at_once = torch.get_num_threads() if is_native else 1
+        return replace(self, given=replace(self.given, atoms_per_partition=atoms), at_once=at_once)
 
     def first(self, n_atoms: int) -> Choice:
         """Without a cost model."""
@@ -118,9 +121,23 @@ class Chooser:
         devices, here = self.given.devices, self.rows_here(rows)
         names = np.array([str(devices.devices[d]) for d in devices.of_partitions(len(here))])
         return {
-            str(device): _memory(costs, here[names == str(device)], recompute, self._available(device))
+            str(device): self._memory(costs, here[names == str(device)], recompute, self._available(device))
             for device in dict.fromkeys(devices.devices)
         }
+
+    def _memory(self, costs: CostModel, rows: Rows, recompute: core.Recompute, available: int) -> Memory:
+        graph = float(np.sum(rows @ GRAPH_BYTES))  # which is there already, and counts as needed below
+        usable = int(USABLE * (available + graph))
+        if len(rows) == 0:
+            return Memory(0, usable, 0)
+        atoms = max(column(rows, "owned").sum(), 1.0)
+        least = max(recompute, core.Recompute.stages)
+        n_times = 2.0 ** np.arange(math.log2(max(column(rows, "owned").max() / FEWEST_ATOMS, 1.0)) + 1)
+        per_atom = (
+            max(min(costs.peak_bytes(split(rows, times), least, self.at_once) for times in n_times), 1.0)
+            / atoms
+        )
+        return Memory(int(costs.peak_bytes(rows, recompute, self.at_once)), usable, int(usable / per_atom))
 
     def rows_here(self, rows: Rows) -> Rows:
         """Those of the partitions of this process."""
@@ -244,15 +261,3 @@ def split(rows: Rows, factor: float) -> Rows:
 def _finest(rows: Rows) -> Rows:
     """The same atoms in partitions of the fewest atoms."""
     return split(rows, column(rows, "owned").max() / FEWEST_ATOMS)
-
-
-def _memory(costs: CostModel, rows: Rows, recompute: core.Recompute, available: int) -> Memory:
-    graph = float(np.sum(rows @ GRAPH_BYTES))  # which is there already, and counts as needed below
-    usable = int(USABLE * (available + graph))
-    if len(rows) == 0:
-        return Memory(0, usable, 0)
-    atoms = max(column(rows, "owned").sum(), 1.0)
-    least = max(recompute, core.Recompute.stages)
-    n_times = 2.0 ** np.arange(math.log2(max(column(rows, "owned").max() / FEWEST_ATOMS, 1.0)) + 1)
-    per_atom = max(min(costs.peak_bytes(split(rows, times), least) for times in n_times), 1.0) / atoms
-    return Memory(int(costs.peak_bytes(rows, recompute)), usable, int(usable / per_atom))

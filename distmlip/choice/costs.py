@@ -95,19 +95,21 @@ class CostModel:
         """Those of one way."""
         return self.recomputed if recompute else self.kept
 
-    def peak_bytes(self, rows: Rows, recompute: core.Recompute) -> float:
-        """The most that these partitions need at a time on the device that they share."""
+    def peak_bytes(self, rows: Rows, recompute: core.Recompute, at_once: int = 1) -> float:
+        """The most that these partitions need at a time on the device that they share. ``at_once``: those
+        that run a stage side by side, if there are as many."""
         stages = self.stages(recompute)
+        running = at_once if len(rows) >= at_once else 1
         level = float(np.sum(rows @ GRAPH_BYTES))
         peak = level
         for k, stage in enumerate(stages):
             exchanged, held = rows @ stage.exchanged, rows @ stage.held
             own = rows @ stage.forward_peak - np.maximum(held - exchanged, 0)
-            peak = max(peak, level + max(exchanged.sum(), held.sum()) + own.max())
+            peak = max(peak, level + max(exchanged.sum(), held.sum()) + _largest(own, running))
             level += 0.0 if recompute == core.Recompute.host else float(held.sum())
             # Gradients of what the next stage was given have come back by then.
             gradients = float(np.sum(rows @ stages[k + 1].exchanged)) if k + 1 < len(stages) else 0.0
-            peak = max(peak, level + gradients + float(np.max(rows @ stage.backward_peak)))
+            peak = max(peak, level + gradients + _largest(rows @ stage.backward_peak, running))
         return float(peak)
 
     def held_bytes(self, rows: Rows) -> float:
@@ -147,6 +149,11 @@ class CostModel:
         if not all(ways):
             raise ValueError("a cost model without stages")
         return cls(*ways)
+
+
+def _largest(values: NDArray[np.float64], n: int) -> float:
+    """The sum of the largest ones."""
+    return float(np.sort(values)[-n:].sum())
 
 
 def _stage_cost(values: Json) -> StageCost:

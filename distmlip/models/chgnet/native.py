@@ -4,9 +4,9 @@ Between stages: ``atoms`` (n_owned, width); ``bond_messages`` (n_short, width), 
 to short bonds, in the order of ``graph.bonds.short_bonds``, and ``cut_messages`` (n_cut, width), those of cut
 bonds once more, which partitions swap. A block begins with the bonds' update by them.
 
-Angles never cross: they are the largest tensor of all, and to update them from the first on takes a block no
-longer than to read them would. For that it reads ``atoms k`` and ``bonds k``, what these were when block ``k``
-began. Long bonds are no part of any angle, so that they are functions of their length and nothing is kept.
+Angles never cross: they are the largest tensor of all, and a block updates them from the first on in the time
+that reading them would take. For that it reads ``atoms k`` and ``bonds k``, what these were when block ``k``
+began. Long bonds are no part of any angle, so that they are functions of their length: nothing is kept of them.
 ``bond_basis``, ``short_basis`` and ``angle_basis`` are functions of lengths and angles, with derivatives,
 where they are evaluated once for all blocks.
 """
