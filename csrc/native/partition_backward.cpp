@@ -19,6 +19,21 @@ constexpr int64_t chunks_at_a_time = 64;
 
 template <class T>
 executor::Gradients PartitionRun<T>::backward(const executor::Tensors& output_gradients, int n_threads) {
+  read_output_gradients(output_gradients);
+  make_gradients();
+  const int64_t per_chunk = atoms_per_chunk(n_owned_);
+  const int64_t n_chunks = (n_owned_ + per_chunk - 1) / per_chunk;
+  for (int64_t first = 0; first < n_chunks; first += chunks_at_a_time)
+    chunks_backward(per_chunk, first, std::min(chunks_at_a_time, n_chunks - first), n_threads);
+  if (program_.back_by_sender) senders_backward(n_threads);
+  executor::Gradients gradients{{}, vector_gradients_};
+  for (size_t k = 0; k < program_.inputs.size(); ++k)
+    gradients.inputs[program_.inputs[k].name] = input_gradients_[k];
+  return gradients;
+}
+
+template <class T>
+void PartitionRun<T>::read_output_gradients(const executor::Tensors& output_gradients) {
   output_gradients_.clear();
   for (const Output& output : program_.outputs) {
     const auto found = output_gradients.find(output.name);
@@ -32,29 +47,24 @@ executor::Gradients PartitionRun<T>::backward(const executor::Tensors& output_gr
     }
     output_gradients_.push_back(given);
   }
-  make_gradients();
+}
+
+/// Of n_chunks chunks with so many atoms.
+template <class T>
+void PartitionRun<T>::chunks_backward(int64_t n_atoms, int64_t first_chunk, int64_t n_chunks, int n_threads) {
   const bool by_sender = program_.back_by_sender;
-  const int64_t per_chunk = atoms_per_chunk(n_owned_);
-  const int64_t n_chunks = (n_owned_ + per_chunk - 1) / per_chunk;
-  for (int64_t begin = 0; begin < n_chunks; begin += chunks_at_a_time) {
-    std::vector<Chunk> chunks(static_cast<size_t>(std::min(chunks_at_a_time, n_chunks - begin)));
-    parallel_for(std::ssize(chunks), n_threads, [&](int64_t k, int) {
-      auto space = workspaces_.take();
-      Chunk& chunk = chunks[static_cast<size_t>(k)];
-      const int64_t first = (begin + k) * per_chunk, last = std::min(n_owned_, first + per_chunk);
-      if (!by_sender) find_rows(*space, chunk, first, last);
-      for (int64_t atom = first; atom < last; atom += atoms_per_block) backward(*space, chunk, atom);
-      for (const int32_t row : chunk.rows) space->row_of[static_cast<size_t>(row)] = -1;
-      workspaces_.give(std::move(space));
-    });
-    for (size_t k = 0; k < program_.inputs.size() && !by_sender; ++k)
-      if (program_.inputs[k].of_senders) add_up(chunks, k, n_threads);
-  }
-  if (by_sender) senders_backward(n_threads);
-  executor::Gradients gradients{{}, vector_gradients_};
-  for (size_t k = 0; k < program_.inputs.size(); ++k)
-    gradients.inputs[program_.inputs[k].name] = input_gradients_[k];
-  return gradients;
+  std::vector<Chunk> chunks(static_cast<size_t>(n_chunks));
+  parallel_for(n_chunks, n_threads, [&](int64_t k, int) {
+    auto space = workspaces_.take();
+    Chunk& chunk = chunks[static_cast<size_t>(k)];
+    const int64_t first = (first_chunk + k) * n_atoms, last = std::min(n_owned_, first + n_atoms);
+    if (!by_sender) find_rows(*space, chunk, first, last);
+    for (int64_t atom = first; atom < last; atom += atoms_per_block) backward(*space, chunk, atom);
+    for (const int32_t row : chunk.rows) space->row_of[static_cast<size_t>(row)] = -1;
+    workspaces_.give(std::move(space));
+  });
+  for (size_t k = 0; k < program_.inputs.size() && !by_sender; ++k)
+    if (program_.inputs[k].of_senders) add_up(chunks, k, n_threads);
 }
 
 template <class T>

@@ -89,7 +89,9 @@ class PartitionRun {
   executor::Tensors empty_outputs() const;
 
   // partition_backward.cpp
+  void read_output_gradients(const executor::Tensors& output_gradients);
   void make_gradients();
+  void chunks_backward(int64_t n_atoms, int64_t first_chunk, int64_t n_chunks, int n_threads);
   void backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom);
   void seed(Workspace<T>& space, int64_t first_atom) const;
   void find_rows(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int64_t last_atom) const;

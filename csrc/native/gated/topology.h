@@ -28,6 +28,11 @@ struct Topology {
   std::vector<int32_t> first_row, receivers, senders;
   std::vector<Pair> pairs;
   std::vector<int32_t> cut;  ///< short bonds that have a copy in another partition
+
+ private:
+  void list_pairs(const at::Tensor& angles_given, const int64_t* receiver_of,
+                  const std::vector<int32_t>& row_of_edge);
+  void list_cut(const at::Tensor& cut_given, const std::vector<int32_t>& row_of);
 };
 
 /// Throws std::invalid_argument unless they are (n_edges, 3), contiguous, in this dtype and on the host.

@@ -6,7 +6,7 @@ bonds once more, which partitions swap. A block begins with the bonds' update by
 
 Angles never cross: they are the largest tensor of all, and a block updates them from the first on in the time
 that reading them would take. For that it reads ``atoms k`` and ``bonds k``, what these were when block ``k``
-began. Long bonds are no part of any angle, so that they are functions of their length: nothing is kept of them.
+began. Long bonds are part of no angle, so that they are functions of their length: nothing is kept of them.
 ``bond_basis``, ``short_basis`` and ``angle_basis`` are functions of lengths and angles, with derivatives,
 where they are evaluated once for all blocks.
 """
@@ -75,38 +75,49 @@ class NativeBlocks:
         return [*([derived] if memoise else []), *stages, readout]
 
     def _block(self, k: int, basis: core.BondBasis, memoise: bool) -> NativeStage:
-        model, sends = self.model, k < self.last
-        updates = range(k if sends and self.blocks.updates_angles else 0)
-        # What angles are updated by, and bonds as the block before left them.
-        known = [f"atoms {j + 1}" for j in updates if j + 1 < k]
-        known += [f"bonds {j}" for j in range(1, k) if j == k - 1 or j in updates]
-        keeps_atoms = 0 < k < self.last - 1 and self.blocks.updates_angles
-        keeps_bonds = 0 < k < self.last
-        written = [f"atoms {k}"] * keeps_atoms + [f"bonds {k}"] * keeps_bonds
-        given = ["atoms", "bond_messages", "cut_messages"] if k > 0 else []
+        sends = k < self.last
+        n_updates = k if sends and self.blocks.updates_angles else 0
+        messages = ("bond_messages", "cut_messages")
+        bases = BASES if sends else BASES[:1]
         before: tuple[Exchange, ...] = (Halo("atoms", (self.width,)), Swap("cut_messages", (self.width,)))
+        # What angles are updated by, and bonds as the block before left them.
+        known = [f"atoms {j}" for j in range(1, n_updates)]
+        known += [f"bonds {j}" for j in range(1 if n_updates else max(k - 1, 1), k)]
+        kept = self._kept(k)
+        return NativeStage(
+            name=f"block {k}",
+            before=before if k > 0 else (),
+            reads=(*(("atoms", *messages, *known) if k > 0 else ()), *(bases if memoise else ())),
+            writes=("atoms", *(f"{what} {k}" for what in kept), *(messages if sends else ())),
+            computes=("atoms", "edges", *(("bonds", "angles") if sends else ())),
+            compiled=self._compiled(k, basis, n_updates, kept),
+        )
+
+    def _kept(self, k: int) -> tuple[str, ...]:
+        """What later blocks have to know of the beginning of this one."""
+        if not 0 < k < self.last:
+            return ()
+        return ("atoms", "bonds") if k < self.last - 1 and self.blocks.updates_angles else ("bonds",)
+
+    def _compiled(
+        self, k: int, basis: core.BondBasis, n_updates: int, kept: tuple[str, ...]
+    ) -> core.NativeStage:
+        model = self.model
         out = [_out_of(layer) for layer in model.bond_conv_layers[:k]]
-        block = core.gated_block(
+        update, update_bias = out[-1] if out else (None, [])
+        return core.gated_block(
             is_double=self.is_double,
             index=k,
             basis=basis,
             atoms=_atom_messages(model.atom_conv_layers[k]),
-            bonds=_bond_messages(model.bond_conv_layers[k]) if sends else None,
-            angles=[_angle_update(model.angle_layers[j]) for j in updates],
-            species=self._species() if k == 0 else None,
-            update=out[-1][0] if out else None,
-            update_bias=out[-1][1] if out else [],
-            embedding_shift=np.sum([bias for _, bias in out], axis=0).tolist() if out and out[0][1] else [],
-            keeps_atoms=keeps_atoms,
-            keeps_bonds=keeps_bonds,
-        )
-        return NativeStage(
-            name=f"block {k}",
-            before=before if k > 0 else (),
-            reads=(*given, *known, *((BASES if sends else BASES[:1]) if memoise else ())),
-            writes=("atoms", *written, *(["bond_messages", "cut_messages"] if sends else [])),
-            computes=("atoms", "edges", *(("bonds", "angles") if sends else ())),
-            compiled=block,
+            bonds=_bond_messages(model.bond_conv_layers[k]) if k < self.last else None,
+            angles=[_angle_update(model.angle_layers[j]) for j in range(n_updates)],
+            species=None if out else self._species(),
+            update=update,
+            update_bias=update_bias,
+            embedding_shift=np.sum([bias for _, bias in out], axis=0).tolist() if update_bias else [],
+            keeps_atoms="atoms" in kept,
+            keeps_bonds="bonds" in kept,
         )
 
     def _basis(self) -> core.BondBasis:
@@ -213,37 +224,50 @@ def _out_of(layer: AtomConv | BondConv) -> tuple[Matrix, list[float]]:
 
 def _taken_apart(mlp: GatedMLP, n_parts: int) -> tuple[list[Matrix], list[float], core.GatedPerceptron]:
     """The first layer of core and gate, divided among what it is applied to; its bias; what comes behind."""
+    both, norms = _layers_of(mlp), _norms_of(mlp)
+    center = np.eye(both[0][-1].out_features)
+    if norms:
+        center = center - 1 / len(center)  # takes off the mean, which is linear
+    last = [(_weights(linears[-1]) @ center, _bias_of(linears[-1]) @ center) for linears in both]
+    first, hidden = last, []
+    if len(both[0]) == 2:
+        first, hidden = [(_weights(linears[0]), _bias_of(linears[0])) for linears in both], last
+    weights = np.concatenate([weight for weight, _ in first], axis=1)
+    if weights.shape[1] % (2 * PADDING):
+        raise NotNativeError(f"hidden layers have {weights.shape[1] // 2} numbers, no multiple of {PADDING}")
+    perceptron = core.GatedPerceptron(
+        hidden=[weight for weight, _ in hidden],
+        bias=_joined(bias for _, bias in hidden),
+        scales=_joined(norm.weight.numpy() for norm in norms),
+        shifts=_joined(norm.bias.numpy() for norm in norms),
+        epsilon=norms[0].eps if norms else 0.0,
+    )
+    parts = [part.copy() for part in np.split(weights, n_parts)]
+    return parts, _joined(bias for _, bias in first), perceptron
+
+
+def _layers_of(mlp: GatedMLP) -> list[list[nn.Linear]]:
+    """Those of core and of gate: one each, or two."""
     if type(mlp) is not GatedMLP or type(mlp.activation) is not nn.SiLU:
         raise NotNativeError(
             f"a gated perceptron is a {type_name(mlp)} with {type_name(mlp.activation)}; SiLU is known"
         )
     both = [_linears_of(part.layers) for part in (mlp.mlp_core, mlp.mlp_gate)]
-    n_layers = len(both[0])
-    if n_layers > 2 or len(both[1]) != n_layers:
+    if len(both[0]) > 2 or len(both[0]) != len(both[1]):
         raise NotNativeError("gated perceptrons have more than one hidden layer")
-    center = np.eye(both[0][-1].out_features)
-    norms = (mlp.bn1, mlp.bn2)
-    if mlp.norm is not None:
-        if any(type(norm) is not nn.LayerNorm or norm.weight is None for norm in norms):
-            raise NotNativeError(f"gated perceptrons are normalised by a {type_name(mlp.bn1)}")
-        if mlp.bn1.eps != mlp.bn2.eps:
-            raise NotNativeError("core and gate are normalised with different eps")
-        center = center - 1 / len(center)  # takes off the mean, which is linear
-    last = [(_weights(linears[-1]) @ center, _bias_of(linears[-1]) @ center) for linears in both]
-    first = last if n_layers == 1 else [(_weights(linears[0]), _bias_of(linears[0])) for linears in both]
-    weights = np.concatenate([weight for weight, _ in first], axis=1)
-    if weights.shape[1] % (2 * PADDING):
-        raise NotNativeError(f"hidden layers have {weights.shape[1] // 2} numbers, no multiple of {PADDING}")
-    normalised = mlp.norm is not None
-    perceptron = core.GatedPerceptron(
-        hidden=[] if n_layers == 1 else [weight for weight, _ in last],
-        bias=[] if n_layers == 1 else _joined(bias for _, bias in last),
-        scales=_joined(norm.weight.numpy() for norm in norms) if normalised else [],
-        shifts=_joined(norm.bias.numpy() for norm in norms) if normalised else [],
-        epsilon=mlp.bn1.eps if normalised else 0.0,
-    )
-    parts = [part.copy() for part in np.split(weights, n_parts)]
-    return parts, _joined(bias for _, bias in first), perceptron
+    return both
+
+
+def _norms_of(mlp: GatedMLP) -> list[nn.LayerNorm]:
+    """Of core and of gate; none, if there are none."""
+    if mlp.norm is None:
+        return []
+    norms = [mlp.bn1, mlp.bn2]
+    if any(type(norm) is not nn.LayerNorm or norm.weight is None for norm in norms):
+        raise NotNativeError(f"gated perceptrons are normalised by a {type_name(mlp.bn1)}")
+    if mlp.bn1.eps != mlp.bn2.eps:
+        raise NotNativeError("core and gate are normalised with different eps")
+    return norms
 
 
 def _linears_of(layers: Iterable[nn.Module]) -> list[nn.Linear]:
