@@ -54,9 +54,9 @@ class Tolerance:
 
 
 FORCES = {torch.float32: Tolerance(2.0, 1.5e-6), torch.float64: Tolerance(4.0, 1e-11)}
+ENERGY = {torch.float32: Tolerance(4.0, 1e-6), torch.float64: Tolerance(4.0, 1e-11)}
 TURNS = 4
 """Of a cluster, before a difference is more than noise."""
-ENERGY = {torch.float32: Tolerance(4.0, 1e-6), torch.float64: Tolerance(4.0, 1e-11)}
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ class Expected:
 
     @property
     def energy_limit(self) -> float:
-        """EV"""
+        """Of the energy, in eV."""
         size = max(len(self.atoms), abs(self.original.energy))
         return ENERGY[self.dtype].limit(self.energy_noise, size)
 
     @property
     def forces_limit(self) -> float:
-        """eV/Å"""
+        """Of components of forces, in eV/Å."""
         return FORCES[self.dtype].limit(self.forces_noise, largest(self.original.forces))
 
     @property

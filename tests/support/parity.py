@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
@@ -180,3 +181,20 @@ def _family_options(options: dict[str, Any]) -> dict[str, Any]:
 
 def _array(values: Any) -> np.ndarray | None:
     return None if values is None else np.asarray(values, np.float64)
+
+
+def assert_forces_and_stress_are_slopes(atoms: Atoms) -> None:
+    """Of the energy: one component of each, by finite differences."""
+    forces, stress = atoms.get_forces(), atoms.get_stress(voigt=False)
+
+    def moved(changed: Atoms, h: float) -> None:
+        changed.positions[3, 1] += h
+
+    def sheared(changed: Atoms, h: float) -> None:
+        strain = np.eye(3)
+        strain[0, 1] = strain[1, 0] = h / 2
+        changed.set_cell(changed.cell.array @ strain, scale_atoms=True)
+
+    assert difference_quotient(atoms, 1e-4, moved) == pytest.approx(-forces[3, 1], abs=1e-6)
+    slope = difference_quotient(atoms, 1e-4, sheared) / atoms.get_volume()
+    assert slope == pytest.approx(stress[0, 1], abs=1e-7)
