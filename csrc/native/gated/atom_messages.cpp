@@ -63,26 +63,26 @@ AtomMessages<T>::AtomMessages(const Operators<T>& operators, const BlockParamete
 template <class T>
 void AtomMessages<T>::forward(const Topology& topology, const AtomTables<T>& tables, T* messages,
                               int n_threads) const {
-  const int64_t n_chunks = chunks_of(topology.n_owned);
-  std::vector<Memory> memories(static_cast<size_t>(std::min(n_chunks, chunks_at_a_time)), Memory(*this));
-  Work work{topology, tables, nullptr, {{messages, channels_}}, {}, n_chunks};
-  in_chunks(
-      n_chunks, n_threads, [&](int64_t k, size_t slot) { chunk(work, k, memories[slot]); },
-      [&](size_t slot) { memories[slot].owned.add_to(work.of_owned); });
+  Work work{topology, tables, nullptr, {{messages, channels_}}, {}, chunks_of(topology.n_owned)};
+  run(work, n_threads);
 }
 
 template <class T>
 void AtomMessages<T>::backward(const Topology& topology, const AtomTables<T>& tables,
                                const AtomGradients<T>& gradients, int n_threads) const {
-  const int64_t n_chunks = chunks_of(topology.n_owned);
-  std::vector<Memory> memories(static_cast<size_t>(std::min(n_chunks, chunks_at_a_time)), Memory(*this));
-  Work work{topology, tables, &gradients, {}, {}, n_chunks};
+  Work work{topology, tables, &gradients, {}, {}, chunks_of(topology.n_owned)};
   if (gradients.receivers != nullptr) {
     work.of_owned = {{gradients.receivers, sums_}};
     work.of_local = {{gradients.senders, sums_}};
   }
+  run(work, n_threads);
+}
+
+template <class T>
+void AtomMessages<T>::run(Work& work, int n_threads) const {
+  std::vector<Memory> memories(static_cast<size_t>(std::min(work.n_chunks, chunks_at_a_time)), Memory(*this));
   in_chunks(
-      n_chunks, n_threads, [&](int64_t k, size_t slot) { chunk(work, k, memories[slot]); },
+      work.n_chunks, n_threads, [&](int64_t k, size_t slot) { chunk(work, k, memories[slot]); },
       [&](size_t slot) {
         memories[slot].owned.add_to(work.of_owned);
         memories[slot].local.add_to(work.of_local);

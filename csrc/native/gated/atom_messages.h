@@ -42,6 +42,7 @@ class AtomMessages {
  private:
   struct Memory;
   struct Work;
+  void run(Work& work, int n_threads) const;
   void chunk(Work& work, int64_t chunk, Memory& memory) const;
   void block(Work& work, Memory& memory, int64_t first, int64_t last, bool is_updated) const;
   void project(const Work& work, Memory& memory, int64_t first, int n_bonds, bool is_updated) const;

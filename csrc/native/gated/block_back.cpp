@@ -3,6 +3,18 @@
 
 namespace distmlip::native::gated {
 
+namespace {
+
+/// Zeros, as many as there are.
+template <class T>
+Buffer<T> zeroed(const Buffer<T>& like) {
+  Buffer<T> buffer(like.size());
+  std::fill(buffer.begin(), buffer.end(), T(0));
+  return buffer;
+}
+
+}  // namespace
+
 template <class T>
 struct BlockRun<T>::Gradients {
   executor::Tensors inputs;
@@ -62,11 +74,6 @@ void BlockRun<T>::messages_back(const executor::Tensors& gradients, Gradients& t
   }
   const LayerTables tables = layer_tables(n_threads);
   const auto& layers = block_->bonds->layers();
-  const auto zeroed = [](const Buffer<T>& like) {
-    Buffer<T> buffer(like.size());
-    std::fill(buffer.begin(), buffer.end(), T(0));
-    return buffer;
-  };
   std::vector<Buffer<T>> memory;
   memory.reserve(tables.memory.size());
   for (const Buffer<T>& table : tables.memory) memory.push_back(zeroed(table));
@@ -94,11 +101,6 @@ void BlockRun<T>::atoms_back(Gradients& to, int n_threads) const {
   at::Tensor messages = zeros(topology_.n_owned);
   of.out().back(topology_.n_owned, rows(std::as_const(to.next)), rows(messages), false);
   const EdgeTables tables = edge_tables(n_threads);
-  const auto zeroed = [](const Buffer<T>& like) {
-    Buffer<T> buffer(like.size());
-    std::fill(buffer.begin(), buffer.end(), T(0));
-    return buffer;
-  };
   Buffer<T> receivers, senders, bonds(tables.bonds.size());
   if (!first) {
     receivers = zeroed(tables.receivers);
