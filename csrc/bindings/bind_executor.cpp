@@ -35,7 +35,8 @@ StageSpec spec_of(const py::handle& stage) {
                  names("writes"),
                  names("results"),
                  names("system_results"),
-                 names("computes")};
+                 names("computes"),
+                 stage.attr("is_cheap").cast<bool>()};
   for (const auto& exchange : stage.attr("before")) spec.before.push_back(exchange_of(exchange));
   return spec;
 }

@@ -61,6 +61,19 @@ bool PythonStages::is_native(size_t stage) const {
                      [&](const auto& of_partition) { return of_partition[stage] != nullptr; });
 }
 
+bool PythonStages::keeps_nothing(size_t stage) const {
+  return is_native(stage) && std::all_of(natives_.begin(), natives_.end(), [&](const auto& of_partition) {
+           return of_partition[stage]->keeps_nothing();
+         });
+}
+
+Gradients PythonStages::pull_back(size_t stage, size_t partition, const Tensors& inputs,
+                                  Tensors output_gradients, int n_threads) {
+  if (const auto& native = natives_[partition][stage])
+    return native->pull_back(native_graphs_[partition], inputs, output_gradients, n_threads);
+  return StageRunner::pull_back(stage, partition, inputs, std::move(output_gradients), n_threads);
+}
+
 StageOutput PythonStages::run(size_t stage, size_t partition, const Tensors& inputs, bool keep,
                               int n_threads) {
   if (const auto& native = natives_[partition][stage])

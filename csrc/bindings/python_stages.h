@@ -24,7 +24,10 @@ class PythonStages : public executor::StageRunner {
 
   executor::StageOutput run(size_t stage, size_t partition, const executor::Tensors& inputs, bool keep,
                             int n_threads) override;
+  executor::Gradients pull_back(size_t stage, size_t partition, const executor::Tensors& inputs,
+                                executor::Tensors output_gradients, int n_threads) override;
   bool is_native(size_t stage) const override;
+  bool keeps_nothing(size_t stage) const override;
   void check_interrupt() override;
 
   /// Workers may fail together, but only one error can be raised: it also tells of the others.

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "exchange/crossing.h"
+#include "exchange/host_tensors.h"
 
 namespace distmlip::exchange {
 namespace {
@@ -53,8 +54,7 @@ PerPartition Halo::finish(const Crossing& at, PerPartition x, std::vector<Parcel
   for (size_t q = 0; q < x.size(); ++q) {
     const int64_t n_owned = x[q].size(0), n_halo = at.atoms.received(q);
     if (n_halo == 0) continue;
-    const at::Tensor local =
-        at::empty(with_rows(n_owned + n_halo, x[q].sizes().slice(1).vec()), x[q].options());
+    const at::Tensor local = empty(with_rows(n_owned + n_halo, x[q].sizes().slice(1).vec()), x[q].options());
     local.narrow(0, 0, n_owned).copy_(x[q]);
     at::Tensor halo = local.narrow(0, n_owned, n_halo);
     at::index_select_out(halo, pools[at.atoms.pools[q]], 0, at.atoms.sources[q]);
@@ -80,8 +80,11 @@ std::vector<Parcel> Fold::begin(const Crossing& at, const PerPartition& y) const
 PerPartition Fold::finish(const Crossing& at, PerPartition y, std::vector<Parcel> parcels) const {
   const PerPartition collected = unpack(at.atoms, std::move(parcels));
   for (size_t p = 0; p < y.size(); ++p)
-    if (at.atoms.received(p) > 0 || collected[p].size(0) > 0)
-      y[p] = y[p].narrow(0, 0, at.n_owned[p]).index_add(0, at.atoms.packed[p], collected[p]);
+    if (at.atoms.received(p) > 0 || collected[p].size(0) > 0) {
+      const at::Tensor owned = y[p].narrow(0, 0, at.n_owned[p]);
+      y[p] =
+          empty(owned.sizes(), owned.options()).copy_(owned).index_add_(0, at.atoms.packed[p], collected[p]);
+    }
   return y;
 }
 

@@ -4,6 +4,8 @@
 
 #include <numeric>
 
+#include "exchange/host_tensors.h"
+
 namespace distmlip::exchange {
 namespace {
 
@@ -39,7 +41,7 @@ std::vector<Parcel> pack(const Routes& routes, const PerPartition& x) {
     if (!rows[pool].defined()) {
       auto shape = x[p].sizes().vec();
       shape[0] = n_own[pool];
-      rows[pool] = at::empty(shape, x[p].options());
+      rows[pool] = empty(shape, x[p].options());
     }
     at::Tensor own = rows[pool].narrow(0, begin[pool], routes.packed[p].size(0));
     at::index_select_out(own, x[p], 0, routes.packed[p]);
@@ -75,7 +77,7 @@ std::vector<Parcel> collect(const Routes& routes, const PerPartition& read) {
     if (!rows.defined()) {
       auto shape = read[q].sizes().vec();
       shape[0] = n_own[pool] + sum(routes.peers[pool].receive_counts);
-      rows = at::zeros(shape, read[q].options());
+      rows = empty(shape, read[q].options()).zero_();
     }
     rows.index_add_(0, routes.sources[q], read[q]);
   }

@@ -30,6 +30,10 @@ class NativeStage {
   /// As StageRunner::run. Throws std::invalid_argument for tensors that do not fit the stage.
   virtual StageOutput run(const NativeGraph& graph, const Tensors& inputs, bool keep,
                           int n_threads) const = 0;
+  /// As StageRunner::pull_back.
+  virtual Gradients pull_back(const NativeGraph& graph, const Tensors& inputs,
+                              const Tensors& output_gradients, int n_threads) const = 0;
+  virtual bool keeps_nothing() const { return false; }
 };
 
 }  // namespace distmlip::executor

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/thread_pool.h"
+#include "exchange/host_tensors.h"
 #include "executor/device_parts.h"
 
 namespace distmlip::executor {
@@ -17,7 +18,7 @@ namespace {
 /// dimension.
 at::Tensor& room_for(at::Tensor& kept, int64_t n, int64_t columns, at::ScalarType dtype) {
   if (!kept.defined() || kept.size(0) < n || kept.storage().use_count() > 1)
-    kept = columns == 0 ? at::empty({n}, dtype) : at::empty({n, columns}, dtype);
+    kept = columns == 0 ? exchange::empty({n}, dtype) : exchange::empty({n, columns}, dtype);
   return kept;
 }
 

@@ -1,17 +1,15 @@
 #include "executor/sweep.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
-#include <c10/core/StreamGuard.h>
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
-#include "core/thread_pool.h"
+#include "exchange/host_tensors.h"
 #include "executor/device.h"
-#include "executor/worker.h"
+#include "executor/partition_jobs.h"
+#include "executor/remade.h"
 
 namespace distmlip::executor {
 namespace {
@@ -32,6 +30,23 @@ at::Tensor gradient_of_energies(const at::Tensor& energies) {
   return ones;
 }
 
+/// Of tensors that others may hold.
+at::Tensor sum_of(const at::Tensor& a, const at::Tensor& b) {
+  if (a.sizes() != b.sizes() || a.scalar_type() != b.scalar_type()) return a + b;
+  at::Tensor sum = exchange::empty(a.sizes(), a.options());
+  return at::add_out(sum, a, b);
+}
+
+/// By hand: a partition's thread would start a team for torch's own operation. Both are (n, 3), contiguous
+/// and on the host.
+void add_rows(at::Tensor& total, const at::Tensor& rows) {
+  AT_DISPATCH_FLOATING_TYPES(total.scalar_type(), "add_rows", [&] {
+    auto* to = total.mutable_data_ptr<scalar_t>();
+    const auto* from = rows.const_data_ptr<scalar_t>();
+    for (int64_t k = 0; k < rows.numel(); ++k) to[k] += from[k];
+  });
+}
+
 /// One sweep: the tensors between stages, the pullbacks on the way forward, the gradients on the way back.
 class Sweep {
  public:
@@ -41,7 +56,9 @@ class Sweep {
         n_partitions_(request.crossing.n_partitions()),
         state_(n_partitions_),
         gradients_(n_partitions_),
-        pullbacks_(request.stages.size(), std::vector<Pullback>(n_partitions_)) {
+        pullbacks_(request.stages.size(), std::vector<Pullback>(n_partitions_)),
+        jobs_(request),
+        remade_(request, runner, jobs_) {
     result_.edge_gradients.resize(n_partitions_);
     result_.counts.resize(request.stages.size());
     if (request.measured) {
@@ -65,33 +82,10 @@ class Sweep {
   }
 
  private:
-  using Job = std::function<void(size_t partition, int n_threads)>;
-
-  /// Runs `job` for every partition that owns atoms, on its device's worker, one after another on each; those
-  /// of native stages side by side, if there are enough of them.
-  void for_each_partition(std::vector<Cost> MeasuredStage::* direction, size_t k, const Job& job) {
-    std::map<size_t, std::vector<size_t>> partitions_of;
-    for (size_t p = 0; p < n_partitions_; ++p)
-      if (has_atoms(p)) partitions_of[request_.slots[p]].push_back(p);
-    std::vector<size_t> slots;
-    std::vector<std::function<void()>> jobs;
-    for (const auto& [slot, partitions] : partitions_of) {
-      slots.push_back(slot);
-      jobs.push_back([this, direction, k, &job, &partitions] {
-        // What a model asks for without naming a device is made where its partition is.
-        const c10::StreamGuard current(default_stream(device_of(partitions.front())));
-        const int n_threads = at::get_num_threads();
-        if (runner_.is_native(k) && !request_.measured && std::ssize(partitions) >= n_threads) {
-          parallel_for(std::ssize(partitions), n_threads,
-                       [&](int64_t index, int) { job(partitions[static_cast<size_t>(index)], 1); });
-          return;
-        }
-        for (const size_t p : partitions)
-          measured(cost_of(direction, k, p), {request_.crossing.atoms.sources[p]},
-                   [&] { job(p, n_threads); });
-      });
-    }
-    run_on_workers(slots, jobs);
+  void for_each_partition(std::vector<Cost> MeasuredStage::* direction, size_t k,
+                          const PartitionJobs::Job& job) {
+    jobs_.run(runner_.is_native(k) && remade_.are_native(k), job,
+              [&](size_t p) { return cost_of(direction, k, p); });
   }
 
   /// Null unless the sweep is measured.
@@ -104,26 +98,31 @@ class Sweep {
 
   void forward(size_t k) {
     const StageSpec& stage = request_.stages[k];
+    const bool last = k + 1 == request_.stages.size();
     std::vector<Tensors> inputs(n_partitions_);
     for (size_t p = 0; p < n_partitions_; ++p) {
-      for (const auto& name : stage.reads)
-        if (has_atoms(p)) inputs[p][name] = state_[p].at(name);
+      if (!jobs_.has_atoms(p)) continue;
+      if (!last) remade_.remember(k, p, state_[p]);
+      for (const auto& name : stage.reads) {
+        inputs[p][name] = state_[p].at(name);
+        if (contains(stage.writes, name) || !needed_after(k, name)) state_[p].erase(name);
+      }
     }
     measured(cost_of(&MeasuredStage::exchange, k), request_.crossing.atoms.sources,
              [&] { exchange_forward(k, inputs); });
     std::vector<Tensors> outputs(n_partitions_);
-    const bool last = k + 1 == request_.stages.size();
     for_each_partition(&MeasuredStage::forward, k, [&](size_t p, int n_threads) {
       // The last stage goes back at once, so only one partition's is ever in memory.
-      const bool keep = request_.backward && (request_.recompute == Recompute::never || last);
+      const bool keep =
+          request_.backward && (request_.recompute == Recompute::never || last || runner_.keeps_nothing(k));
       StageOutput output = runner_.run(k, p, inputs[p], keep, n_threads);
       if (!request_.backward)
         output.pullback = nullptr;
-      else if (request_.recompute == Recompute::host && !keep)
-        output.pullback = spilled(k, p, inputs[p]);
+      else if (!keep && (request_.recompute == Recompute::host || remade_.any(k)))
+        output.pullback = from_what_waits(k, p, inputs[p]);
       inputs[p].clear();
       if (request_.backward && last)
-        pull_back(p, {{kEnergy, gradient_of_energies(output.tensors.at(kEnergy))}}, output.pullback,
+        pull_back(k, p, {{kEnergy, gradient_of_energies(output.tensors.at(kEnergy))}}, output.pullback,
                   n_threads);
       else
         pullbacks_[k][p] = std::move(output.pullback);
@@ -131,19 +130,20 @@ class Sweep {
     });
     add_vector_gradients();
     for (size_t p = 0; p < n_partitions_; ++p)
-      if (has_atoms(p))
+      if (jobs_.has_atoms(p))
         measured(cost_of(&MeasuredStage::forward, k, p), {}, [&] { store(k, p, outputs[p]); });
   }
 
-  /// What the stage was given waits in host memory until its backward, which computes the stage again.
-  Pullback spilled(size_t k, size_t p, const Tensors& inputs) {
+  /// What the stage was given, or what that is made of, waits until its backward, which computes it again.
+  Pullback from_what_waits(size_t k, size_t p, const Tensors& inputs) {
+    const bool on_host = request_.recompute == Recompute::host;
     Tensors waiting;
-    for (const auto& [name, tensor] : inputs) waiting[name] = to_host(tensor);
+    for (const auto& [name, tensor] : inputs)
+      if (!remade_.has(k, name)) waiting[name] = on_host ? to_host(tensor) : tensor;
     return [this, k, p, waiting = std::move(waiting)](Tensors output_gradients, int n_threads) {
-      Tensors given;
-      for (const auto& [name, tensor] : waiting) given[name] = to_device(tensor, device_of(p));
-      return runner_.run(k, p, given, /*keep=*/true, n_threads)
-          .pullback(std::move(output_gradients), n_threads);
+      Tensors given = remade_.take(k, p, n_threads);
+      for (const auto& [name, tensor] : waiting) given[name] = to_device(tensor, jobs_.device_of(p));
+      return runner_.pull_back(k, p, given, std::move(output_gradients), n_threads);
     };
   }
 
@@ -151,7 +151,7 @@ class Sweep {
     const auto& before = request_.stages[k].before;
     std::vector<PerPartition> all;
     for (const auto& exchange : before) {
-      all.push_back(collect(inputs, exchange->name()));
+      all.push_back(take(inputs, exchange->name()));
       result_.counts[k].received[exchange->name()] += exchange->received(request_.crossing);
     }
     all = request_.crossing.cross(before, std::move(all));
@@ -159,12 +159,12 @@ class Sweep {
       for (size_t p = 0; p < n_partitions_; ++p) inputs[p][before[j]->name()] = std::move(all[j][p]);
   }
 
-  /// The tensor of every partition; undefined where there is none.
-  static PerPartition collect(const std::vector<Tensors>& tensors, const std::string& name) {
+  /// The tensor of every partition; undefined where there is none. Nobody else holds it then.
+  static PerPartition take(std::vector<Tensors>& tensors, const std::string& name) {
     PerPartition all;
-    for (const auto& of_partition : tensors) {
-      const auto found = of_partition.find(name);
-      all.push_back(found != of_partition.end() ? found->second : at::Tensor());
+    for (auto& of_partition : tensors) {
+      auto found = of_partition.extract(name);
+      all.push_back(found ? std::move(found.mapped()) : at::Tensor());
     }
     return all;
   }
@@ -188,7 +188,7 @@ class Sweep {
 
   bool needed_after(size_t k, const std::string& name) const {
     for (size_t later = k + 1; later < request_.stages.size(); ++later) {
-      if (contains(request_.stages[later].reads, name)) return true;
+      if (contains(request_.stages[later].reads, name) || remade_.is_made_of(later, name)) return true;
       if (contains(request_.stages[later].writes, name)) return false;
     }
     return false;
@@ -197,12 +197,18 @@ class Sweep {
   void backward(size_t k) {
     const StageSpec& stage = request_.stages[k];
     if (k + 1 < request_.stages.size()) {
+      remade_.make_what_crosses(
+          k, [&](size_t p) { return cost_of(&MeasuredStage::backward, k, p); },
+          cost_of(&MeasuredStage::exchange_backward, k));
       for_each_partition(&MeasuredStage::backward, k, [&](size_t p, int n_threads) {
         Tensors output_gradients;
         for (const auto& name : stage.writes)
           if (auto found = gradients_[p].extract(name)) output_gradients.insert(std::move(found));
         const Pullback pullback = std::exchange(pullbacks_[k][p], nullptr);
-        if (!output_gradients.empty()) pull_back(p, std::move(output_gradients), pullback, n_threads);
+        if (!output_gradients.empty())
+          pull_back(k, p, std::move(output_gradients), pullback, n_threads);
+        else
+          remade_.forget(k, p);
       });
       add_vector_gradients();
     }
@@ -211,25 +217,36 @@ class Sweep {
     for (size_t p = 0; p < n_partitions_; ++p) {
       for (auto& [name, gradient] : input_gradients_[p]) {
         auto& total = gradients_[p][name];
-        total = total.defined() ? total + gradient : gradient;
+        total = total.defined() ? sum_of(total, gradient) : gradient;
       }
       input_gradients_[p].clear();
     }
   }
 
-  void pull_back(size_t p, Tensors output_gradients, const Pullback& pullback, int n_threads) {
+  void pull_back(size_t k, size_t p, Tensors output_gradients, const Pullback& pullback, int n_threads) {
     Gradients gradients = pullback(std::move(output_gradients), n_threads);
     input_gradients_[p] = std::move(gradients.inputs);
-    vector_gradients_[p] = std::move(gradients.vectors);
+    at::Tensor& total = result_.edge_gradients[p];
+    const bool is_native = runner_.is_native(k) && gradients.vectors.defined();
+    if (is_native && !total.defined()) {
+      total = std::move(gradients.vectors);
+      has_own_total_[p] = true;
+    } else if (is_native && has_own_total_[p]) {
+      add_rows(total, gradients.vectors);
+    } else {
+      vector_gradients_[p] = std::move(gradients.vectors);
+    }
   }
 
-  /// Of a stage, after it has gone back on all partitions. Not in the jobs: those of native stages run on
+  /// Of a stage of the model's own, after it has gone back on all partitions. Not in the jobs, which run on
   /// threads that would each start a team for torch's own operations.
   void add_vector_gradients() {
     for (size_t p = 0; p < n_partitions_; ++p) {
       const at::Tensor gradients = std::exchange(vector_gradients_[p], {});
       auto& total = result_.edge_gradients[p];
-      if (gradients.defined()) total = total.defined() ? total + gradients : gradients;
+      if (!gradients.defined()) continue;
+      has_own_total_[p] = total.defined();
+      total = total.defined() ? total + gradients : gradients;
     }
   }
 
@@ -237,7 +254,7 @@ class Sweep {
     exchange::Exchanges adjoints;
     std::vector<PerPartition> all;
     for (const auto& exchange : before) {
-      PerPartition gradients = collect(input_gradients_, exchange->name());
+      PerPartition gradients = take(input_gradients_, exchange->name());
       const auto is_zero = [](const at::Tensor& gradient) { return !gradient.defined(); };
       // What is zero here need not be zero for other ranks, and all of them have to take part.
       if (request_.crossing.ranks != nullptr || !std::all_of(gradients.begin(), gradients.end(), is_zero)) {
@@ -248,12 +265,9 @@ class Sweep {
     all = request_.crossing.cross(adjoints, std::move(all));
     for (size_t j = 0; j < all.size(); ++j) {
       for (size_t p = 0; p < n_partitions_; ++p)
-        if (has_atoms(p)) input_gradients_[p][adjoints[j]->name()] = std::move(all[j][p]);
+        if (jobs_.has_atoms(p)) input_gradients_[p][adjoints[j]->name()] = std::move(all[j][p]);
     }
   }
-
-  bool has_atoms(size_t p) const { return request_.crossing.n_owned[p] > 0; }
-  at::Device device_of(size_t p) const { return request_.crossing.atoms.sources[p].device(); }
 
   const SweepRequest& request_;
   StageRunner& runner_;
@@ -263,6 +277,9 @@ class Sweep {
   std::vector<Tensors> input_gradients_ = std::vector<Tensors>(n_partitions_);  // of the stage at hand
   PerPartition vector_gradients_ = PerPartition(n_partitions_);                 // of the stage at hand
   std::vector<std::vector<Pullback>> pullbacks_;                                // [stage][partition]
+  std::vector<char> has_own_total_ = std::vector<char>(n_partitions_, false);   // nobody else holds it
+  const PartitionJobs jobs_;
+  RemadeInputs remade_;
   SweepResult result_;
 };
 

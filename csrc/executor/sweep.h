@@ -26,6 +26,7 @@ struct StageSpec {
   std::string name;
   exchange::Exchanges before;
   std::vector<std::string> reads, writes, results, system_results, computes;
+  bool is_cheap = false;
 };
 
 struct Gradients {
@@ -47,6 +48,13 @@ class StageRunner {
   /// `n_threads`: that a native stage may use.
   virtual StageOutput run(size_t stage, size_t partition, const Tensors& inputs, bool keep,
                           int n_threads) = 0;
+  /// What the pullback of run() with these inputs gives, which has not been called or did not keep it.
+  virtual Gradients pull_back(size_t stage, size_t partition, const Tensors& inputs, Tensors output_gradients,
+                              int n_threads) {
+    return run(stage, partition, inputs, true, n_threads).pullback(std::move(output_gradients), n_threads);
+  }
+  /// Whether a pullback takes no memory worth mentioning.
+  virtual bool keeps_nothing(size_t /*stage*/) const { return false; }
   /// Whether the stage needs neither Python nor torch's own threads: partitions may then run it, and its
   /// pullback, side by side, on any thread.
   virtual bool is_native(size_t stage) const = 0;
@@ -57,7 +65,7 @@ class StageRunner {
 /// What of a stage's inside is computed again in its backward, so that it needs no memory until then.
 enum class Recompute {
   never,
-  stages,  ///< all of it, from what the stage was given
+  stages,  ///< all of it, from what the stage was given, but for what cheap stages gave: that is made anew
   host,    ///< the same, and what the stage was given waits in host memory
 };
 

@@ -29,9 +29,13 @@ struct Block {
     for (const Register& of : registers) sizes.push_back(of.layout.size());
   }
 
-  /// Memory comes with the first use: the way forward needs none for gradients.
+  /// Memory of its own comes with the first use: the way forward needs none for gradients.
   T* value(int of, int atom) { return row(values, of, atom); }
   T* gradient(int of, int atom) { return row(gradients, of, atom); }
+
+  /// Where rows are from now on; null: in memory of the block.
+  void place_value(size_t of, T* rows) { values[of].elsewhere = rows; }
+  void place_gradient(size_t of, T* rows) { gradients[of].elsewhere = rows; }
 
   /// Chooses atoms by their species.
   void set_atoms(const int32_t* species, int n_atoms, int n_species);
@@ -43,15 +47,21 @@ struct Block {
   std::vector<T*> b, c;
 
  private:
-  T* row(std::vector<Buffer<T>>& buffers, int of, int atom) {
+  struct Rows {
+    Buffer<T> own;
+    T* elsewhere = nullptr;
+  };
+
+  T* row(std::vector<Rows>& rows, int of, int atom) {
     const auto index = static_cast<size_t>(of);
-    Buffer<T>& buffer = buffers[index];
-    if (buffer.empty()) buffer.resize(static_cast<size_t>(sizes[index] * atoms_per_block) + slack);
-    return buffer.data() + sizes[index] * atom;
+    auto& [own, elsewhere] = rows[index];
+    if (elsewhere != nullptr) return elsewhere + sizes[index] * atom;
+    if (own.empty()) own.resize(static_cast<size_t>(sizes[index] * atoms_per_block) + slack);
+    return own.data() + sizes[index] * atom;
   }
 
   std::vector<int64_t> sizes;
-  std::vector<Buffer<T>> values, gradients;
+  std::vector<Rows> values, gradients;
 };
 
 template <class T>

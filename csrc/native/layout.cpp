@@ -21,4 +21,10 @@ const Segment& Layout::segment(int index) const {
   return segments_[static_cast<size_t>(index)];
 }
 
+bool Layout::is_same_as(Order order) const {
+  return size_ == width_ && (order == Order::components ||
+                             std::all_of(segments_.begin(), segments_.end(),
+                                         [](const Segment& segment) { return segment.degree == 0; }));
+}
+
 }  // namespace distmlip::native

@@ -39,6 +39,8 @@ class Layout {
   const Segment& segment(int index) const;
   int64_t size() const { return size_; }    ///< elements of a row here
   int64_t width() const { return width_; }  ///< of a row of a tensor
+  /// Whether rows of tensors in this order are as rows here.
+  bool is_same_as(Order order) const;
 
   template <class T, class Source = T>
   void read(const Source* tensor, T* row, Order order = Order::channels) const;

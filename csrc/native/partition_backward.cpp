@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/thread_pool.h"
+#include "exchange/host_tensors.h"
 #include "native/partition_run.h"
 
 namespace distmlip::native {
@@ -69,12 +70,12 @@ void PartitionRun<T>::chunks_backward(int64_t n_atoms, int64_t first_chunk, int6
 
 template <class T>
 void PartitionRun<T>::make_gradients() {
-  vector_gradients_ = at::empty({n_edges_, 3}, graph_.vectors.options());
+  vector_gradients_ = exchange::empty({n_edges_, 3}, graph_.vectors.options());
   input_gradients_.clear();
   for (size_t k = 0; k < inputs_.size(); ++k) {
     const int shares = program_.inputs[k].shares;
     input_gradients_.push_back(shares >= 0 ? input_gradients_[static_cast<size_t>(shares)]
-                                           : at::empty(inputs_[k].sizes(), graph_.vectors.options()));
+                                           : exchange::empty(input_sizes_[k], graph_.vectors.options()));
     if (program_.inputs[k].of_senders && !program_.back_by_sender)  // chunks add to them
       std::fill_n(input_gradients_[k].template mutable_data_ptr<T>(), input_gradients_[k].numel(), T(0));
   }
@@ -83,7 +84,7 @@ void PartitionRun<T>::make_gradients() {
   if (!program_.back_by_sender) return;
   for (const auto& edge : program_.edge_operators) {
     const int64_t size = program_.registers[static_cast<size_t>(edge->writes)].layout.size();
-    message_gradients_.push_back(at::empty({n_owned_ * size}, graph_.vectors.options()));
+    message_gradients_.push_back(exchange::empty({n_owned_ * size}, graph_.vectors.options()));
     message_gradient_data_.push_back(message_gradients_.back().template mutable_data_ptr<T>());
   }
 }
@@ -138,35 +139,44 @@ void PartitionRun<T>::seed(Workspace<T>& space, int64_t first_atom) const {
 template <class T>
 void PartitionRun<T>::backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom) {
   Block<T>& block = space.block;
-  const auto n = static_cast<int>(std::min<int64_t>(atoms_per_block, n_owned_ - first_atom));
-  block.set_atoms(species_.data() + first_atom, n, program_.n_species());
-  for (size_t r = 0; r < program_.registers.size(); ++r) {
-    const int of = static_cast<int>(r);
-    if (program_.keeps(r))
-      std::copy_n(saved_row(of, first_atom), program_.registers[r].layout.size() * n, block.value(of, 0));
-  }
-  for (size_t k = 0; k < program_.inputs.size(); ++k)
-    if (program_.registers[static_cast<size_t>(program_.inputs[k].of)].is_saved)
-      load(space, k, first_atom, n);
+  const int n = begin(block, first_atom);
+  if (saved_.empty())
+    compute(space, first_atom);
+  else
+    for (size_t k = 0; k < program_.inputs.size(); ++k)
+      if (program_.registers[static_cast<size_t>(program_.inputs[k].of)].is_saved)
+        load(space, k, first_atom, n);
+  place_gradients(block, first_atom);
   seed(space, first_atom);
   for (size_t k = program_.node_operators.size(); k-- > 0;)
     if (program_.leads_back[k]) program_.node_operators[k]->backward(block);
-  if (program_.back_by_sender) {
-    for (size_t k = 0; k < program_.edge_operators.size(); ++k) {
-      const int of = program_.edge_operators[k]->writes;
-      const int64_t size = program_.registers[static_cast<size_t>(of)].layout.size();
-      std::copy_n(block.gradient(of, 0), size * n, message_gradient_data_[k] + first_atom * size);
-    }
-  } else {
+  if (!program_.back_by_sender)
     for (Cursor cursor; next(space.edges, first_atom, n, cursor, 2);) edges_backward(space, chunk);
-  }
   for (size_t k = 0; k < program_.inputs.size(); ++k) {
     const Input& input = program_.inputs[k];
     if (input.of_senders) continue;
     const Layout& layout = program_.registers[static_cast<size_t>(input.of)].layout;
+    if (layout.is_same_as(input.order)) continue;
     T* to = input_gradients_[k].template mutable_data_ptr<T>() + first_atom * layout.width();
     for (int atom = 0; atom < n; ++atom)
       layout.write(block.gradient(input.of, atom), to + atom * layout.width(), input.order);
+  }
+}
+
+/// Of what is wanted of the block: where it is wanted, if rows are the same there.
+template <class T>
+void PartitionRun<T>::place_gradients(Block<T>& block, int64_t first_atom) const {
+  for (size_t k = 0; k < message_gradient_data_.size(); ++k) {
+    const auto of = static_cast<size_t>(program_.edge_operators[k]->writes);
+    block.place_gradient(of, message_gradient_data_[k] + first_atom * program_.registers[of].layout.size());
+  }
+  for (size_t k = 0; k < program_.inputs.size(); ++k) {
+    const Input& input = program_.inputs[k];
+    const auto of = static_cast<size_t>(input.of);
+    const Layout& layout = program_.registers[of].layout;
+    if (!input.of_senders && layout.is_same_as(input.order))
+      block.place_gradient(of,
+                           input_gradients_[k].template mutable_data_ptr<T>() + first_atom * layout.width());
   }
 }
 

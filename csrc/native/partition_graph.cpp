@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/thread_pool.h"
+#include "exchange/host_tensors.h"
 #include "native/partition_run.h"
 
 namespace distmlip::native {
@@ -155,7 +156,7 @@ void PartitionRun<T>::evaluate_pairs(int n_threads) {
   for (size_t r = 0; r < program_.radials.size(); ++r) {
     const Radial<T>& radial = *program_.radials[r];
     if (!radial.is_exact()) continue;
-    kept_[r] = at::empty({std::ssize(lengths) * radial.pair_size() + slack}, graph_.vectors.options());
+    kept_[r] = exchange::empty({std::ssize(lengths) * radial.pair_size() + slack}, graph_.vectors.options());
     T* kept = kept_[r].template mutable_data_ptr<T>();
     kept_data_[r] = kept;
     in_stretches(std::ssize(lengths), n_threads, [&](int64_t first, int64_t last) {
@@ -177,7 +178,11 @@ void PartitionRun<T>::read_senders(int n_threads) {
     if (!input.of_senders) continue;
     const auto r = static_cast<size_t>(input.of);
     const Layout& layout = program_.registers[r].layout;
-    sender_rows_[r] = at::empty({n_local_ * layout.size() + slack}, graph_.vectors.options());
+    if (layout.is_same_as(input.order)) {
+      sender_data_[r] = inputs_[k].template const_data_ptr<T>();
+      continue;
+    }
+    sender_rows_[r] = exchange::empty({n_local_ * layout.size() + slack}, graph_.vectors.options());
     T* rows = sender_rows_[r].template mutable_data_ptr<T>();
     const T* given = inputs_[k].template const_data_ptr<T>();
     in_stretches(n_local_, n_threads, [&](int64_t first, int64_t last) {

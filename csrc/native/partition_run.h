@@ -53,7 +53,7 @@ class PartitionRun {
   PartitionRun(const Program<T>& program, Workspaces<T>& workspaces, executor::NativeGraph graph,
                const executor::Tensors& inputs, int n_threads);
 
-  /// `keep`: for backward().
+  /// `keep`: for backward(), which else computes each block again.
   executor::Tensors forward(bool keep, int n_threads);
   executor::Gradients backward(const executor::Tensors& output_gradients, int n_threads);
 
@@ -81,9 +81,12 @@ class PartitionRun {
   void find_geometry(EdgeBlock<T>& edges, int per) const;
   void sort_by_cell(EdgeBlock<T>& edges, const int32_t* cells) const;
 
-  void load(Workspace<T>& space, int64_t first_atom) const;
+  int begin(Block<T>& block, int64_t first_atom) const;
+  void compute(Workspace<T>& space, int64_t first_atom) const;
+  void load(Workspace<T>& space, int64_t first_atom, int n) const;
   void load(Workspace<T>& space, size_t input, int64_t first_atom, int n) const;
-  void forward(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs, bool keep) const;
+  void forward(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs) const;
+  bool computes_in_place(const Output& output) const;
   void write_outputs(Workspace<T>& space, int64_t first_atom, executor::Tensors& outputs) const;
   EdgeRows<T> rows_for(Workspace<T>& space, const EdgeOperator<T>& edge) const;
   executor::Tensors empty_outputs() const;
@@ -93,6 +96,7 @@ class PartitionRun {
   void make_gradients();
   void chunks_backward(int64_t n_atoms, int64_t first_chunk, int64_t n_chunks, int n_threads);
   void backward(Workspace<T>& space, Chunk& chunk, int64_t first_atom);
+  void place_gradients(Block<T>& block, int64_t first_atom) const;
   void seed(Workspace<T>& space, int64_t first_atom) const;
   void find_rows(Workspace<T>& space, Chunk& chunk, int64_t first_atom, int64_t last_atom) const;
   void edges_backward(Workspace<T>& space, Chunk& chunk) const;
@@ -108,7 +112,6 @@ class PartitionRun {
 
   int32_t species(int64_t row) const { return species_[static_cast<size_t>(row)]; }
   int64_t n_edges_of(int64_t receiver) const;
-  T* saved_row(int of, int64_t atom) const;
 
   const Program<T>& program_;
   Workspaces<T>& workspaces_;
@@ -116,8 +119,9 @@ class PartitionRun {
   int64_t n_owned_ = 0, n_local_ = 0, n_edges_ = 0;
   const int64_t* senders_ = nullptr;
   const T* vectors_ = nullptr;
-  std::vector<at::Tensor> inputs_;       ///< in the order of the program's
-  std::vector<at::Tensor> sender_rows_;  ///< of each register that edges read: [local row][size]
+  std::vector<at::Tensor> inputs_;  ///< in the order of the program's; undefined if no longer needed
+  std::vector<std::vector<int64_t>> input_sizes_;
+  std::vector<at::Tensor> sender_rows_;  ///< of each register that edges read, if not the input's own
   std::vector<const T*> sender_data_;
   std::vector<int64_t> first_edge_;
   std::vector<int32_t> species_;

@@ -51,12 +51,14 @@ void PartitionRun<T>::senders_backward(Workspace<T>& space, size_t operator_inde
   const Order order = program_.inputs[input].order;
   const int64_t size = layout.size();
   T* total = input_gradients_[input].template mutable_data_ptr<T>() + first_row * layout.width();
-  T* back = room(space.sent_gradients, size * atoms_per_block);
-  std::fill_n(back, size * n_rows, T(0));
+  const bool in_place = layout.is_same_as(order);
+  T* back = in_place ? total : room(space.sent_gradients, size * atoms_per_block);
   const bool has_own = std::any_of(program_.inputs.begin(), program_.inputs.end(), [&](const Input& other) {
     return other.shares == static_cast<int>(input);
   });
-  for (int row = 0; has_own && row < n_rows && first_row + row < n_owned_; ++row)
+  const auto n_own = has_own ? static_cast<int>(std::clamp<int64_t>(n_owned_ - first_row, 0, n_rows)) : 0;
+  std::fill(back + n_own * size, back + n_rows * size, T(0));
+  for (int row = 0; row < n_own && !in_place; ++row)
     layout.read(total + row * layout.width(), back + row * size, order);
   EdgeBlock<T>& edges = space.edges;
   const int64_t* receivers = graph_.receivers.template const_data_ptr<int64_t>();
@@ -69,7 +71,8 @@ void PartitionRun<T>::senders_backward(Workspace<T>& space, size_t operator_inde
                              sender_data_[static_cast<size_t>(edge.reads)] + first_row * size, back, size);
     pull_back(edges, space);
   }
-  for (int row = 0; row < n_rows; ++row) layout.write(back + row * size, total + row * layout.width(), order);
+  for (int row = 0; row < n_rows && !in_place; ++row)
+    layout.write(back + row * size, total + row * layout.width(), order);
 }
 
 /// The next edges that these rows send, with their geometry; false: there are none left.

@@ -1,5 +1,7 @@
 #include "native/program.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace distmlip::native {
@@ -36,6 +38,12 @@ void Program<T>::finish() {
   }
   agree_on_edges();
   require_all_read();
+}
+
+template <class T>
+bool Program<T>::keeps_nothing() const {
+  return edge_operators.empty() &&
+         std::none_of(registers.begin(), registers.end(), [](const Register& of) { return of.is_saved; });
 }
 
 /// What operators on edges have in common.

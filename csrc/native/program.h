@@ -55,6 +55,8 @@ struct Program {
   bool keeps(size_t of) const {
     return registers[of].is_saved && registers[of].source != Register::Source::input;
   }
+  /// Whether the way back reads nothing of the way forward: only then inputs need not stay.
+  bool keeps_nothing() const;
   int n_species() const { return static_cast<int>(numbers.size()); }
 
   /// Fills what follows, now that all operators are known. Throws std::invalid_argument if what edges give,

@@ -1,5 +1,6 @@
 #include "native/stage.h"
 
+#include <memory>
 #include <utility>
 
 namespace distmlip::native {
@@ -20,19 +21,29 @@ Stage<T>::Stage(Program<T> program) {
 template <class T>
 executor::StageOutput Stage<T>::run(const executor::NativeGraph& graph, const executor::Tensors& inputs,
                                     bool keep, int n_threads) const {
-  const auto start = [shared = shared_, graph, inputs](int threads) {
-    return std::make_shared<PartitionRun<T>>(shared->program, shared->workspaces, graph, inputs, threads);
-  };
-  std::shared_ptr<PartitionRun<T>> run = start(n_threads);
-  executor::Tensors outputs = run->forward(keep, n_threads);
-  if (!keep) run = nullptr;
-  return {std::move(outputs),
-          [run, start, shared = shared_](executor::Tensors output_gradients, int threads) {
-            if (run) return run->backward(output_gradients, threads);
-            const auto again = start(threads);
-            again->forward(true, threads);
-            return again->backward(output_gradients, threads);
+  const auto run =
+      std::make_shared<PartitionRun<T>>(shared_->program, shared_->workspaces, graph, inputs, n_threads);
+  if (keep || keeps_nothing())
+    return {run->forward(true, n_threads),
+            [run, shared = shared_](const executor::Tensors& output_gradients, int threads) {
+              return run->backward(output_gradients, threads);
+            }};
+  return {run->forward(false, n_threads),
+          [stage = *this, graph, inputs](const executor::Tensors& output_gradients, int threads) {
+            return stage.pull_back(graph, inputs, output_gradients, threads);
           }};
+}
+
+template <class T>
+executor::Gradients Stage<T>::pull_back(const executor::NativeGraph& graph, const executor::Tensors& inputs,
+                                        const executor::Tensors& output_gradients, int n_threads) const {
+  PartitionRun<T> run(shared_->program, shared_->workspaces, graph, inputs, n_threads);
+  return run.backward(output_gradients, n_threads);
+}
+
+template <class T>
+bool Stage<T>::keeps_nothing() const {
+  return shared_->program.keeps_nothing();
 }
 
 template class Stage<float>;

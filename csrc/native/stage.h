@@ -14,6 +14,9 @@ class Stage final : public executor::NativeStage {
 
   executor::StageOutput run(const executor::NativeGraph& graph, const executor::Tensors& inputs, bool keep,
                             int n_threads) const override;
+  executor::Gradients pull_back(const executor::NativeGraph& graph, const executor::Tensors& inputs,
+                                const executor::Tensors& output_gradients, int n_threads) const override;
+  bool keeps_nothing() const override;
 
  private:
   struct Shared;

@@ -227,11 +227,11 @@ int StageBuilder<T>::of_tensors(TensorFunction function, int from, const Layout&
 
 template <class T>
 int StageBuilder<T>::of_tensors(TensorFunction2 function, int first, int second) {
-  of_atoms(first).is_saved = true;
+  const auto& of = program_.operators->*function;
+  if (of.reads_first_back) of_atoms(first).is_saved = true;
   of_atoms(second).is_saved = true;
-  const int to = add(at(first).layout);
-  program_.node_operators.push_back(
-      native::of_tensors(program_.operators->*function, program_.registers, first, second, to));
+  const int to = add(of_atoms(first).layout);
+  program_.node_operators.push_back(native::of_tensors(of, program_.registers, first, second, to));
   return to;
 }
 

@@ -61,16 +61,26 @@ def fitted(rows: Rows, values: Sequence[float]) -> PerKind:
     return PerKind(*(costs / scale).tolist())
 
 
+def signed(rows: Rows, values: Sequence[float]) -> PerKind:
+    """The same for values of either sign."""
+    more, less = (fitted(rows, (sign * np.array(values)).tolist()) for sign in (1, -1))
+    return PerKind(*np.subtract(more, less).tolist())
+
+
 @dataclass(frozen=True)
 class StageCost:
     """One stage on one partition, by rows of its graph."""
 
     name: str
+    crossing: PerKind
+    """Bytes of what the exchanges before the stage give it: of the gradients that come back, too."""
     exchanged: PerKind
-    """Bytes of what the exchanges before the stage give it."""
+    """By how many bytes that is more than what they were given, if nobody else needs it any longer."""
+    remade: PerKind
+    """Bytes of what all partitions make anew, and exchange, before the stage goes back."""
     held: PerKind
     """Bytes that stay until the stage's backward: what it was given and gives, and, unless it is computed
-    again, its inside."""
+    again, its inside. What it lets go of counts as less than nothing."""
     forward_peak: PerKind
     """Bytes, the most while it runs, what it was given left out."""
     backward_peak: PerKind
@@ -108,13 +118,14 @@ class CostModel:
             peak = max(peak, level + max(exchanged.sum(), held.sum()) + _largest(own, running))
             level += 0.0 if recompute == core.Recompute.host else float(held.sum())
             # Gradients of what the next stage was given have come back by then.
-            gradients = float(np.sum(rows @ stages[k + 1].exchanged)) if k + 1 < len(stages) else 0.0
+            gradients = float(np.sum(rows @ stages[k + 1].crossing)) if k + 1 < len(stages) else 0.0
+            gradients += float(np.sum(rows @ stage.remade))
             peak = max(peak, level + gradients + _largest(rows @ stage.backward_peak, running))
         return float(peak)
 
     def held_bytes(self, rows: Rows) -> float:
         """That stages which are computed again were given and have given, until their backward."""
-        return sum(float(np.sum(rows @ stage.held)) for stage in self.recomputed)
+        return max(0.0, sum(float(np.sum(rows @ stage.held)) for stage in self.recomputed))
 
     def stage_bytes(self, rows: Rows, recompute: core.Recompute) -> float:
         """The most that a stage needs for itself on one of these partitions."""

@@ -7,15 +7,17 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.build import bulk
+from numpy.typing import NDArray
 
 from distmlip._native import core
 from distmlip.choice import cache
-from distmlip.choice.costs import CostModel, Rows, StageCost, fitted, rows_of
+from distmlip.choice.costs import CostModel, Rows, StageCost, fitted, rows_of, signed
 from distmlip.errors import type_name
 from distmlip.evaluation.evaluator import Evaluator
 from distmlip.evaluation.settings import Settings
@@ -101,22 +103,29 @@ def _stage_costs(
     )
     evaluator.use(native)
     rows: list[Rows] = []
-    exchanged: list[list[list[float]]] = []
+    exchanged: list[list[Exchanged]] = []
     costs: list[list[tuple[list[core.Cost], list[core.Cost]]]] = []
     for spacing, n_atoms, n_partitions in CLUSTERS:
         small = cluster(atoms, spacing, n_atoms)
         evaluator.redistribute(n_partitions, recompute)
         evaluator.measure(small)  # what happens only once is no cost of a step
-        costs.append(_fastest([evaluator.measure(small).stages for _ in range(REPEATS)]))
+        repeats = [evaluator.measure(small).stages for _ in range(REPEATS)]
+        costs.append(_fastest(repeats))
         sizes = evaluator.sizes()
         rows.append(rows_of(sizes.owned, sizes.halo, sizes.edges, sizes.angles))
-        exchanged.append([_bytes_exchanged(stage, sizes, adapter.dtype) for stage in evaluator.stages()])
+        stages = evaluator.stages()
+        exchanged.append(
+            [
+                _exchanged(stages, k, sizes, adapter.dtype, measured.exchange.bytes_left)
+                for k, measured in enumerate(repeats[0])
+            ]
+        )
     every = np.concatenate(rows)
     return tuple(
         _stage_cost(
             stage.name,
             every,
-            [n_bytes for of_cluster in exchanged for n_bytes in of_cluster[k]],
+            Exchanged(*map(np.concatenate, zip(*(of_cluster[k] for of_cluster in exchanged), strict=True))),
             [cost for of_cluster in costs for cost in of_cluster[k][0]],
             [cost for of_cluster in costs for cost in of_cluster[k][1]],
         )
@@ -139,13 +148,15 @@ def _fastest(
 
 
 def _stage_cost(
-    name: str, rows: Rows, exchanged: list[float], forward: list[core.Cost], backward: list[core.Cost]
+    name: str, rows: Rows, exchanged: Exchanged, forward: list[core.Cost], backward: list[core.Cost]
 ) -> StageCost:
     left = [cost.bytes_left for cost in forward]
     return StageCost(
         name=name,
-        exchanged=fitted(rows, exchanged),
-        held=fitted(rows, np.add(exchanged, left).tolist()),
+        crossing=fitted(rows, exchanged.crossing.tolist()),
+        exchanged=fitted(rows, exchanged.more.tolist()),
+        remade=fitted(rows, exchanged.remade.tolist()),
+        held=signed(rows, np.add(exchanged.more, left).tolist()),
         forward_peak=fitted(rows, [cost.bytes_peak for cost in forward]),
         backward_peak=fitted(rows, [cost.bytes_peak for cost in backward]),
         forward_seconds=fitted(rows, [cost.seconds for cost in forward]),
@@ -153,12 +164,27 @@ def _stage_cost(
     )
 
 
-def _bytes_exchanged(stage: Stage, sizes: Sizes, dtype: torch.dtype) -> list[float]:
-    """What the exchanges before the stage give each partition: owned rows beside those of others."""
-    total = np.zeros(len(sizes.owned))
-    for exchange in stage.before:
-        total += exchange.bytes_of(exchange.made(sizes), dtype)
-    return total.tolist()
+class Exchanged(NamedTuple):
+    """Bytes of what crosses partitions before a stage, of each partition; see :class:`StageCost`."""
+
+    crossing: NDArray[np.float64]
+    more: NDArray[np.float64]
+    remade: NDArray[np.float64]
+
+
+def _exchanged(
+    stages: Sequence[Stage], k: int, sizes: Sizes, dtype: torch.dtype, n_more: int
+) -> Exchanged:
+    """``n_more``: bytes that there were more behind the exchanges than before them, in all partitions."""
+    crossing, given, remade = (np.zeros(len(sizes.owned)) for _ in range(3))
+    for exchange in stages[k].before:
+        made = exchange.bytes_of(exchange.made(sizes), dtype)
+        crossing += made
+        given += exchange.bytes_of(exchange.given(sizes), dtype)
+        writer = next(stage for stage in reversed(stages[:k]) if exchange.name in stage.writes)
+        remade += made if writer.is_cheap else np.zeros(len(made))
+    freed = np.clip((crossing.sum() - n_more) / max(given.sum(), 1), 0, 1)
+    return Exchanged(crossing, np.maximum(crossing - freed * given, 0), remade)
 
 
 def versions(model: torch.nn.Module) -> list[str]:

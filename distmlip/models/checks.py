@@ -12,7 +12,7 @@ from distmlip.errors import InvalidInputError
 from distmlip.models.local_graph import LocalGraph
 from distmlip.models.stages import Exchange, Pullback, Stage, Tensors
 
-NAMES = tuple(field.name for field in fields(Stage) if field.name not in ("name", "before"))
+NAMES = tuple(field.name for field in fields(Stage) if field.name not in ("name", "before", "is_cheap"))
 WITH_BONDS = ("bonds", "angles")
 
 
@@ -106,6 +106,11 @@ def _check_exchanges(stage: Stage, has_bonds: bool) -> None:
             f"before of stage {stage.name!r} is {stage.before!r}; it must be a tuple of exchanges, such as "
             "(Halo('x', (64,)),)"
         )
+    if stage.is_cheap and stage.before:
+        raise InvalidInputError(
+            f"{stage.before[0]} before stage {stage.name!r}: nothing may cross partitions before a stage with "
+            "is_cheap=True"
+        )
     seen: set[str] = set()
     for exchange in stage.before:
         if not isinstance(exchange, Exchange):
@@ -136,4 +141,4 @@ def _checked(stage: Stage, later: Sequence[Stage]) -> CheckedStage:
         leaving += [exchange for exchange in reader.before if exchange.name in names]
         names -= set(reader.writes)
     own = {field: tuple(getattr(stage, field)) for field in ("before", *NAMES)}
-    return CheckedStage(stage.name, stage, tuple(leaving), **own)
+    return CheckedStage(stage.name, stage, tuple(leaving), is_cheap=stage.is_cheap, **own)

@@ -59,6 +59,10 @@ class Exchange(ABC):
         """Rows that each partition receives."""
 
     @abstractmethod
+    def given(self, sizes: Sizes) -> list[int]:
+        """Rows of the tensor that each partition gives."""
+
+    @abstractmethod
     def made(self, sizes: Sizes) -> list[int]:
         """Rows of the tensor that each partition gets: new memory, unless it receives none."""
 
@@ -80,6 +84,10 @@ class Halo(Exchange):
         """Of every halo atom."""
         return sizes.halo
 
+    def given(self, sizes: Sizes) -> list[int]:
+        """Owned."""
+        return sizes.owned
+
     def made(self, sizes: Sizes) -> list[int]:
         """Owned and halo."""
         return [owned + halo for owned, halo in zip(sizes.owned, sizes.halo, strict=True)]
@@ -99,8 +107,12 @@ class Add(Exchange):
         """Of every cut bond."""
         return sizes.cut
 
-    def made(self, sizes: Sizes) -> list[int]:
+    def given(self, sizes: Sizes) -> list[int]:
         """Of every bond."""
+        return sizes.bonds
+
+    def made(self, sizes: Sizes) -> list[int]:
+        """As given."""
         return sizes.bonds
 
 
@@ -119,8 +131,12 @@ class Swap(Exchange):
         """Of every cut bond."""
         return sizes.cut
 
-    def made(self, sizes: Sizes) -> list[int]:
+    def given(self, sizes: Sizes) -> list[int]:
         """Of every cut bond."""
+        return sizes.cut
+
+    def made(self, sizes: Sizes) -> list[int]:
+        """As given."""
         return sizes.cut
 
 
@@ -137,6 +153,10 @@ class AllSum(Exchange):
         """One, where there are several partitions."""
         n_partitions = len(sizes.owned)
         return [int(n_partitions > 1)] * n_partitions
+
+    def given(self, sizes: Sizes) -> list[int]:
+        """One."""
+        return [1] * len(sizes.owned)
 
     def made(self, sizes: Sizes) -> list[int]:
         """As received."""
@@ -164,6 +184,9 @@ class Stage(ABC):
     """Outputs of any shape that are summed over partitions."""
     computes: tuple[str, ...] = ()
     """Which rows the stage updates, of ``"atoms"``, ``"edges"``, ``"bonds"``, ``"angles"``."""
+    is_cheap: bool = False
+    """Whether, with recompute, what it writes is not kept for the way back but made anew, if all that it
+    takes is there: nothing may cross partitions before such a stage."""
 
     @property
     def native(self) -> core.NativeStage | None:

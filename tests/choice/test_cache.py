@@ -17,7 +17,7 @@ from distmlip.choice.costs import CostModel, PerKind, StageCost
 from distmlip.choice.probe import COSTS
 
 ONES = PerKind(1.0, 1.0, 1.0, 1.0, 1.0)
-MODEL = CostModel((StageCost("only", *[ONES] * 6),), (StageCost("only", *[ONES] * 6),))
+MODEL = CostModel((StageCost("only", *[ONES] * 8),), (StageCost("only", *[ONES] * 8),))
 KEY = {"model": "toy", "tensors": ["weight (3, 4)"], "threads": 2}
 
 

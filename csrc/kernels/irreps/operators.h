@@ -45,6 +45,7 @@ template <class T>
 struct TensorFunction2 {
   void (*forward)(int n, const T* a, const T* b, T* out);
   void (*backward)(int n, const T* a, const T* b, const T* gradient, T* a_back, T* b_back);
+  bool reads_first_back;  ///< whether the way back reads a
 };
 
 template <class T>

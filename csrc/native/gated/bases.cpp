@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "exchange/host_tensors.h"
 #include "native/gated/matrices.h"
 
 namespace distmlip::native::gated {
@@ -57,7 +58,7 @@ Bases<T>::Bases(const Operators<T>& operators, const BasisParameters& parameters
 template <class T>
 BasisRows Bases<T>::rows(const Topology& topology, const at::Tensor& vectors, bool with_angles,
                          int n_threads) const {
-  const auto empty = [&](int64_t n, int width) { return at::empty({n, width}, vectors.options()); };
+  const auto empty = [&](int64_t n, int width) { return exchange::empty({n, width}, vectors.options()); };
   const auto n_pairs = std::ssize(topology.pairs);
   BasisRows rows{empty(topology.n_bonds, 2 * of_bonds()), {}, {}};
   const T* v = vectors_of<T>(topology, vectors);
@@ -114,7 +115,7 @@ void Bases<T>::angle_rows(const Topology& topology, const T* vectors, int64_t fi
 template <class T>
 at::Tensor Bases<T>::vector_gradients(const Topology& topology, const at::Tensor& vectors, const T* by_length,
                                       const T* by_angle) const {
-  at::Tensor gradients = at::empty({topology.n_edges, 3}, vectors.options());
+  at::Tensor gradients = exchange::empty({topology.n_edges, 3}, vectors.options());
   const T* v = vectors.const_data_ptr<T>();
   T* to = gradients.template mutable_data_ptr<T>();
   std::fill_n(to, gradients.numel(), T(0));

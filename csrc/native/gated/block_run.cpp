@@ -1,7 +1,6 @@
 #include "native/gated/block_run.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 
 #include "kernels/simd.h"
 #include "native/gated/matrices.h"
@@ -61,7 +60,7 @@ at::Tensor BlockRun<T>::input(const std::string& name, int64_t n_rows, int64_t w
 
 template <class T>
 at::Tensor BlockRun<T>::zeros_like(const at::Tensor& tensor) {
-  at::Tensor zeros = at::empty_like(tensor, at::MemoryFormat::Contiguous);
+  at::Tensor zeros = exchange::empty(tensor.sizes(), tensor.options());
   std::fill_n(mutable_data(zeros), zeros.numel(), T(0));
   return zeros;
 }
@@ -69,7 +68,7 @@ at::Tensor BlockRun<T>::zeros_like(const at::Tensor& tensor) {
 template <class T>
 at::Tensor BlockRun<T>::copy_of(const at::Tensor& tensor) {
   const at::Tensor from = tensor.contiguous();
-  at::Tensor copy = at::empty_like(from, at::MemoryFormat::Contiguous);
+  at::Tensor copy = exchange::empty(from.sizes(), from.options());
   std::copy_n(data(from), from.numel(), mutable_data(copy));
   return copy;
 }

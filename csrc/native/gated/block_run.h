@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "exchange/host_tensors.h"
 #include "native/gated/angle_messages.h"
 #include "native/gated/atom_messages.h"
 #include "native/gated/bases.h"
@@ -48,7 +49,7 @@ class BlockRun {
   Rows<const T> basis(const at::Tensor& rows) const { return {data(rows), rows.size(1)}; }
   static const T* data(const at::Tensor& tensor) { return tensor.template const_data_ptr<T>(); }
   static T* mutable_data(at::Tensor& tensor) { return tensor.template mutable_data_ptr<T>(); }
-  at::Tensor empty(int64_t n) const { return at::empty({n, block_->channels}, vectors_.options()); }
+  at::Tensor empty(int64_t n) const { return exchange::empty({n, block_->channels}, vectors_.options()); }
   at::Tensor zeros(int64_t n) const { return zeros_like(empty(n)); }
   // By hand: torch would start threads.
   static at::Tensor zeros_like(const at::Tensor& tensor);

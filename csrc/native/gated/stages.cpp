@@ -12,15 +12,23 @@ BlockStage<T>::BlockStage(const BlockParameters& parameters)
 template <class T>
 executor::StageOutput BlockStage<T>::run(const executor::NativeGraph& graph, const executor::Tensors& inputs,
                                          bool keep, int n_threads) const {
-  const auto start = [block = block_, graph, inputs](int threads) {
-    return std::make_shared<const BlockRun<T>>(block, graph, inputs, threads);
-  };
-  std::shared_ptr<const BlockRun<T>> run = start(n_threads);
+  const auto run = std::make_shared<const BlockRun<T>>(block_, graph, inputs, n_threads);
   executor::Tensors outputs = run->outputs(n_threads);
-  if (!keep) run = nullptr;
-  return {std::move(outputs), [run, start](const executor::Tensors& gradients, int threads) {
-            return (run ? run : start(threads))->backward(gradients, threads);
+  if (keep)
+    return {std::move(outputs), [run](const executor::Tensors& output_gradients, int threads) {
+              return run->backward(output_gradients, threads);
+            }};
+  return {std::move(outputs),
+          [stage = *this, graph, inputs](const executor::Tensors& output_gradients, int threads) {
+            return stage.pull_back(graph, inputs, output_gradients, threads);
           }};
+}
+
+template <class T>
+executor::Gradients BlockStage<T>::pull_back(const executor::NativeGraph& graph,
+                                             const executor::Tensors& inputs,
+                                             const executor::Tensors& output_gradients, int n_threads) const {
+  return BlockRun<T>(block_, graph, inputs, n_threads).backward(output_gradients, n_threads);
 }
 
 template <class T>

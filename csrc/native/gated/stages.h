@@ -21,6 +21,8 @@ class BlockStage final : public executor::NativeStage {
 
   executor::StageOutput run(const executor::NativeGraph& graph, const executor::Tensors& inputs, bool keep,
                             int n_threads) const override;
+  executor::Gradients pull_back(const executor::NativeGraph& graph, const executor::Tensors& inputs,
+                                const executor::Tensors& output_gradients, int n_threads) const override;
 
  private:
   std::shared_ptr<const Block<T>> block_;  ///< pullbacks may outlive the stage
@@ -35,6 +37,11 @@ class BasisStage final : public executor::NativeStage {
 
   executor::StageOutput run(const executor::NativeGraph& graph, const executor::Tensors& inputs, bool keep,
                             int n_threads) const override;
+  executor::Gradients pull_back(const executor::NativeGraph&, const executor::Tensors&,
+                                const executor::Tensors&, int) const override {
+    return {};
+  }
+  bool keeps_nothing() const override { return true; }
 
  private:
   struct Inside;

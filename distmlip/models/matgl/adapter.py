@@ -96,10 +96,10 @@ class MatglAdapter(Adapter):
         architecture = self._architecture.of_replica(module)
         return with_derived(architecture.derive, architecture.stages(), memoise=not recompute)
 
-    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
+    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:
         """See :class:`Adapter`; of TensorNet."""
         assert index == 0
-        return self._architecture.native_stages(self.dtype, choice)
+        return self._architecture.native_stages(self.dtype, choice, recompute)
 
     def system(self, atoms: Atoms) -> dict[str, Tensor]:
         """See :class:`Adapter`; what the network reads of its options and of ``atoms``."""

@@ -71,7 +71,7 @@ class Architecture(ABC):
     def stages(self) -> Sequence[tuple[EagerStage, frozenset[str]]]:
         """The stages with the names of the derived tensors that they read (see ``with_derived``)."""
 
-    def native_stages(self, dtype: torch.dtype, choice: NativeChoice) -> Sequence[Stage]:  # noqa: ARG002
+    def native_stages(self, dtype: torch.dtype, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
         """The same in the core; see :class:`Adapter`."""
         raise NotNativeError(f"there are no native stages for {self.name} of matgl")
 

@@ -1,5 +1,8 @@
 """TensorNet's stages as native stages: the embedding, then one per interaction layer.
 
+With recompute, what a layer reads of senders is a cheap stage of its own, and the embedding another one: all
+that then waits for the way back is the tensors behind each layer.
+
 A row of tensors has their nine numbers (``Algebra.flat``) of all channels. What an edge gives the embedding
 depends on the species at its ends and is linear in some functions of its length; so sums over the edges from
 each species are all that the embedding has to know of them.
@@ -8,6 +11,7 @@ each species are all that the embedding has to know of them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,10 +58,11 @@ class NativeTensorNet:
         elements: Tensor,
         dtype: torch.dtype,
         choice: NativeChoice,
+        recompute: bool,
     ) -> None:
         """
         ``algebra``: the network's; ``scale``: eV, of its energies; ``elements``: its index of each species;
-        ``dtype``: of the stages.
+        ``dtype``: of the stages; ``recompute``: whether they are to be computed again for the way back.
 
         Raises:
             NotNativeError: a part of the model is of a kind that native stages do not know; so do methods.
@@ -67,6 +72,7 @@ class NativeTensorNet:
         self.network = network
         self.scale = scale
         self.elements = elements
+        self.recompute = recompute
         self.itemsize = dtype.itemsize
         # What vectors give the skew-symmetric part has the other sign in warp's kernels.
         self.maker = StageMaker(choice, dtype, float(network.cutoff), sign=-1 if network._use_warp else 1)
@@ -81,9 +87,14 @@ class NativeTensorNet:
     # ---- stages
 
     def stages(self) -> list[Stage]:
-        """The embedding, then one per interaction layer."""
+        """The embedding, then one per interaction layer; with recompute with what it reads of senders before
+        it."""
+        stages = [self._embedding]
+        for k in range(self.n_layers):
+            stages += [partial(self._sent, k)] if self.recompute else []
+            stages.append(partial(self._layer, k))
         with torch.no_grad():
-            return [self._embedding(), *(self._layer(k) for k in range(self.n_layers))]
+            return [stage() for stage in stages]
 
     def _embedding(self) -> Stage:
         """Of what only depends on species and lengths."""
@@ -110,6 +121,24 @@ class NativeTensorNet:
         gates = [core.Gated(k, k, 3 + k, "silu", 1.0) for k in DEGREES]
         return self._stage(builder, -1, builder.gate(gated, self.tensors, gates), ones)
 
+    def _sent(self, k: int) -> Stage:
+        """What a layer reads of senders."""
+        builder = self.maker.builder()
+        tensors = builder.input("tensors", self.tensors, of_senders=False, by_component=True)
+        self._add_sent(builder, k, tensors)
+        return NativeStage(
+            name=f"sent to layer {k}",
+            reads=("tensors",),
+            writes=("sent",),
+            computes=("atoms",),
+            is_cheap=True,
+            compiled=builder.stage(),
+        )
+
+    def _add_sent(self, builder: Builder, k: int, tensors: int) -> None:
+        maps = _mixed(self.network.layers[k].linears_tensor[:3])
+        builder.output("sent", builder.linear(tensors, self.tensors, maps), by_component=True)
+
     def _layer(self, k: int) -> Stage:
         """An interaction."""
         builder, part = self.maker.builder(), self.network.layers[k]
@@ -128,17 +157,18 @@ class NativeTensorNet:
             self._read_out(builder, tensors, self._ones(builder) if ones is None else ones)
         else:
             tensors = builder.of_tensors("normalised", tensors, self.tensors)
-            following = self.network.layers[layer + 1].linears_tensor[:3]
-            sent = builder.linear(tensors, self.tensors, _mixed(following))
             builder.output("tensors", tensors, by_component=True)
-            builder.output("sent", sent, by_component=True)
+            if not self.recompute:
+                self._add_sent(builder, layer + 1, tensors)
+        writes = ("tensors",) if self.recompute else ("tensors", "sent")
         return NativeStage(
             name="embedding" if first else f"layer {layer}",
             before=() if first else (Halo("sent", (N_NUMBERS * self.network.units,)),),
             reads=() if first else ("tensors", "sent"),
-            writes=() if last else ("tensors", "sent"),
+            writes=() if last else writes,
             results=("energy",) if last else (),
             computes=("atoms", "edges"),
+            is_cheap=self.recompute and first,
             compiled=builder.stage(),
         )
 

@@ -66,16 +66,18 @@ class TensorNetArchitecture(Architecture):
         derived = frozenset({"lengths", "radial", *self.algebra.graph_tensors})
         return [(self._stage(layer), derived) for layer in range(-1, self.n_layers)]
 
-    def native_stages(self, dtype: torch.dtype, choice: NativeChoice) -> Sequence[Stage]:
+    def native_stages(self, dtype: torch.dtype, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:
         """See :class:`Architecture`."""
         if type(self.network) is not TensorNetNetwork:
-            return super().native_stages(dtype, choice)
+            return super().native_stages(dtype, choice, recompute)
         # Weights are folded in float64; those of a model in float32 are exact there.
         exact = copy_of(self.potential, torch.device("cpu"), torch.float64)
         elements = self._element_of_number.cpu()[torch.tensor(choice.numbers)]
         scale = float(exact.data_std)
         network = network_of(exact)
-        return NativeTensorNet(network, self.algebra, scale, elements, dtype, choice).stages()
+        return NativeTensorNet(
+            network, self.algebra, scale, elements, dtype, choice, recompute
+        ).stages()
 
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
         """See :class:`Architecture`."""

@@ -1,0 +1,127 @@
+#include "executor/remade.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "executor/device.h"
+
+namespace distmlip::executor {
+namespace {
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+bool crosses(const StageSpec& stage, const std::string& name) {
+  return std::any_of(stage.before.begin(), stage.before.end(),
+                     [&](const auto& exchange) { return exchange->name() == name; });
+}
+
+}  // namespace
+
+RemadeInputs::RemadeInputs(const SweepRequest& request, StageRunner& runner, const PartitionJobs& jobs)
+    : request_(request), runner_(runner), jobs_(jobs), of_(request.stages.size()) {
+  const size_t n_partitions = request.crossing.n_partitions();
+  for (size_t k = 0; k < of_.size(); ++k) {
+    const StageSpec& stage = request.stages[k];
+    OfStage& of = of_[k];
+    if (stage.is_cheap && !stage.before.empty())
+      invalid("something crosses partitions before '", stage.name, "', which is called cheap");
+    for (const std::string& name : stage.reads) {
+      const size_t by = writer_of(name, k);
+      std::vector<std::string> sources = of.sources;
+      if (request.recompute == Recompute::never || !request.stages[by].is_cheap ||
+          !add_sources(by, k, sources))
+        continue;
+      of.inputs.push_back({name, by, crosses(stage, name)});
+      of.sources = std::move(sources);
+    }
+    of.kept.resize(n_partitions);
+    of.crossed.resize(n_partitions);
+  }
+}
+
+bool RemadeInputs::has(size_t stage, const std::string& input) const {
+  const auto& inputs = of_[stage].inputs;
+  return std::any_of(inputs.begin(), inputs.end(), [&](const Input& of) { return of.name == input; });
+}
+
+bool RemadeInputs::is_made_of(size_t stage, const std::string& name) const {
+  return contains(of_[stage].sources, name);
+}
+
+bool RemadeInputs::are_native(size_t stage) const {
+  const auto& inputs = of_[stage].inputs;
+  return std::all_of(inputs.begin(), inputs.end(), [&](const Input& of) { return runner_.is_native(of.by); });
+}
+
+void RemadeInputs::remember(size_t stage, size_t p, const Tensors& state) {
+  const bool on_host = request_.recompute == Recompute::host;
+  for (const std::string& name : of_[stage].sources)
+    of_[stage].kept[p][name] = on_host ? to_host(state.at(name)) : state.at(name);
+}
+
+void RemadeInputs::make_what_crosses(size_t stage, const PartitionJobs::CostOf& cost_of,
+                                     Cost* exchange_cost) {
+  exchange::Exchanges exchanges;
+  std::vector<exchange::PerPartition> all;
+  for (const Input& input : of_[stage].inputs) {
+    if (!input.crosses) continue;
+    exchange::PerPartition& made = all.emplace_back(request_.crossing.n_partitions());
+    jobs_.run(
+        are_native(stage),
+        [&](size_t p, int n_threads) { made[p] = made_by(input.by, stage, p, n_threads).at(input.name); },
+        cost_of);
+    for (const auto& exchange : request_.stages[stage].before)
+      if (exchange->name() == input.name) exchanges.push_back(exchange);
+  }
+  measured(exchange_cost, request_.crossing.atoms.sources,
+           [&] { all = request_.crossing.cross(exchanges, std::move(all)); });
+  for (size_t k = 0; k < exchanges.size(); ++k)
+    for (size_t p = 0; p < all[k].size(); ++p)
+      if (jobs_.has_atoms(p)) of_[stage].crossed[p][exchanges[k]->name()] = std::move(all[k][p]);
+}
+
+Tensors RemadeInputs::take(size_t stage, size_t p, int n_threads) {
+  Tensors made = std::move(of_[stage].crossed[p]);
+  for (const Input& input : of_[stage].inputs)
+    if (!input.crosses) made[input.name] = made_by(input.by, stage, p, n_threads).at(input.name);
+  forget(stage, p);
+  return made;
+}
+
+void RemadeInputs::forget(size_t stage, size_t p) {
+  of_[stage].kept[p].clear();
+  of_[stage].crossed[p].clear();
+}
+
+/// The last stage before `reader` that writes this.
+size_t RemadeInputs::writer_of(const std::string& name, size_t reader) const {
+  for (size_t k = reader; k-- > 0;)
+    if (contains(request_.stages[k].writes, name)) return k;
+  invalid("stage '", request_.stages[reader].name, "' reads '", name, "', which no stage before it writes");
+}
+
+/// Adds what a cheap stage takes, of others or not. False: it has been replaced when `reader` runs.
+bool RemadeInputs::add_sources(size_t cheap, size_t reader, std::vector<std::string>& sources) const {
+  const auto& reads = request_.stages[cheap].reads;
+  return std::all_of(reads.begin(), reads.end(), [&](const std::string& name) {
+    const size_t by = writer_of(name, cheap);
+    if (request_.stages[by].is_cheap) return add_sources(by, reader, sources);
+    if (!contains(sources, name)) sources.push_back(name);
+    return writer_of(name, reader) == by;
+  });
+}
+
+/// What a cheap stage writes, once more, for a stage that reads it.
+Tensors RemadeInputs::made_by(size_t cheap, size_t stage, size_t p, int n_threads) const {
+  Tensors inputs;
+  for (const std::string& name : request_.stages[cheap].reads) {
+    const size_t by = writer_of(name, cheap);
+    inputs[name] = request_.stages[by].is_cheap ? made_by(by, stage, p, n_threads).at(name)
+                                                : to_device(of_[stage].kept[p].at(name), jobs_.device_of(p));
+  }
+  return runner_.run(cheap, p, inputs, /*keep=*/false, n_threads).tensors;
+}
+
+}  // namespace distmlip::executor
