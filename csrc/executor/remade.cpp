@@ -63,29 +63,33 @@ void RemadeInputs::remember(size_t stage, size_t p, const Tensors& state) {
 
 void RemadeInputs::make_what_crosses(size_t stage, const PartitionJobs::CostOf& cost_of,
                                      Cost* exchange_cost) {
+  OfStage& of = of_[stage];
+  if (!std::any_of(of.inputs.begin(), of.inputs.end(), [](const Input& input) { return input.crosses; }))
+    return;
+  jobs_.run(
+      are_native(stage),
+      [&](size_t p, int n_threads) { of.crossed[p] = made_for(stage, p, /*crosses=*/true, n_threads); },
+      cost_of);
   exchange::Exchanges exchanges;
   std::vector<exchange::PerPartition> all;
-  for (const Input& input : of_[stage].inputs) {
-    if (!input.crosses) continue;
-    exchange::PerPartition& made = all.emplace_back(request_.crossing.n_partitions());
-    jobs_.run(
-        are_native(stage),
-        [&](size_t p, int n_threads) { made[p] = made_by(input.by, stage, p, n_threads).at(input.name); },
-        cost_of);
-    for (const auto& exchange : request_.stages[stage].before)
-      if (exchange->name() == input.name) exchanges.push_back(exchange);
+  for (const auto& exchange : request_.stages[stage].before) {
+    if (!has(stage, exchange->name())) continue;
+    exchanges.push_back(exchange);
+    exchange::PerPartition& tensors = all.emplace_back(of.crossed.size());
+    for (size_t p = 0; p < tensors.size(); ++p)
+      if (jobs_.has_atoms(p)) tensors[p] = std::move(of.crossed[p].at(exchange->name()));
+    for (Tensors& made : of.crossed) made.erase(exchange->name());
   }
   measured(exchange_cost, request_.crossing.atoms.sources,
            [&] { all = request_.crossing.cross(exchanges, std::move(all)); });
   for (size_t k = 0; k < exchanges.size(); ++k)
     for (size_t p = 0; p < all[k].size(); ++p)
-      if (jobs_.has_atoms(p)) of_[stage].crossed[p][exchanges[k]->name()] = std::move(all[k][p]);
+      if (jobs_.has_atoms(p)) of.crossed[p][exchanges[k]->name()] = std::move(all[k][p]);
 }
 
 Tensors RemadeInputs::take(size_t stage, size_t p, int n_threads) {
-  Tensors made = std::move(of_[stage].crossed[p]);
-  for (const Input& input : of_[stage].inputs)
-    if (!input.crosses) made[input.name] = made_by(input.by, stage, p, n_threads).at(input.name);
+  Tensors made = made_for(stage, p, /*crosses=*/false, n_threads);
+  made.merge(of_[stage].crossed[p]);
   forget(stage, p);
   return made;
 }
@@ -111,6 +115,19 @@ bool RemadeInputs::add_sources(size_t cheap, size_t reader, std::vector<std::str
     if (!contains(sources, name)) sources.push_back(name);
     return writer_of(name, reader) == by;
   });
+}
+
+/// Those inputs that cross partitions, before they do, or the others.
+Tensors RemadeInputs::made_for(size_t stage, size_t p, bool crosses, int n_threads) const {
+  Tensors made;
+  for (const Input& input : of_[stage].inputs) {
+    if (input.crosses != crosses || made.contains(input.name)) continue;
+    Tensors written = made_by(input.by, stage, p, n_threads);
+    for (const Input& other : of_[stage].inputs)
+      if (other.by == input.by && other.crosses == crosses)
+        made[other.name] = std::move(written.at(other.name));
+  }
+  return made;
 }
 
 /// What a cheap stage writes, once more, for a stage that reads it.

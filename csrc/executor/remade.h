@@ -36,12 +36,14 @@ class RemadeInputs {
   };
   struct OfStage {
     std::vector<Input> inputs;
-    std::vector<std::string> sources;    ///< tensors that they are made of
-    std::vector<Tensors> kept, crossed;  ///< of each partition
+    std::vector<std::string> sources;  ///< tensors that they are made of
+    std::vector<Tensors> kept;         ///< of each partition: the sources
+    std::vector<Tensors> crossed;      ///< of each partition: inputs that have been exchanged
   };
 
   size_t writer_of(const std::string& name, size_t reader) const;
   bool add_sources(size_t cheap, size_t reader, std::vector<std::string>& sources) const;
+  Tensors made_for(size_t stage, size_t p, bool crosses, int n_threads) const;
   Tensors made_by(size_t cheap, size_t stage, size_t p, int n_threads) const;
 
   const SweepRequest& request_;

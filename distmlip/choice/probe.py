@@ -172,9 +172,7 @@ class Exchanged(NamedTuple):
     remade: NDArray[np.float64]
 
 
-def _exchanged(
-    stages: Sequence[Stage], k: int, sizes: Sizes, dtype: torch.dtype, n_more: int
-) -> Exchanged:
+def _exchanged(stages: Sequence[Stage], k: int, sizes: Sizes, dtype: torch.dtype, n_more: int) -> Exchanged:
     """``n_more``: bytes that there were more behind the exchanges than before them, in all partitions."""
     crossing, given, remade = (np.zeros(len(sizes.owned)) for _ in range(3))
     for exchange in stages[k].before:

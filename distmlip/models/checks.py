@@ -108,8 +108,8 @@ def _check_exchanges(stage: Stage, has_bonds: bool) -> None:
         )
     if stage.is_cheap and stage.before:
         raise InvalidInputError(
-            f"{stage.before[0]} before stage {stage.name!r}: nothing may cross partitions before a stage with "
-            "is_cheap=True"
+            f"{stage.before[0]} before stage {stage.name!r}: nothing may cross partitions before a stage "
+            "with is_cheap=True"
         )
     seen: set[str] = set()
     for exchange in stage.before:

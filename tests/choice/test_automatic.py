@@ -216,7 +216,9 @@ def test_what_stages_are_given_waits_in_host_memory_where_a_gpu_is_too_small(
     settings = Settings(Devices((torch.device("cuda:0"),), (0,)), None, "auto", None, Recompute.never, 0.5)
     chooser = Chooser(settings, recompute_is_open=True, conservative=True)
     per_atom = PerKind(owned=1e3)
-    stage = StageCost("layer", per_atom, per_atom, PerKind(), per_atom, per_atom, per_atom, per_atom, PerKind())
+    stage = StageCost(
+        "layer", per_atom, per_atom, PerKind(), per_atom, per_atom, per_atom, per_atom, PerKind()
+    )
     costs = CostModel((replace(stage, held=PerKind(owned=1e5)), stage), (stage,) * 6)
     rows = rows_of([10_000], [0], [0], [0])
     choices = {}

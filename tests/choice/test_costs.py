@@ -43,9 +43,7 @@ def test_no_cost_is_below_zero() -> None:
 def test_the_peak_is_where_a_sweep_needs_most() -> None:
     rows = rows_of([10, 20], [5, 5], [0, 0], [0, 0])
     first = stage(held=per(owned=100), forward_peak=per(owned=1000), backward_peak=per(owned=10))
-    last = stage(
-        crossing=per(owned=8, halo=8), exchanged=per(owned=8, halo=8), forward_peak=per(owned=400)
-    )
+    last = stage(crossing=per(owned=8, halo=8), exchanged=per(owned=8, halo=8), forward_peak=per(owned=400))
     # All of the first stage's 3000 bytes but the running partition's are held while its peak is reached.
     assert CostModel((first,), (first,)).peak_bytes(rows, core.Recompute.never) == 3000 + 20_000 - 2000
     # The last stage holds nothing; it finds the first one's and what was exchanged.

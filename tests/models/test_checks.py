@@ -70,6 +70,7 @@ MISTAKES: dict[str, tuple[Callable[[Stages], Stages], str]] = {
     "a name in place of names": (with_fields(0, writes="features"), "writes of stage 'first layer'"),
     "an exchange in place of exchanges": (with_fields(-1, before=HALO), "before of stage 'second layer'"),
     "no exchange": (with_fields(-1, before=("features",)), "'features'; it must be a Halo"),
+    "cheap, but after an exchange": (with_fields(-1, is_cheap=True), "'second layer'.*is_cheap=True"),
     "a width that is a number": (
         with_fields(-1, before=(replace(HALO, width=WIDTH),)),
         "'second layer': width must be a tuple",

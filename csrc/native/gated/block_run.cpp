@@ -111,8 +111,25 @@ void BlockRun<T>::read_atoms(const executor::NativeGraph& graph) {
 }
 
 template <class T>
+executor::Tensors BlockRun<T>::needed_again() const {
+  const int index = block_->index;
+  executor::Tensors needed = inputs_;
+  if (index == 0) return needed;
+  needed.erase("bond_messages");
+  needed.erase("cut_messages");
+  const bool reads_earlier = block_->bonds && std::ssize(block_->bonds->layers()) > index - 1;
+  if (!reads_earlier) needed.erase(numbered("bonds", index - 1));
+  needed[numbered("bonds", index)] = bonds_;
+  return needed;
+}
+
+template <class T>
 void BlockRun<T>::update_bonds(int n_threads) {
   const int channels = block_->channels, index = block_->index;
+  if (inputs_.contains(numbered("bonds", index))) {
+    bonds_ = input(numbered("bonds", index), topology_.n_short, channels);
+    return;
+  }
   if (index > 1) {
     bonds_ = input(numbered("bonds", index - 1), topology_.n_short, channels);
   } else {

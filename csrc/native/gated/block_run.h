@@ -43,6 +43,9 @@ class BlockRun {
   /// Sends messages to bonds.
   executor::Tensors outputs(int n_threads) const;
   executor::Gradients backward(const executor::Tensors& gradients, int n_threads) const;
+  /// Inputs with which the block can be run again for its way back: with the bonds as they were updated, in
+  /// the place of what they were updated from.
+  executor::Tensors needed_again() const;
 
  private:
   at::Tensor input(const std::string& name, int64_t n_rows, int64_t width) const;

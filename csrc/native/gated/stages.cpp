@@ -18,9 +18,9 @@ executor::StageOutput BlockStage<T>::run(const executor::NativeGraph& graph, con
     return {std::move(outputs), [run](const executor::Tensors& output_gradients, int threads) {
               return run->backward(output_gradients, threads);
             }};
-  return {std::move(outputs),
-          [stage = *this, graph, inputs](const executor::Tensors& output_gradients, int threads) {
-            return stage.pull_back(graph, inputs, output_gradients, threads);
+  return {std::move(outputs), [stage = *this, graph, waiting = run->needed_again()](
+                                  const executor::Tensors& output_gradients, int threads) {
+            return stage.pull_back(graph, waiting, output_gradients, threads);
           }};
 }
 

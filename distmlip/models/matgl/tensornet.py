@@ -75,9 +75,7 @@ class TensorNetArchitecture(Architecture):
         elements = self._element_of_number.cpu()[torch.tensor(choice.numbers)]
         scale = float(exact.data_std)
         network = network_of(exact)
-        return NativeTensorNet(
-            network, self.algebra, scale, elements, dtype, choice, recompute
-        ).stages()
+        return NativeTensorNet(network, self.algebra, scale, elements, dtype, choice, recompute).stages()
 
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
         """See :class:`Architecture`."""
