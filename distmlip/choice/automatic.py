@@ -184,11 +184,27 @@ class Automatic:
 
     def _improve(self, costs: CostModel, atoms: Atoms) -> None:
         for _ in range(MOST_CHOICES):
-            now = self._choice
-            better = self._chooser.better(now, costs, _rows(self.evaluator.plan(atoms)))
+            now, rows = self._choice, _rows(self.evaluator.plan(atoms))
+            better = self._chooser.better(now, costs, rows)
             self._take(better if self._ranks is None else what_suits_all(self._ranks.gather(better)))
             if self._choice.how == now.how:
+                self._warn_of_shortage(costs, rows, len(atoms))
                 break
+
+    def _warn_of_shortage(self, costs: CostModel, rows: Rows, n_atoms: int) -> None:
+        """Before it is tried: a process that takes more than there is may be ended without a word."""
+        for device, memory in self._chooser.memory(costs, rows, self._choice.recompute).items():
+            if memory.expected > memory.usable:
+                log.warning(
+                    "%d atoms may not fit into the memory of %s: with %s about %.3g GB are expected, and "
+                    "%.3g GB may be used; use %s",
+                    n_atoms,
+                    device,
+                    self._choice,
+                    memory.expected / 1e9,
+                    memory.usable / 1e9,
+                    self._chooser.remedies(self._choice),
+                )
 
     def _take(self, choice: Choice) -> None:
         settings = self.evaluator.settings

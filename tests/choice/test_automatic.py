@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -238,6 +239,19 @@ def test_what_stages_are_given_waits_in_host_memory_where_a_gpu_is_too_small(
     after = chooser.after_shortage(after, 10_000)
     assert after is not None
     assert after.how == (2, Recompute.host)
+
+
+def test_what_may_not_fit_is_said_before_it_is_tried(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    atoms = copper(7, 7, 6)
+    calculator().plan(atoms)
+    assert not caplog.records
+    give_memory(monkeypatch, 1e5)
+    calculator().plan(atoms)
+    (record,) = caplog.records
+    assert "1176 atoms may not fit into the memory of cpu" in record.message
+    assert re.search(r"about [\d.]+ GB are expected, and [\d.e-]+ GB may be used; use", record.message)
 
 
 def test_only_recompute_is_chosen_where_partitions_are_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,9 +125,7 @@ template <class T>
 void look_up(int n_edges, int per, int n_coefficients, int columns, const int32_t* cells,
              const int32_t* places, const T* polynomials, const T* table, size_t cell_stride, T* out,
              std::ptrdiff_t out_stride) {
-  const auto with = n_coefficients == 8   ? look_up_with<T, 8>
-                    : n_coefficients == 6 ? look_up_with<T, 6>
-                                          : look_up_with<T, 0>;
+  const auto with = n_coefficients == 8 ? look_up_with<T, 8> : look_up_with<T, 0>;
   with(n_edges, per, n_coefficients, columns, cells, places, polynomials, table, cell_stride, out,
        out_stride);
 }
