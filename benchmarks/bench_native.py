@@ -4,10 +4,11 @@
     python benchmarks/bench_native.py sevennet               in the environment that has it
     python benchmarks/bench_native.py medium --symmetrix VENV/bin/python
 
-A program's turn is a whole step of ASE (neighbour list, energy, forces, stress) over slightly moved LiMnO2.
-Each is a process of its own with as many cores as threads, and all of a contest take turns: medians of CPU
-and wall seconds of the rounds after the first ones. The first step gives the growth of the peak RSS above
-the loaded model, and the forces, whose error is that to the original in float64 (of small systems only).
+A program's turn is a whole step of ASE (neighbour list, energy, forces, stress) over slightly moved LiMnO2,
+or urea where the model is named so. Each is a process of its own with as many cores as threads, and all of a
+contest take turns: medians of CPU and wall seconds of the rounds after the first ones. The first step gives
+the growth of the peak RSS above the loaded model, and the forces, whose error is that to the original in
+float64 (of small systems only).
 Stages in C++ are asked for with kernels="fused", so that no fallback is measured in their place.
 
 symmetrix-xl wants an environment of its own, beside mace-torch: `pip install mace-torch symmetrix-xl`, and
@@ -34,7 +35,7 @@ from typing import Any
 import numpy as np
 import torch
 from harness import RESULTS, Facts, apart, command_line, machine, write
-from native_models import NATIVE_MODELS
+from native_models import IN_UREA, NATIVE_MODELS
 from native_tables import as_markdown
 from programs import Program, compete, cores
 
@@ -48,6 +49,8 @@ CELLS = {
     100_352: (28, 28, 16),
 }
 """Of LiMnO2 along each axis, by the number of atoms."""
+UREA_CELLS = {16: (1, 1, 1), 288: (3, 3, 2), 1152: (6, 4, 3)}
+"""Of urea."""
 ISA_VARIABLES = {
     "distmlip": {isa: {"DISTMLIP_ISA": isa} for isa in ("avx2", "portable")},
     "symmetrix-xl": {"avx2": {"SYMMETRIX_BACKEND": "cpu"}},
@@ -66,6 +69,12 @@ class Contest:
     n_atoms: int
     programs: tuple[str, ...]
     dtype: str = "float32"
+
+    @property
+    def structure(self) -> tuple[str, tuple[int, int, int]]:
+        """The crystal, and its cells along each axis."""
+        of_urea = self.model in IN_UREA
+        return ("urea", UREA_CELLS[self.n_atoms]) if of_urea else ("LiMnO2", CELLS[self.n_atoms])
 
 
 EAGER = ("original", "distmlip, original kernels")
@@ -100,6 +109,7 @@ CONTESTS: dict[str, list[Contest]] = {
         Contest("CHGNet 0.3.0", size, (*EAGER, "distmlip", "distmlip, avx2", *PARTITIONS, *ON_TWO[1:]))
         for size in SIZES
     ],
+    "urea": [Contest(model, size, (*EAGER, "distmlip")) for model in IN_UREA for size in SIZES],
     "chgnet64": [Contest("CHGNet 0.3.0", 288, ("distmlip",), "float64")],
     "chgnet10k": [Contest("CHGNet 0.3.0", 10_368, ("distmlip", *PARTITIONS, *ON_TWO[1:]))],
     "10k": [Contest("MACE medium", 10_368, (*PEER, "distmlip", *PARTITIONS, *ON_TWO))],
@@ -167,7 +177,7 @@ def run(
         "machine": {**machine(), "fma_gflops": fma_peak(), "versions": versions(symmetrix)},
     }
     programs = list(entered(contest, symmetrix, folder, list(facts["machine"]["fma_gflops"])))
-    results, forces = compete(programs, CELLS[contest.n_atoms], rounds, limit, budget)
+    results, forces = compete(programs, *contest.structure, rounds, limit, budget)
     reference, facts["max_force"] = reference_forces(contest, limit), None
     if reference is not None:
         facts["max_force"] = float(np.abs(reference).max())
@@ -182,7 +192,7 @@ def reference_forces(contest: Contest, limit: float) -> np.ndarray | None:
         return None
     options = {"model": contest.model, "dtype": "float64"}
     program = Program("reference", "original", options, threads=len(cores(64)))
-    results, forces = compete([program], CELLS[contest.n_atoms], 0, limit, 0.0)
+    results, forces = compete([program], *contest.structure, 0, limit, 0.0)
     if "reference" not in forces:
         print(f"no reference: {results['reference']['status']}", file=sys.stderr)
     return forces.get("reference")

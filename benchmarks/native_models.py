@@ -52,4 +52,8 @@ NATIVE_MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "TensorNet, warp": tensornet,
     "TensorNet, torch": tensornet_torch,
     "CHGNet 0.3.0": chgnet,
+    "TensorNet, torch, urea": tensornet_torch,
+    "CHGNet 0.3.0, urea": chgnet,
 }
+IN_UREA = [name for name in NATIVE_MODELS if name.endswith("urea")]
+"""That run on this molecular crystal; the others on LiMnO2."""

@@ -20,7 +20,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from memory import peak_rss
-from structures import supercell
+from structures import CRYSTALS
 
 STEP_LENGTH = 2e-3  # Å
 LATE = (1, 1, 1)
@@ -45,8 +45,9 @@ def main() -> None:
 def serve(pipe: Connection, what: Facts) -> None:
     """The first step has the forces, and is at positions that all programs of a contest have."""
     calculator = CALCULATORS[what["kind"]](**what["options"])
-    energy_forces_and_stress(supercell(LATE), calculator)
-    atoms, random = supercell(tuple(what["cells"])), np.random.default_rng(1)
+    crystal = CRYSTALS[what["crystal"]]
+    energy_forces_and_stress(crystal(LATE), calculator)
+    atoms, random = crystal(tuple(what["cells"])), np.random.default_rng(1)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what reading the model has left free would hide what a step needs
     pipe.send({"n_atoms": len(atoms)})

@@ -52,7 +52,12 @@ def chosen(cases: list[Facts]) -> list[Facts]:
     best: dict[str, Facts] = {}
     for case in cases:
         known = best.get(case["model"])
-        shown = case["dtype"] == "float32" and "steep" not in case["model"] and n_bars(case)
+        shown = (
+            case["dtype"] == "float32"
+            and "steep" not in case["model"]
+            and "urea" not in case["model"]
+            and n_bars(case)
+        )
         if shown and (known is None or n_bars(case) > n_bars(known)):
             best[case["model"]] = case
     return list(best.values())

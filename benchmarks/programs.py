@@ -39,6 +39,7 @@ class Program:
 
 def compete(
     programs: Sequence[Program],
+    crystal: str,
     cells: tuple[int, int, int],
     rounds: int,
     limit: float,
@@ -46,13 +47,14 @@ def compete(
 ) -> tuple[dict[str, Facts], dict[str, np.ndarray]]:
     """Times of all programs in turns, and the forces, (n_atoms, 3) in eV/Å, of those that have made a step.
 
+    The structure has so many cells of one of ``structures.CRYSTALS`` along each axis.
     The first turn gives ``peak_mb``, the growth of the peak RSS above the loaded model, and ``first_cpu_s``
     and ``first_wall_s``. After it come turns for warming up, then ``rounds`` measured ones, fewer once they
     add up to more than ``budget`` seconds, but three at least (none: only the first turn is made). ``cpu_s``
     and ``wall_s`` are their minimum, quartiles and maximum. Who fails or takes longer than ``limit`` seconds
     for one turn has a ``status`` that says so.
     """
-    running = [Running(program, cells, limit) for program in programs]
+    running = [Running(program, crystal, cells, limit) for program in programs]
     for turn in range(1 + (WARM_UP_TURNS + rounds if rounds else 0)):
         for program in running:
             if turn <= WARM_UP_TURNS + 3 or program.spent < budget:
@@ -64,7 +66,7 @@ def compete(
 class Running:
     """The parent's side of a program's process."""
 
-    def __init__(self, program: Program, cells: tuple[int, int, int], limit: float) -> None:
+    def __init__(self, program: Program, crystal: str, cells: tuple[int, int, int], limit: float) -> None:
         self.program, self.limit, self.spent = program, limit, 0.0
         self.result: Facts = {"threads": program.threads, **program.settings}
         self.forces: np.ndarray | None = None
@@ -78,7 +80,7 @@ class Running:
                 stdout=subprocess.DEVNULL,
             )
         theirs.close()
-        what = {"kind": program.kind, "options": dict(program.options), "cells": cells}
+        what = {"kind": program.kind, "options": dict(program.options), "crystal": crystal, "cells": cells}
         self._ask(what, PREPARATION_LIMIT)
 
     def take_turn(self, turn: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.io import read
+from ase.spacegroup import crystal
 
 LITHIUM_MANGANESE_OXIDE = Path(__file__).parents[1] / "distmlip" / "data" / "mp-18767-LiMnO2.cif"
 LATTICE_CONSTANT = 3.61  # Å, fcc Cu
@@ -87,6 +88,26 @@ def supercell(cells: tuple[int, int, int]) -> Atoms:
     atoms.info.clear()  # what the reader says of the unit cell
     atoms.rattle(0.05, rng=np.random.default_rng(0))
     return atoms
+
+
+def urea(cells: tuple[int, int, int]) -> Atoms:
+    """The molecular crystal at 12 K (Swaminathan and others, Acta Cryst. B 40, 300, 1984), shaken."""
+    places = [
+        (0, 0.5, 0.3260),
+        (0, 0.5, 0.5953),
+        (0.1459, 0.6459, 0.1766),
+        (0.2575, 0.7575, 0.2827),
+        (0.1441, 0.6441, 0.9620),
+    ]
+    a, c = 5.565, 4.684  # Å
+    atoms: Atoms = crystal("CONHH", places, spacegroup=113, cellpar=[a, a, c, 90, 90, 90]).repeat(cells)
+    atoms.info.clear()
+    atoms.rattle(0.05, rng=np.random.default_rng(0))
+    return atoms
+
+
+CRYSTALS: dict[str, Callable[[tuple[int, int, int]], Atoms]] = {"LiMnO2": supercell, "urea": urea}
+"""By names, of so many cells along each axis."""
 
 
 def lithium_manganese_oxide(n_atoms: int) -> Atoms:

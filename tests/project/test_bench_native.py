@@ -30,7 +30,7 @@ def test_a_program_that_fails_is_reported_and_hinders_nobody(benchmark) -> None:
         programs.Program("ends", "original", small, python="false"),
         programs.Program("runs", "original", small, settings={"isa": "some"}),
     ]
-    results, forces = programs.compete(entered, (1, 1, 1), rounds=2, limit=300.0, budget=0.0)
+    results, forces = programs.compete(entered, "LiMnO2", (1, 1, 1), rounds=2, limit=300.0, budget=0.0)
     assert results["not installed"]["status"].startswith("ModuleNotFoundError")
     assert results["ends"]["status"] == "ended by itself with exit code 1"
     ours = results["runs"]

@@ -8,7 +8,7 @@ block, because they need a sum over all atoms.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from fairchem.core.graph.radius_graph_pbc import get_max_neighbors_mask
@@ -165,7 +165,7 @@ class Blocks:
             **self._outputs(layer + 1 == self.n_layers),
         )
 
-    def _outputs(self, last: bool) -> dict[str, tuple[str, ...]]:
+    def _outputs(self, last: bool) -> dict[str, Any]:
         if not last:
             return {"writes": ("features", "normed")}
         results = ("energy", *(("direct_forces",) if "forces" in self.heads else ()))
