@@ -1,7 +1,7 @@
 #include "exchange/host_tensors.h"
 
+#include <ATen/ATen.h>
 #include <ATen/EmptyTensor.h>
-#include <ATen/ops/empty.h>
 #include <c10/core/Allocator.h>
 
 #include <cstring>
@@ -47,6 +47,20 @@ at::Tensor empty(at::IntArrayRef sizes, const at::TensorOptions& options) {
   static PageAllocator allocator;
   return at::Tensor(at::detail::empty_generic(sizes, &allocator, c10::DispatchKeySet(c10::DispatchKey::CPU),
                                               c10::typeMetaToScalarType(options.dtype()), std::nullopt));
+}
+
+at::Tensor sum(const at::Tensor& a, const at::Tensor& b) {
+  if (a.sizes() != b.sizes() || a.scalar_type() != b.scalar_type()) return a + b;
+  at::Tensor total = empty(a.sizes(), a.options());
+  return at::add_out(total, a, b);
+}
+
+void add(const at::Tensor& tensor, at::Tensor& total) {
+  AT_DISPATCH_FLOATING_TYPES(total.scalar_type(), "add", [&] {
+    auto* to = total.mutable_data_ptr<scalar_t>();
+    const auto* from = tensor.const_data_ptr<scalar_t>();
+    for (int64_t k = 0; k < tensor.numel(); ++k) to[k] += from[k];
+  });
 }
 
 }  // namespace distmlip::exchange

@@ -30,23 +30,6 @@ at::Tensor gradient_of_energies(const at::Tensor& energies) {
   return ones;
 }
 
-/// Of tensors that others may hold.
-at::Tensor sum_of(const at::Tensor& a, const at::Tensor& b) {
-  if (a.sizes() != b.sizes() || a.scalar_type() != b.scalar_type()) return a + b;
-  at::Tensor sum = exchange::empty(a.sizes(), a.options());
-  return at::add_out(sum, a, b);
-}
-
-/// By hand: a partition's thread would start a team for torch's own operation. Both are (n, 3), contiguous
-/// and on the host.
-void add_rows(at::Tensor& total, const at::Tensor& rows) {
-  AT_DISPATCH_FLOATING_TYPES(total.scalar_type(), "add_rows", [&] {
-    auto* to = total.mutable_data_ptr<scalar_t>();
-    const auto* from = rows.const_data_ptr<scalar_t>();
-    for (int64_t k = 0; k < rows.numel(); ++k) to[k] += from[k];
-  });
-}
-
 /// One sweep: the tensors between stages, the pullbacks on the way forward, the gradients on the way back.
 class Sweep {
  public:
@@ -97,41 +80,52 @@ class Sweep {
   }
 
   void forward(size_t k) {
+    std::vector<Tensors> inputs = taken_inputs(k);
+    measured(cost_of(&MeasuredStage::exchange, k), request_.crossing.atoms.sources,
+             [&] { exchange_forward(k, inputs); });
+    std::vector<Tensors> outputs(n_partitions_);
+    for_each_partition(&MeasuredStage::forward, k,
+                       [&](size_t p, int n_threads) { outputs[p] = run_stage(k, p, inputs[p], n_threads); });
+    add_vector_gradients();
+    for (size_t p = 0; p < n_partitions_; ++p)
+      if (jobs_.has_atoms(p))
+        measured(cost_of(&MeasuredStage::forward, k, p), {}, [&] { store(k, p, outputs[p]); });
+  }
+
+  bool is_last(size_t k) const { return k + 1 == request_.stages.size(); }
+
+  /// What the stage reads, of every partition. Nobody else has what no later stage reads.
+  std::vector<Tensors> taken_inputs(size_t k) {
     const StageSpec& stage = request_.stages[k];
-    const bool last = k + 1 == request_.stages.size();
     std::vector<Tensors> inputs(n_partitions_);
     for (size_t p = 0; p < n_partitions_; ++p) {
       if (!jobs_.has_atoms(p)) continue;
-      if (!last) remade_.remember(k, p, state_[p]);
+      if (!is_last(k) && request_.backward) remade_.remember(k, p, state_[p]);
       for (const auto& name : stage.reads) {
         inputs[p][name] = state_[p].at(name);
         if (contains(stage.writes, name) || !needed_after(k, name)) state_[p].erase(name);
       }
     }
-    measured(cost_of(&MeasuredStage::exchange, k), request_.crossing.atoms.sources,
-             [&] { exchange_forward(k, inputs); });
-    std::vector<Tensors> outputs(n_partitions_);
-    for_each_partition(&MeasuredStage::forward, k, [&](size_t p, int n_threads) {
-      // The last stage goes back at once, so only one partition's is ever in memory.
-      const bool keep =
-          request_.backward && (request_.recompute == Recompute::never || last || runner_.keeps_nothing(k));
-      StageOutput output = runner_.run(k, p, inputs[p], keep, n_threads);
-      if (!request_.backward)
-        output.pullback = nullptr;
-      else if (!keep && (request_.recompute == Recompute::host || remade_.any(k)))
-        output.pullback = from_what_waits(k, p, inputs[p]);
-      inputs[p].clear();
-      if (request_.backward && last)
-        pull_back(k, p, {{kEnergy, gradient_of_energies(output.tensors.at(kEnergy))}}, output.pullback,
-                  n_threads);
-      else
-        pullbacks_[k][p] = std::move(output.pullback);
-      outputs[p] = std::move(output.tensors);
-    });
-    add_vector_gradients();
-    for (size_t p = 0; p < n_partitions_; ++p)
-      if (jobs_.has_atoms(p))
-        measured(cost_of(&MeasuredStage::forward, k, p), {}, [&] { store(k, p, outputs[p]); });
+    return inputs;
+  }
+
+  /// On one partition; the last stage goes back at once, so only one partition's is ever in memory. Lets go
+  /// of the inputs.
+  Tensors run_stage(size_t k, size_t p, Tensors& inputs, int n_threads) {
+    const bool keep = request_.backward &&
+                      (request_.recompute == Recompute::never || is_last(k) || runner_.keeps_nothing(k));
+    StageOutput output = runner_.run(k, p, inputs, keep, n_threads);
+    if (!request_.backward)
+      output.pullback = nullptr;
+    else if (!keep && (request_.recompute == Recompute::host || remade_.any(k)))
+      output.pullback = from_what_waits(k, p, inputs);
+    inputs.clear();
+    if (request_.backward && is_last(k))
+      pull_back(k, p, {{kEnergy, gradient_of_energies(output.tensors.at(kEnergy))}}, output.pullback,
+                n_threads);
+    else
+      pullbacks_[k][p] = std::move(output.pullback);
+    return std::move(output.tensors);
   }
 
   /// What the stage was given, or what that is made of, waits until its backward, which computes it again.
@@ -196,7 +190,7 @@ class Sweep {
 
   void backward(size_t k) {
     const StageSpec& stage = request_.stages[k];
-    if (k + 1 < request_.stages.size()) {
+    if (!is_last(k)) {
       remade_.make_what_crosses(
           k, [&](size_t p) { return cost_of(&MeasuredStage::backward, k, p); },
           cost_of(&MeasuredStage::exchange_backward, k));
@@ -217,7 +211,7 @@ class Sweep {
     for (size_t p = 0; p < n_partitions_; ++p) {
       for (auto& [name, gradient] : input_gradients_[p]) {
         auto& total = gradients_[p][name];
-        total = total.defined() ? sum_of(total, gradient) : gradient;
+        total = total.defined() ? exchange::sum(total, gradient) : gradient;
       }
       input_gradients_[p].clear();
     }
@@ -232,7 +226,7 @@ class Sweep {
       total = std::move(gradients.vectors);
       has_own_total_[p] = true;
     } else if (is_native && has_own_total_[p]) {
-      add_rows(total, gradients.vectors);
+      exchange::add(gradients.vectors, total);
     } else {
       vector_gradients_[p] = std::move(gradients.vectors);
     }
