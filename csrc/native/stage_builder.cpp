@@ -218,17 +218,19 @@ int StageBuilder<T>::layer_norm(int from, const std::vector<double>& scales,
 
 template <class T>
 int StageBuilder<T>::of_tensors(TensorFunction function, int from, const Layout& layout) {
-  of_atoms(from).is_saved = true;
+  const auto& of = program_.operators->*function;
+  Register& read = of_atoms(from);
+  read.is_saved = read.is_saved || of.reads_back;
   const int to = add(layout);
-  program_.node_operators.push_back(
-      native::of_tensors(program_.operators->*function, program_.registers, from, to));
+  program_.node_operators.push_back(native::of_tensors(of, program_.registers, from, to));
   return to;
 }
 
 template <class T>
 int StageBuilder<T>::of_tensors(TensorFunction2 function, int first, int second) {
   const auto& of = program_.operators->*function;
-  if (of.reads_first_back) of_atoms(first).is_saved = true;
+  Register& read = of_atoms(first);
+  read.is_saved = read.is_saved || of.reads_first_back;
   of_atoms(second).is_saved = true;
   const int to = add(of_atoms(first).layout);
   program_.node_operators.push_back(native::of_tensors(of, program_.registers, first, second, to));

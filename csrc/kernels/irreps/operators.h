@@ -40,6 +40,7 @@ template <class T>
 struct TensorFunction {
   void (*forward)(int n, const T* x, T* out);
   void (*backward)(int n, const T* x, const T* gradient, T* back);
+  bool reads_back;  ///< whether the way back reads x
 };
 template <class T>
 struct TensorFunction2 {
