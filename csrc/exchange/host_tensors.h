@@ -12,8 +12,8 @@ at::Tensor empty(at::IntArrayRef sizes, const at::TensorOptions& options);
 /// a + b, in such memory.
 at::Tensor sum(const at::Tensor& a, const at::Tensor& b);
 
-/// Adds to a total. Without torch's threads, of which a thread of native stages would start a team of its
-/// own; both are contiguous, on the host, and have the same type and size.
+/// Adds to the first numbers of a total. Without torch's threads, of which a thread of native stages would
+/// start a team of its own; both are contiguous, on the host, and have the same type.
 void add(const at::Tensor& tensor, at::Tensor& total);
 
 }  // namespace distmlip::exchange

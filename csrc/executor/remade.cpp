@@ -8,16 +8,16 @@
 namespace distmlip::executor {
 namespace {
 
-bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 bool crosses(const StageSpec& stage, const std::string& name) {
   return std::any_of(stage.before.begin(), stage.before.end(),
                      [&](const auto& exchange) { return exchange->name() == name; });
 }
 
 }  // namespace
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 RemadeInputs::RemadeInputs(const SweepRequest& request, StageRunner& runner, const PartitionJobs& jobs)
     : request_(request), runner_(runner), jobs_(jobs), of_(request.stages.size()) {

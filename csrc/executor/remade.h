@@ -8,6 +8,8 @@
 
 namespace distmlip::executor {
 
+bool contains(const std::vector<std::string>& names, const std::string& name);
+
 class RemadeInputs {
  public:
   /// What it is given must outlive it. Throws std::invalid_argument for a stage that reads what none before

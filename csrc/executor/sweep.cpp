@@ -18,10 +18,6 @@ using exchange::PerPartition;
 
 constexpr const char* kEnergy = "energy";
 
-bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 /// Without torch's threads on the host: see add_vector_gradients().
 at::Tensor gradient_of_energies(const at::Tensor& energies) {
   if (!energies.device().is_cpu() || energies.scalar_type() != at::kDouble) return at::ones_like(energies);

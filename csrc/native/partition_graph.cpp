@@ -1,6 +1,4 @@
 // How a stage reads its partition's graph.
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>

@@ -1,7 +1,5 @@
 #include "native/gated/bases.h"
 
-#include <ATen/ops/empty.h>
-
 #include <cmath>
 
 #include "exchange/host_tensors.h"

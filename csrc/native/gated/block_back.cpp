@@ -53,7 +53,7 @@ executor::Gradients BlockRun<T>::backward(const executor::Tensors& gradients, in
   messages_back(gradients, to, n_threads);
   atoms_back(to, n_threads);
   const at::Tensor of_atoms = given(gradients, numbered("atoms", block_->index), topology_.n_owned);
-  if (of_atoms.defined()) add(to.of("atoms", atoms_), of_atoms);
+  if (of_atoms.defined()) exchange::add(of_atoms.contiguous(), to.of("atoms", atoms_));
   bonds_back(to);
   return {std::move(to.inputs),
           block_->bases.vector_gradients(topology_, vectors_, to.by_length.data(),
@@ -115,7 +115,7 @@ void BlockRun<T>::atoms_back(Gradients& to, int n_threads) const {
   of.receivers().back_of(topology_.n_owned, receivers, mutable_data(of_atoms), n_threads);
   of.senders().back_of(topology_.n_local, senders, mutable_data(of_atoms), n_threads);
   of.bonds().back_of(topology_.n_short, bonds, mutable_data(to.bonds), n_threads);
-  add(of_atoms, to.next);
+  exchange::add(to.next, of_atoms);
 }
 
 /// Through the bonds' update.
@@ -134,7 +134,7 @@ void BlockRun<T>::bonds_back(Gradients& to) const {
   }
   if (index > 1) {
     const std::string name = numbered("bonds", index - 1);
-    add(to.of(name, to.bonds), to.bonds);
+    exchange::add(to.bonds, to.of(name, to.bonds));
   } else {
     add_tangent_dots(block_->bond_embedding, basis_.bonds, data(to.bonds), to.by_length.data());
   }

@@ -1,7 +1,5 @@
 #include "native/gated/block_run.h"
 
-#include <ATen/ops/empty.h>
-
 #include "kernels/simd.h"
 #include "native/gated/matrices.h"
 
@@ -71,14 +69,6 @@ at::Tensor BlockRun<T>::copy_of(const at::Tensor& tensor) {
   at::Tensor copy = exchange::empty(from.sizes(), from.options());
   std::copy_n(data(from), from.numel(), mutable_data(copy));
   return copy;
-}
-
-template <class T>
-void BlockRun<T>::add(at::Tensor& to, const at::Tensor& other) {
-  const at::Tensor from = other.contiguous();
-  T* sums = mutable_data(to);
-  const T* values = data(from);
-  for (int64_t k = 0; k < from.numel(); ++k) sums[k] += values[k];
 }
 
 template <class T>

@@ -1,8 +1,6 @@
 // A block on one partition.
 #pragma once
 
-#include <ATen/ops/empty.h>
-
 #include <memory>
 #include <optional>
 #include <string>
@@ -57,8 +55,6 @@ class BlockRun {
   // By hand: torch would start threads.
   static at::Tensor zeros_like(const at::Tensor& tensor);
   static at::Tensor copy_of(const at::Tensor& tensor);
-  /// To the first numbers of a tensor those of another one.
-  static void add(at::Tensor& to, const at::Tensor& other);
   Rows<T> rows(at::Tensor& tensor) const { return {mutable_data(tensor), block_->channels}; }
   Rows<const T> rows(const at::Tensor& tensor) const { return {data(tensor), block_->channels}; }
 
