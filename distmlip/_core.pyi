@@ -444,6 +444,56 @@ class DeviceContraction:
     def forward(self, rows: Tensor, species: Tensor) -> Tensor: ...
     def backward(self, rows: Tensor, species: Tensor, gradients: Tensor) -> Tensor: ...
 
+def scale_on_device(edges: DeviceEdges, rows: Tensor, radial: Tensor) -> Tensor:
+    """Messages of tensors (n_local, 9, channels) times radial functions (n_edges, 3, channels), summed."""
+
+def scale_back_on_device(
+    edges: DeviceEdges, rows: Tensor, radial: Tensor, gradients: Tensor
+) -> tuple[Tensor, Tensor]: ...
+
+class DeviceTensorFunction:
+    """A function of one or two tensors of rank two, (n, 9, channels); csrc/kernels/tensor_functions.h."""
+
+    def __init__(self, name: str) -> None: ...
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor: ...
+    def backward(self, tensors: Sequence[Tensor], gradient: Tensor) -> list[Tensor]: ...
+
+class DeviceMessages:
+    """Who receives messages of rows, and which rows of tables they read: (rows of the table, index)."""
+
+    def __init__(
+        self,
+        receivers: tuple[int, Tensor],
+        sums: Sequence[tuple[int, Tensor]],
+        weights: Sequence[tuple[int, Tensor]],
+    ) -> None: ...
+
+class DeviceGate:
+    """silu(core) * sigmoid(gate) of sums of table rows [core | gate], times weights.
+
+    ``hidden``: layers (2, hidden, channels) and the bias behind them; ``norm``: scales and shifts; both
+    (2, channels).
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        hidden: tuple[Tensor, Tensor] | None,
+        norm: tuple[Tensor, Tensor] | None,
+        epsilon: float,
+    ) -> None: ...
+    def forward(
+        self, rows: DeviceMessages, tables: Sequence[Tensor], weights: Sequence[Tensor]
+    ) -> Tensor: ...
+    def backward(
+        self,
+        rows: DeviceMessages,
+        tables: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        gradients: Tensor,
+    ) -> tuple[list[Tensor], list[Tensor]]: ...
+
 # executor
 
 class LocalTensors:

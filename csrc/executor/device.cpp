@@ -67,9 +67,12 @@ std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device) {
   return created_on(device, &kernels::host_kernels, &kernels::cuda_kernels);
 }
 
-std::unique_ptr<kernels::DeviceOperators> operators_on(at::Device device) {
-  return created_on(device, &kernels::host_operators, &kernels::cuda_operators);
+template <class Real>
+std::unique_ptr<kernels::DeviceOperators<Real>> operators_on(at::Device device) {
+  return created_on(device, &kernels::host_operators<Real>, &kernels::cuda_operators<Real>);
 }
+template std::unique_ptr<kernels::DeviceOperators<float>> operators_on(at::Device device);
+template std::unique_ptr<kernels::DeviceOperators<double>> operators_on(at::Device device);
 
 void on_device(at::Device device, const std::function<void(kernels::DeviceKernels&)>& work) {
   const c10::StreamGuard guard(default_stream(device));

@@ -22,7 +22,8 @@ bool has_kernels(at::Device device);
 std::unique_ptr<kernels::DeviceKernels> kernels_on(at::Device device);
 
 /// The same for operators of models.
-std::unique_ptr<kernels::DeviceOperators> operators_on(at::Device device);
+template <class Real>
+std::unique_ptr<kernels::DeviceOperators<Real>> operators_on(at::Device device);
 
 /// For tests: from now on devices of this kind have kernels, those of the CPU, which `watch` looks at. Null:
 /// no longer.

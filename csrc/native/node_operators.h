@@ -54,7 +54,7 @@ template <class T>
 std::unique_ptr<NodeOperator<T>> gate(const Operators<T>& operators, const std::vector<Register>& registers,
                                       int from, int to, const std::vector<Gated>& segments);
 
-/// A function of tensors of rank two (kernels/irreps/tensor_algebra_inline.h), of one register or two.
+/// A function of tensors of rank two (kernels/tensor_functions.h), of one register or two.
 template <class T>
 std::unique_ptr<NodeOperator<T>> of_tensors(const kernels::irreps::TensorFunction<T>& function,
                                             const std::vector<Register>& registers, int from, int to);

@@ -10,33 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.gpu import GPU
+from support.device_operators import (
+    GRAPHS,
+    Graph,
+    assert_close,
+    gradients_of,
+    in_both_dtypes,
+    on_every_device,
+    uniform,
+)
 from torch import Tensor
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
 
-DEVICES = ["cpu", pytest.param(str(GPU), marks=pytest.mark.cuda, id="gpu")]
-on_every_device = pytest.mark.parametrize("device", DEVICES)
-in_both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-RELATIVE = {torch.float64: 1e-13, torch.float32: 1e-5}
-
 Irreps = list[tuple[int, int]]
 Path = tuple[int, int, int]
-
-
-def uniform(*shape: int, seed: int) -> Tensor:
-    """In float64, exact in float32."""
-    random = torch.Generator().manual_seed(seed)
-    return (2 * torch.rand(*shape, generator=random, dtype=torch.float64) - 1).float().double()
-
-
-def assert_close(ours: Tensor, theirs: Tensor, dtype: torch.dtype) -> None:
-    assert (ours.shape, ours.dtype) == (theirs.shape, dtype)
-    size = theirs.abs().max().item() if theirs.numel() else 1.0
-    np.testing.assert_allclose(
-        ours.cpu().double().numpy(), theirs.numpy(), rtol=0, atol=RELATIVE[dtype] * max(size, 1.0)
-    )
 
 
 def parts(rows: Tensor, irreps: Irreps) -> list[Tensor]:
@@ -97,29 +86,12 @@ CONVOLUTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Graph:
-    edges_of: list[int]
-    """Of each row that receives."""
-    n_local: int
-
-
-GRAPHS = {
-    "some": Graph([3, 0, 5, 70, 1, 0], 9),
-    "no edges": Graph([0, 0], 3),
-    "no rows": Graph([], 0),
-}
-
-
 @on_every_device
 @in_both_dtypes
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
 @pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_convolution(convolution: Convolution, graph: Graph, dtype: torch.dtype, device: str) -> None:
-    n_rows, n_edges = len(graph.edges_of), sum(graph.edges_of)
-    # The last row sends nothing.
-    senders = torch.arange(n_edges).square() % max(graph.n_local - 1, 1)
-    receivers = torch.arange(n_rows).repeat_interleave(torch.tensor(graph.edges_of, dtype=torch.int64))
+    n_rows, n_edges = len(graph.edges_of), len(graph.senders)
     compiled = convolution.compiled(device)
     given = (
         uniform(graph.n_local, width(convolution.senders), seed=1),
@@ -127,11 +99,10 @@ def test_convolution(convolution: Convolution, graph: Graph, dtype: torch.dtype,
         uniform(n_edges, compiled.n_couplings, seed=3),
     )
     leaves = [tensor.clone().requires_grad_() for tensor in given]
-    expected = convolution.reference(n_rows, (senders, receivers), *leaves)
+    expected = convolution.reference(n_rows, (graph.senders, graph.receivers), *leaves)
     seed = uniform(*expected.shape, seed=4)
-    total = (seed * expected).sum() + 0 * sum(leaf.sum() for leaf in leaves)
-    gradients = torch.autograd.grad(total, leaves)
-    edges = core.DeviceEdges(n_rows, graph.n_local, senders.to(device), receivers.to(device))
+    gradients = gradients_of(expected, seed, leaves)
+    edges = graph.on(device)
     tensors = [tensor.to(device, dtype) for tensor in given]
     assert_close(compiled.forward(edges, *tensors), expected.detach(), dtype)
     back = [compiled.backward(edges, *tensors, seed.to(device, dtype)) for _ in range(2)]

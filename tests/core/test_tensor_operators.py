@@ -22,60 +22,16 @@ from support.operators import (
     graph,
     uniform,
 )
+from support.tensors import DEGREE_OF, N_NUMBERS, ONE, TWO, flat, normalised, squares
 from torch import Tensor
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
 from distmlip.models.native import padded
 
-N_NUMBERS = 9
-
 
 def tensors_of(channels: int) -> Irreps:
     return [(degree, channels) for degree in range(3)]
-
-
-def squares(flat: Tensor) -> Tensor:
-    """(n, channels, 3, 3) of rows of nine numbers."""
-    i, a01, a02, a12, s00, s01, s02, s11, s12 = flat.view(len(flat), N_NUMBERS, -1).unbind(1)
-    rows = [
-        (i + s00, s01 + a01, s02 + a02),
-        (s01 - a01, i + s11, s12 + a12),
-        (s02 - a02, s12 - a12, i - s00 - s11),
-    ]
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
-
-
-def flat(tensors: Tensor) -> Tensor:
-    scalar = tensors.diagonal(dim1=-2, dim2=-1).mean(-1)
-    skew, rest = (tensors - tensors.mT) / 2, (tensors + tensors.mT) / 2
-    numbers = [scalar, skew[..., 0, 1], skew[..., 0, 2], skew[..., 1, 2], rest[..., 0, 0] - scalar]
-    numbers += [rest[..., 0, 1], rest[..., 0, 2], rest[..., 1, 1] - scalar, rest[..., 1, 2]]
-    return torch.stack(numbers, dim=1).flatten(1)
-
-
-def normalised(tensors: Tensor) -> Tensor:
-    return tensors / (1 + tensors.square().sum((-2, -1), keepdim=True))
-
-
-def norms(tensors: Tensor) -> Tensor:
-    """Of the three parts, part by part."""
-    scalar = tensors.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] * torch.eye(3, dtype=tensors.dtype)
-    parts = [scalar, (tensors - tensors.mT) / 2, (tensors + tensors.mT) / 2 - scalar]
-    return torch.cat([part.square().sum((-2, -1)) for part in parts], dim=1)
-
-
-ONE: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
-    "norm": (lambda x: x.square().sum((-2, -1)), 1),
-    "norms": (norms, 3),
-    "normalised": (lambda x: flat(normalised(x)), 0),
-}
-"""Functions of tensors, and how many scalars they give; none: tensors."""
-TWO: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "anticommutator": lambda a, b: normalised(a @ b + b @ a),
-    "twice_product": lambda a, b: normalised(2 * a @ b),
-    "plus_square": lambda a, b: a + b + b @ b,
-}
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
@@ -205,8 +161,7 @@ def scaled(
     def reference_on(of: Graph) -> Callable[[Tensor, Tensors], Tensors]:
         def reference(vectors: Tensor, given: Tensors) -> Tensors:
             rows = given["sent"].view(-1, N_NUMBERS, channels)
-            part = torch.tensor([0, 1, 1, 1, 2, 2, 2, 2, 2])
-            of_edges = rows[of.senders] * values(vectors.norm(dim=1))[:, part]
+            of_edges = rows[of.senders] * values(vectors.norm(dim=1))[:, DEGREE_OF]
             sums = torch.zeros(of.n_owned, N_NUMBERS, channels, dtype=torch.float64)
             outputs = {"y": sums.index_add(0, of.receivers, of_edges).flatten(1)}
             if with_own:

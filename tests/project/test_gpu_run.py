@@ -213,6 +213,7 @@ class TestMarkedTests:
         listing = self.collected(tmp_path, "-m", "cuda", "--collect-only", "tests")
         assert {line.split("::")[0] for line in listing.splitlines() if "::" in line} == {
             "tests/core/test_device_kernels.py",
+            "tests/core/test_device_messages.py",
             "tests/core/test_device_operators.py",
             "tests/gpu/test_devices.py",
             "tests/gpu/test_families.py",

@@ -13,6 +13,7 @@
 #define DISTMLIP_DEVICE
 #define DISTMLIP_UNROLL  // for arrays that must stay in registers
 #endif
+#define DISTMLIP_INLINE inline __attribute__((always_inline))
 
 namespace distmlip::kernels {
 

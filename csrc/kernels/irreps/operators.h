@@ -19,7 +19,6 @@ constexpr int padded(int n) { return (n + padding - 1) / padding * padding; }
 
 constexpr int largest_degree = 3;
 constexpr int n_harmonics = 16;        ///< (largest_degree + 1)²
-constexpr int n_tensor = 9;            ///< numbers of a tensor of rank two (tensor_algebra_inline.h)
 constexpr int most_coefficients = 16;  ///< of a table: the stride of a row of Chebyshev polynomials
 
 /// Values of one path of a convolution for the edges of one receiver.
@@ -35,7 +34,8 @@ struct PathEdges {
   std::ptrdiff_t coupling_stride;
 };
 
-/// Of every channel of one atom's row of tensors, or of two; n channels (padded). The way back adds.
+/// Of every channel of one atom's row of tensors of rank two (kernels/tensor_functions.h), or of two; n
+/// channels (padded). The way back adds.
 template <class T>
 struct TensorFunction {
   void (*forward)(int n, const T* x, T* out);

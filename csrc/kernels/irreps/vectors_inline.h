@@ -7,13 +7,12 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/device/code.h"
 #include "kernels/irreps/operators.h"
 
 #ifndef DISTMLIP_VECTOR_BYTES
 #error "include this from a file that is compiled for one instruction set"
 #endif
-
-#define DISTMLIP_INLINE inline __attribute__((always_inline))
 
 namespace distmlip::kernels::irreps {
 namespace {

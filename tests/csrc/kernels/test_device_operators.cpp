@@ -30,9 +30,14 @@ std::vector<Real> unwritten(size_t n) {
   return std::vector<Real>(n, Real(12345));
 }
 
+template <class Real>
+void add(Found& found, const std::vector<Real>& values) {
+  found.add(values.data(), static_cast<int64_t>(values.size()));
+}
+
 /// Seven rows, of which five receive, one of them nothing; channels fill no group, more than one, and two.
 template <class Real>
-void convolve(kernels::DeviceOperators& operators, Found& found) {
+void convolve(kernels::DeviceOperators<Real>& operators, Found& found) {
   const std::vector<int64_t> row_begin{0, 3, 3, 4, 44, 46}, receivers = [&] {
     std::vector<int64_t> all;
     for (int64_t row = 0; row < 5; ++row)
@@ -75,13 +80,12 @@ void convolve(kernels::DeviceOperators& operators, Found& found) {
   operators.convolve_back(lists, edges, {7, sent_begin.data(), sent.data(), numbers.data(), nullptr},
                           receivers.data(), gradients.data(),
                           {of_rows.data(), of_weights.data(), of_couplings.data()});
-  for (const auto* values : {&messages, &of_rows, &of_weights, &of_couplings})
-    found.add(values->data(), static_cast<int64_t>(values->size()));
+  for (const auto* values : {&messages, &of_rows, &of_weights, &of_couplings}) add(found, *values);
 }
 
 /// Two outputs of three inputs, of all degrees, for five atoms of two species with 40 channels.
 template <class Real>
-void contract(kernels::DeviceOperators& operators, Found& found) {
+void contract(kernels::DeviceOperators<Real>& operators, Found& found) {
   using kernels::Monomials;
   const std::vector<int32_t> n_firsts{2, 1};
   const std::vector<Monomials::First> firsts{{0, 2, true}, {2, 0, true}, {1, 1, false}};
@@ -95,8 +99,92 @@ void contract(kernels::DeviceOperators& operators, Found& found) {
   auto outputs = unwritten<Real>(gradients.size()), of_rows = unwritten<Real>(rows.size());
   operators.contract(monomials, atoms, outputs.data());
   operators.contract_back(monomials, atoms, gradients.data(), of_rows.data());
-  found.add(outputs.data(), static_cast<int64_t>(outputs.size()));
-  found.add(of_rows.data(), static_cast<int64_t>(of_rows.size()));
+  add(found, outputs);
+  add(found, of_rows);
+}
+
+/// Three rows, of which two receive, with 40 channels.
+template <class Real>
+void tensors(kernels::DeviceOperators<Real>& operators, Found& found) {
+  constexpr size_t channels = 40, row = 9 * channels;
+  const std::vector<int64_t> row_begin{0, 3, 4}, receivers{0, 0, 0, 1}, senders{0, 1, 1, 0};
+  const std::vector<int64_t> sent_begin{0, 2, 4, 4};
+  const std::vector<int32_t> sent{0, 3, 1, 2}, numbers{0, 1, 2, 3};
+  const auto rows = random_numbers<Real>(3 * row), others = random_numbers<Real>(3 * row + 1),
+             radial = random_numbers<Real>(4 * 3 * channels), gradients = random_numbers<Real>(3 * row + 2);
+  auto messages = unwritten<Real>(2 * row), of_rows = unwritten<Real>(3 * row),
+       of_others = unwritten<Real>(3 * row), of_radial = unwritten<Real>(radial.size());
+  const kernels::ScaledEdges<Real> edges{
+      2, 4, channels, row_begin.data(), senders.data(), rows.data(), radial.data()};
+  operators.scale(edges, messages.data());
+  operators.scale_back(edges, {3, sent_begin.data(), sent.data(), numbers.data(), nullptr}, receivers.data(),
+                       gradients.data(), of_rows.data(), of_radial.data());
+  for (const auto* values : {&messages, &of_rows, &of_radial}) add(found, *values);
+  for (int k = 0; k <= static_cast<int>(kernels::TensorOperation::plus_square); ++k) {
+    const auto operation = static_cast<kernels::TensorOperation>(k);
+    const kernels::TensorRows<Real> given{3, channels, rows.data(), others.data()};
+    auto out = unwritten<Real>(3 * row);  // functions with fewer numbers leave the rest
+    operators.of_tensors(operation, given, out.data());
+    operators.of_tensors_back(operation, given, gradients.data(), of_rows.data(), of_others.data());
+    for (const auto* values : {&out, &of_rows, &of_others}) add(found, *values);
+  }
+}
+
+/// 21 rows of two tables, weighed twice, with and without hidden layers and norm.
+template <class Real>
+void gate(kernels::DeviceOperators<Real>& operators, Found& found) {
+  constexpr int64_t n = 21;
+  constexpr size_t channels = 40, hidden = 48;
+  std::vector<int64_t> index(n), begin{0, 0, 10, 11, n};
+  std::vector<int32_t> order(n);
+  for (int64_t k = 0; k < n; ++k) {
+    index[static_cast<size_t>(k)] = k * k % 4;
+    order[static_cast<size_t>(k)] = static_cast<int32_t>(n - 1 - k);
+  }
+  const auto tables = random_numbers<Real>(4 * 2 * hidden),
+             layers = random_numbers<Real>(2 * hidden * channels),
+             transposed = random_numbers<Real>(2 * hidden * channels + 1),
+             bias = random_numbers<Real>(2 * channels), weights = random_numbers<Real>(4 * channels),
+             gradients = random_numbers<Real>(4 * channels + 1);
+  kernels::GatedRows<Real> rows{};
+  rows.n_rows = n;
+  rows.n_tables = 2;
+  for (int t = 0; t < 2; ++t) {
+    rows.tables[t] = tables.data();
+    rows.index[t] = index.data();
+  }
+  rows.n_channels = channels;
+  const kernels::MessageWeights<Real> both{2, {weights.data(), weights.data()}, {index.data(), index.data()}};
+  for (const bool is_deep : {true, false}) {
+    rows.n_hidden = is_deep ? hidden : channels;
+    rows.hidden = is_deep ? layers.data() : nullptr;
+    rows.transposed = is_deep ? transposed.data() : nullptr;
+    rows.bias = is_deep ? bias.data() : nullptr;
+    rows.scales = is_deep ? nullptr : bias.data();
+    rows.shifts = is_deep ? nullptr : weights.data();
+    rows.epsilon = Real(0.5);
+    auto messages = unwritten<Real>(n * channels), products = messages,
+         of_sums = unwritten<Real>(n * 2 * static_cast<size_t>(rows.n_hidden)),
+         sums = unwritten<Real>(begin.size() * channels);
+    operators.gate(rows, messages.data());
+    operators.gate_back(rows, both, gradients.data(), index.data(), of_sums.data(), products.data());
+    operators.sum_rows({4, begin.data(), order.data()}, channels, messages.data(), both, sums.data());
+    for (const auto* values : {&messages, &products, &of_sums, &sums}) add(found, *values);
+  }
+}
+
+/// Whether both back ends find the same.
+template <class Real>
+bool agree(const kernels::Device& device) {
+  const auto host = kernels::host_operators<Real>(device);
+  kernels::OperatorsOn<kernels::Cuda, Real> cuda(device);
+  for (const auto& compute : {convolve<Real>, contract<Real>, tensors<Real>, gate<Real>}) {
+    Found expected, found;
+    compute(*host, expected);
+    compute(cuda, found);
+    if (!(found == expected)) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -104,17 +192,7 @@ void contract(kernels::DeviceOperators& operators, Found& found) {
 int main() {
   kernels::Device device;
   device.allocate = test::poisoned;
-  const auto host = kernels::host_operators(device);
-  kernels::OperatorsOn<kernels::Cuda> cuda(device);
-  for (const auto& compute : {convolve<float>, convolve<double>, contract<float>, contract<double>}) {
-    Found expected, found;
-    compute(*host, expected);
-    compute(cuda, found);
-    if (!(found == expected)) {
-      std::puts("CUDA gives something else than the CPU");
-      return 1;
-    }
-  }
-  std::puts("passed");
-  return 0;
+  const bool is_same = agree<float>(device) && agree<double>(device);
+  std::puts(is_same ? "passed" : "CUDA gives something else than the CPU");
+  return is_same ? 0 : 1;
 }

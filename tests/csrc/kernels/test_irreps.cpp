@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/irreps/operators.h"
+#include "kernels/tensor_algebra.h"
 
 using namespace distmlip::kernels;
 using irreps::Operators;
@@ -189,7 +190,7 @@ class Computed {
   }
 
   void tensors() {
-    const int channels = irreps::padded(40), size = irreps::n_tensor * channels;
+    const int channels = irreps::padded(40), size = n_tensor * channels;
     const auto a = random(size), b = random(size), gradient = random(size);
     auto a_back = random(size), b_back = random(size);
     std::vector<T> out(static_cast<size_t>(size));

@@ -1,4 +1,4 @@
-#include "native/device_convolution.h"
+#include "native/device/convolution.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
@@ -6,31 +6,9 @@
 #include <set>
 
 #include "executor/device.h"
-#include "native/device_tensors.h"
+#include "native/device/inputs.h"
 
 namespace distmlip::native {
-
-DeviceEdges::DeviceEdges(int64_t rows, int64_t local, const at::Tensor& from, const at::Tensor& to)
-    : n_rows(rows), n_local(local), senders(from), receivers(to) {
-  if (n_rows < 0 || n_rows > n_local) invalid(n_rows, " of ", n_local, " rows receive");
-  check_indices("senders", senders, n_local);
-  check_indices("receivers", receivers, n_rows);
-  check("receivers", receivers, senders.sizes(), senders);
-  if (!receivers.diff().ge(0).all().item<bool>()) invalid("receivers must ascend");
-  const auto begins = [&](const at::Tensor& sorted, int64_t n) {
-    return at::searchsorted(sorted, at::arange(n + 1, senders.options()));
-  };
-  const auto [by_sender, order] = senders.sort(std::optional<bool>(true), 0);
-  row_begin = begins(receivers, n_rows);
-  sent_begin = begins(by_sender, n_local);
-  sent_edge = order.to(at::kInt);
-  numbers = at::arange(n_edges(), senders.options().dtype(at::kInt));
-}
-
-kernels::SentEdges DeviceEdges::sent() const {
-  return {n_local, sent_begin.const_data_ptr<int64_t>(), sent_edge.const_data_ptr<int32_t>(),
-          numbers.const_data_ptr<int32_t>(), nullptr};
-}
 
 namespace {
 
@@ -39,8 +17,8 @@ kernels::ConvolvedEdges<Real> inputs_of(const DeviceEdges& edges, const at::Tens
                                         const at::Tensor& weights, const at::Tensor& couplings) {
   return {edges.n_rows,
           edges.n_edges(),
-          edges.row_begin.const_data_ptr<int64_t>(),
-          edges.senders.const_data_ptr<int64_t>(),
+          edges.row_begin(),
+          edges.senders(),
           rows.const_data_ptr<Real>(),
           weights.const_data_ptr<Real>(),
           couplings.const_data_ptr<Real>()};
@@ -116,8 +94,8 @@ void DeviceConvolution::fill_lists(const std::vector<Place>& from, at::Device de
 void DeviceConvolution::check_inputs(const DeviceEdges& edges, const at::Tensor& rows,
                                      const at::Tensor& weights, const at::Tensor& couplings) const {
   const at::Device device = memory_[0].device();
-  if (rows.device() != device || edges.senders.device() != device)
-    invalid("rows are on ", rows.device().str(), " and edges on ", edges.senders.device().str(),
+  if (rows.device() != device || edges.device() != device)
+    invalid("rows are on ", rows.device().str(), " and edges on ", edges.device().str(),
             ", but the convolution is on ", device.str());
   check("rows", rows, {edges.n_local, lists_.sender_width}, rows);
   check("weights", weights, {edges.n_edges(), lists_.n_weights}, rows);
@@ -130,7 +108,7 @@ at::Tensor DeviceConvolution::forward(const DeviceEdges& edges, const at::Tensor
   at::Tensor messages = at::empty({edges.n_rows, lists_.message_width}, rows.options());
   const c10::DeviceGuard guard(rows.device());
   of_type(rows, [&]<class Real>(Real /*type*/) {
-    executor::operators_on(rows.device())
+    executor::operators_on<Real>(rows.device())
         ->convolve(lists_, inputs_of<Real>(edges, rows, weights, couplings),
                    messages.mutable_data_ptr<Real>());
   });
@@ -145,9 +123,9 @@ std::array<at::Tensor, 3> DeviceConvolution::backward(const DeviceEdges& edges, 
   std::array<at::Tensor, 3> out{at::empty_like(rows), at::empty_like(weights), at::empty_like(couplings)};
   const c10::DeviceGuard guard(rows.device());
   of_type(rows, [&]<class Real>(Real /*type*/) {
-    executor::operators_on(rows.device())
+    executor::operators_on<Real>(rows.device())
         ->convolve_back(lists_, inputs_of<Real>(edges, rows, weights, couplings), edges.sent(),
-                        edges.receivers.const_data_ptr<int64_t>(), gradients.const_data_ptr<Real>(),
+                        edges.receivers(), gradients.const_data_ptr<Real>(),
                         {out[0].mutable_data_ptr<Real>(), out[1].mutable_data_ptr<Real>(),
                          out[2].mutable_data_ptr<Real>()});
   });

@@ -1,10 +1,10 @@
-#include "native/device_contraction.h"
+#include "native/device/contraction.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
 
 #include "executor/device.h"
-#include "native/device_tensors.h"
+#include "native/device/inputs.h"
 
 namespace distmlip::native {
 
@@ -51,7 +51,7 @@ at::Tensor DeviceContraction::forward(const at::Tensor& rows, const at::Tensor& 
   at::Tensor outputs = at::empty({rows.size(0), monomials_.n_outputs, rows.size(2)}, rows.options());
   const c10::DeviceGuard guard(rows.device());
   of_type(rows, [&]<class Real>(Real /*type*/) {
-    executor::operators_on(rows.device())
+    executor::operators_on<Real>(rows.device())
         ->contract(monomials_, atoms<Real>(rows, species), outputs.mutable_data_ptr<Real>());
   });
   return outputs;
@@ -64,7 +64,7 @@ at::Tensor DeviceContraction::backward(const at::Tensor& rows, const at::Tensor&
   at::Tensor of_rows = at::empty_like(rows);
   const c10::DeviceGuard guard(rows.device());
   of_type(rows, [&]<class Real>(Real /*type*/) {
-    executor::operators_on(rows.device())
+    executor::operators_on<Real>(rows.device())
         ->contract_back(monomials_, atoms<Real>(rows, species), gradients.const_data_ptr<Real>(),
                         of_rows.mutable_data_ptr<Real>());
   });

@@ -7,23 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/device_operators.h"
+#include "native/device/edges.h"
 
 namespace distmlip::native {
-
-/// The edges of a partition on a device: by receiver, and who sends which.
-struct DeviceEdges {
-  /// senders and receivers: (n_edges) local rows, receivers below n_rows and ascending. Throws
-  /// std::invalid_argument if they are not.
-  DeviceEdges(int64_t n_rows, int64_t n_local, const at::Tensor& senders, const at::Tensor& receivers);
-
-  int64_t n_edges() const { return senders.numel(); }
-  kernels::SentEdges sent() const;
-
-  int64_t n_rows, n_local;
-  at::Tensor senders, receivers, row_begin;
-  at::Tensor sent_begin, sent_edge, numbers;  ///< as kernels::SentEdges has them
-};
 
 /// A "uvu" convolution; rows are [2l+1][channels] for each irrep (degree, channels), without padding. Methods
 /// throw std::invalid_argument for tensors of other shapes, types or devices.
