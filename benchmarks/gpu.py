@@ -40,7 +40,9 @@ PARITY = {
     "fairchem": "esen",
 }
 """By package: what pytest calls the tests of its models."""
-KERNELS = "larger_systems or rows or convolution or contraction"
+OPERATORS = {"mace": ("convolution", "contraction"), "matgl": ("tensors",), "chgnet": ("gated messages",)}
+"""Of bench_operators.py, by package."""
+KERNELS = "larger_systems or rows or convolution or contraction or scaled or tensors or gated"
 """The tests that a sanitizer of memory can see to their end."""
 
 
@@ -173,7 +175,7 @@ def measurements(run: Run, device: str) -> list[Stage]:
     """Checks and measurements, from what is right, by what is fast, to what is large."""
     small = device == "cpu"
     tests = ("-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "cuda")
-    kernels = [f"tests/core/test_device_{what}.py" for what in ("kernels", "operators")]
+    kernels = [f"tests/core/test_device_{what}.py" for what in ("kernels", "messages", "operators")]
     families = "tests/gpu/test_families.py"
     found = [
         Stage("tests", 120.0, (*tests, "tests", f"--ignore={families}")),
@@ -198,7 +200,9 @@ def measurements(run: Run, device: str) -> list[Stage]:
     found.append(measured("graphs", 60.0, "bench_graphs.py", "partition", "--only", "gpu", *size))
     found.append(measured("exchange", 40.0, "bench_gpu.py", "exchange", *size))
     size = ("--sizes", "50") if small else ()
-    found.append(measured("operators", 60.0, "bench_operators.py", *size, package="mace"))
+    for package, operators in OPERATORS.items():
+        name, chosen = f"operators of {package}", ("--operators", *operators)
+        found.append(measured(name, 40.0, "bench_operators.py", *size, *chosen, package=package))
     size = ("--sizes", "8", "64") if small else ()
     for family, package in (FAMILIES | OTHER_FAMILIES).items():
         name = f"beside {family}"

@@ -217,7 +217,7 @@ def _operators(cases: list[Facts]) -> str:
             seconds, error = case[f"seconds_{name}"], case[f"error_{name}"]
             rows.append([*head, name, f"{1e3 * seconds:.3g}{' *' * (name == fastest)}", f"{error:.1e}"])
     return (
-        "Operators of MACE medium's second layer on one GPU (`bench_operators.py`), forward and backward in "
+        "Operators of the models' second layers on one GPU (`bench_operators.py`), forward and backward in "
         "float32; *: the fastest:\n\n"
         + table(["operator", "atoms", "", "ms", "largest relative error"], rows)
     )

@@ -2,7 +2,7 @@
 // the (first) tensor; if not, it may be given anything.
 #pragma once
 
-#include "kernels/tensor_algebra.h"
+#include "kernels/tensor_norms.h"
 
 namespace distmlip::kernels {
 namespace {

@@ -13,15 +13,19 @@ from support.device_operators import (
     assert_close,
     gradients_of,
     in_both_dtypes,
-    on_every_device,
     uniform,
 )
+from support.gpu import GPU
 from support.tensors import DEGREE_OF, N_NUMBERS, ONE, TWO, flat, squares
 from torch import Tensor
 from torch.nn.functional import silu
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
+
+on_every_device = pytest.mark.parametrize(
+    "device", ["cpu", pytest.param(str(GPU), marks=pytest.mark.cuda, id="gpu")]
+)
 
 EDGE_CHANNELS = pytest.mark.parametrize("channels", [1, 40])
 

@@ -16,13 +16,17 @@ from support.device_operators import (
     assert_close,
     gradients_of,
     in_both_dtypes,
-    on_every_device,
     uniform,
 )
+from support.gpu import GPU
 from torch import Tensor
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
+
+on_every_device = pytest.mark.parametrize(
+    "device", ["cpu", pytest.param(str(GPU), marks=pytest.mark.cuda, id="gpu")]
+)
 
 Irreps = list[tuple[int, int]]
 Path = tuple[int, int, int]

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from support.gpu import GPU
 from torch import Tensor
 
 from distmlip._native import core
 
-DEVICES = ["cpu", pytest.param(str(GPU), marks=pytest.mark.cuda, id="gpu")]
-on_every_device = pytest.mark.parametrize("device", DEVICES)
 in_both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 RELATIVE = {torch.float64: 1e-13, torch.float32: 1e-5}
 

@@ -8,6 +8,7 @@ Raises:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
 def atom_messages(layer: AtomConv) -> core.AtomMessages:
     """Messages of edges, with what atoms make of them."""
     _require_plain(layer, layer.atom_norm)
-    (receivers, bonds, senders), bias, perceptron = _taken_apart(layer.twoBody_atom, 3)
+    layers = gated_layers(layer.twoBody_atom, 3)
+    receivers, bonds, senders = layers.parts
     out, out_bias = out_of(layer)
     return core.AtomMessages(
         receivers=receivers,
         senders=senders,
         bonds=bonds,
-        bias=bias,
+        bias=layers.sums_bias,
         out=out,
         out_bias=out_bias,
-        perceptron=perceptron,
+        perceptron=layers.perceptron(),
     )
 
 
@@ -52,9 +54,15 @@ def angle_update(layer: AngleUpdate) -> core.AngleLayer:
 
 
 def _angle_layer(mlp: GatedMLP) -> core.AngleLayer:
-    (first, second, angles, centres), bias, perceptron = _taken_apart(mlp, 4)
+    layers = gated_layers(mlp, 4)
+    first, second, angles, centres = layers.parts
     return core.AngleLayer(
-        first=first, second=second, angles=angles, centres=centres, bias=bias, perceptron=perceptron
+        first=first,
+        second=second,
+        angles=angles,
+        centres=centres,
+        bias=layers.sums_bias,
+        perceptron=layers.perceptron(),
     )
 
 
@@ -76,8 +84,34 @@ def out_of(layer: AtomConv | BondConv) -> tuple[Matrix, list[float]]:
     return weights_of(linears[0]), [] if bias is None else bias.tolist()
 
 
-def _taken_apart(mlp: GatedMLP, n_parts: int) -> tuple[list[Matrix], list[float], core.GatedPerceptron]:
-    """The first layer of core and gate, divided among what it is applied to; its bias; what comes behind."""
+@dataclass(frozen=True)
+class GatedLayers:
+    """A gated perceptron whose first layer is divided among what it is applied to; [core | gate]."""
+
+    parts: list[Matrix]
+    """Of the first layer: (channels, sums) each."""
+    sums_bias: list[float]
+    hidden: list[Matrix]
+    """Of core and of gate, behind silu; none, if the first layer is the last one."""
+    bias: list[float]
+    """Behind hidden layers."""
+    scales: list[float]
+    shifts: list[float]
+    epsilon: float
+
+    def perceptron(self) -> core.GatedPerceptron:
+        """What comes behind the sums."""
+        return core.GatedPerceptron(
+            hidden=self.hidden,
+            bias=self.bias,
+            scales=self.scales,
+            shifts=self.shifts,
+            epsilon=self.epsilon,
+        )
+
+
+def gated_layers(mlp: GatedMLP, n_parts: int) -> GatedLayers:
+    """Take one apart that is applied to so many rows side by side."""
     both, norms = _layers_of(mlp), _norms_of(mlp)
     center = np.eye(both[0][-1].out_features)
     if norms:
@@ -89,15 +123,15 @@ def _taken_apart(mlp: GatedMLP, n_parts: int) -> tuple[list[Matrix], list[float]
     weights = np.concatenate([weight for weight, _ in first], axis=1)
     if weights.shape[1] % (2 * PADDING):
         raise NotNativeError(f"hidden layers have {weights.shape[1] // 2} numbers, no multiple of {PADDING}")
-    perceptron = core.GatedPerceptron(
+    return GatedLayers(
+        parts=[part.copy() for part in np.split(weights, n_parts)],
+        sums_bias=_joined(bias for _, bias in first),
         hidden=[weight for weight, _ in hidden],
         bias=_joined(bias for _, bias in hidden),
         scales=_joined(norm.weight.numpy() for norm in norms),
         shifts=_joined(norm.bias.numpy() for norm in norms),
         epsilon=norms[0].eps if norms else 0.0,
     )
-    parts = [part.copy() for part in np.split(weights, n_parts)]
-    return parts, _joined(bias for _, bias in first), perceptron
 
 
 def _layers_of(mlp: GatedMLP) -> list[list[nn.Linear]]:
