@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import all_changes
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from distmlip.choice.automatic import Automatic
@@ -97,7 +98,6 @@ class DistCalculator(KeepsResults):
         ranks: bool | str = "auto",
         **family_options: Any,
     ) -> None:
-        super().__init__()
         of_atoms = checked_weights(weights)
         options = {
             "devices": devices,
@@ -111,7 +111,7 @@ class DistCalculator(KeepsResults):
             "radial": radial,
             "ranks": ranks,
         }
-        self._arguments = (model, {**options, **family_options})
+        super().__init__(model, **options, **family_options)
         self._pid = os.getpid()
         self._lock = threading.RLock()  # threads that share the calculator take turns
         group = ranks_of_this_run() if checked_choice("ranks", ranks, ("auto", False)) else None
@@ -238,6 +238,19 @@ class DistCalculator(KeepsResults):
         """
         return self._evaluator.counters
 
+    @property
+    def graph_origin(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Positions (n_atoms, 3) and cell (3, 3), in Å, that the present graph was built at; None before the
+        first one. Results are, to the last bit, a function of them and of the atoms: after
+        ``calculator.plan(atoms there)`` a calculation gives what this one gives."""
+        return self._evaluator.graphs.origin
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Partitions, method and recompute that were chosen for the last atoms, as options. With them another
+        calculator distributes these atoms in the same way, whatever it would measure."""
+        return self._evaluator.chosen
+
     def set(self, **changes: Any) -> dict[str, Any]:
         """Options are fixed at construction.
 
@@ -246,23 +259,12 @@ class DistCalculator(KeepsResults):
         """
         if changes:
             raise InvalidInputError(
-                f"cannot change {', '.join(changes)}; make a new DistCalculator with these options"
+                f"cannot change {', '.join(changes)}; with_options({next(iter(changes))}=...) makes a new one"
             )
         return {}
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(words_for_missing(name), name=name, obj=self)
-
-    def __copy__(self) -> DistCalculator:
-        twin = _rebuild(*self._arguments)
-        twin.__setstate__(self._state())
-        return twin
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> DistCalculator:
-        return self.__copy__()  # the model is never changed, so copies share it
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, self._arguments, self._state()
 
     def _reads(self, atoms: Atoms) -> Mapping[str, Tensor]:
         return self._adapter.system(atoms)
@@ -278,7 +280,7 @@ class DistCalculator(KeepsResults):
     def _leave_parent(self) -> None:
         """In a forked child: ranks are the parent's, and its threads, which may have been calculating, are
         not here. This process calculates by itself."""
-        alone = _rebuild(*self._arguments)
+        alone = self.with_options()
         for name in ("_pid", "_lock", "_adapter", "_evaluator", "_automatic", "_sharing", "parameters"):
             setattr(self, name, getattr(alone, name))
 
@@ -294,7 +296,3 @@ class DistCalculator(KeepsResults):
     def _results(self, atoms: Atoms, with_virials: bool, system: Mapping[str, Tensor]) -> dict[str, Any]:
         evaluations = self._automatic.evaluate(atoms, with_virials, system)
         return results_of(self._adapter, atoms, evaluations)
-
-
-def _rebuild(model: Any, options: dict[str, Any]) -> DistCalculator:
-    return DistCalculator(model, **options)

@@ -45,6 +45,10 @@ class RankError(DistMLIPError, RuntimeError):
     """Another rank of the run failed or was lost: what all of them computed together cannot be finished."""
 
 
+class RunFolderError(DistMLIPError, OSError):
+    """The folder of a run, its trajectory or a checkpoint cannot be read, written or gone on with."""
+
+
 class OutOfMemoryError(DistMLIPError, MemoryError):
     """More memory was needed than there is, however the work was split."""
 

@@ -7,7 +7,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_properties
 from torch import Tensor, equal
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 
 class KeepsResults(Calculator):
-    """An ASE calculator whose ``results`` are ASE's properties, and whose ``extras`` are all others."""
+    """An ASE calculator whose ``results`` are ASE's properties, and whose ``extras`` are all others.
 
-    def __init__(self) -> None:
+    It is made of a model and options, which copies share.
+    """
+
+    def __init__(self, model: Any, **options: Any) -> None:
         super().__init__()
+        self._arguments = (model, options)
         self._extras: dict[str, Any] = {}
         self._read: dict[str, Tensor] = {}  # at the last calculation, by value
 
@@ -92,6 +96,22 @@ class KeepsResults(Calculator):
         super().reset()
         self._extras = {}
 
+    def with_options(self, **changes: Any) -> Self:
+        """A calculator of the same model with some options changed, and without results."""
+        model, options = self._arguments
+        return type(self)(model, **{**options, **changes})
+
+    def __copy__(self) -> Self:
+        twin = self.with_options()
+        twin.__setstate__(self._state())
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()  # the model is never changed, so copies share it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), *self._arguments), self._state()
+
     def _state(self) -> dict[str, Any]:
         """What a copy has besides what it is made from: the results, and the atoms that they belong to."""
         state = copy.deepcopy({name: getattr(self, name) for name in ("results", "_extras", "_read")})
@@ -101,6 +121,10 @@ class KeepsResults(Calculator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
+
+
+def _rebuild(kind: type[KeepsResults], model: Any, options: dict[str, Any]) -> KeepsResults:
+    return kind(model, **options)
 
 
 def _needs_a_volume(name: str) -> bool:

@@ -136,6 +136,16 @@ void bind_graphs(py::module_& module) {
       .def_property_readonly("n_built", &Graphs::n_built)
       .def_property_readonly("step", &Graphs::step)
       .def_property_readonly("method", [](const Graphs& graphs) { return cut::name_of(graphs.method()); })
+      .def_property_readonly(
+          "origin",
+          [](const Graphs& graphs) {
+            const partition::Decomposition& of = graphs.decomposition();
+            py::array_t<double> positions({of.n_atoms, int64_t{3}}), cell({3, 3});
+            std::copy(of.reference.begin(), of.reference.end(), positions.mutable_data());
+            std::copy(of.cell.vectors.begin(), of.cell.vectors.end(), cell.mutable_data());
+            return std::pair(positions, cell);
+          },
+          "Positions and cell that the graph was built at, and is a function of.")
       .def_property_readonly("owned", [](const Graphs& graphs) { return indices(graphs.owned()); })
       .def_property_readonly("n_angles_total", &Graphs::n_angles_total);
 }

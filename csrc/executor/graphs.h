@@ -60,6 +60,9 @@ class Graphs {
   int32_t n_partitions() const { return request_.cut.n_partitions; }
   at::ScalarType dtype() const { return request_.dtype; }
 
+  /// The graph is a function of these positions and of this cell, in which it was built.
+  const partition::Decomposition& decomposition() const { return *graph().decomposition; }
+
   /// The cut that was made.
   cut::Method method() const { return graph().decomposition->method; }
 

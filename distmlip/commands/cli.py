@@ -1,19 +1,15 @@
-"""The command line: ``distmlip demo``, ``distmlip run`` and ``distmlip doctor``."""
+"""The command line: ``distmlip demo``, ``md``, ``relax``, ``run`` and ``doctor``."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from distmlip.commands.terminal import printable_output
-from distmlip.errors import DistMLIPError
+from distmlip.commands.everyday import md, relax
+from distmlip.commands.terminal import errors_in_one_line, printable_output, quiet_model_packages
 
 app = typer.Typer(
     help="Machine-learning interatomic potentials over many partitions, exactly.",
@@ -44,8 +40,8 @@ def demo(
     from distmlip.commands import demo as job
     from distmlip.commands import report
 
-    _quiet_model_packages()
-    with _errors_in_one_line():
+    quiet_model_packages()
+    with errors_in_one_line():
         original = job.pretrained(family)
         atoms = job.rattled_supercell(supercell, seed)
         console.print(
@@ -93,8 +89,12 @@ def run(
     from distmlip.commands.launch import launch, run_script
 
     if ranks > 0:
-        raise typer.Exit(launch(ranks, script, arguments or []))
+        raise typer.Exit(launch(ranks, ["run", "--", str(script), *(arguments or [])]))
     run_script(script, arguments or [])
+
+
+app.command(name="md")(printable_output()(md))
+app.command(name="relax")(printable_output()(relax))
 
 
 @app.command()
@@ -103,21 +103,5 @@ def doctor() -> None:
     """Say what is installed, what works, and how to get the rest."""
     from distmlip.commands.doctor import examine, findings_table
 
-    _quiet_model_packages()
+    quiet_model_packages()
     console.print(findings_table(examine()))
-
-
-@contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    """Errors that a user can act on end the command with their message instead of a traceback."""
-    try:
-        yield
-    except (DistMLIPError, ImportError) as error:
-        typer.echo(f"distmlip: {error}", err=True)
-        raise typer.Exit(1) from error
-
-
-def _quiet_model_packages() -> None:
-    """Model packages warn about their own use of other packages; in a command nobody can act on that."""
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)

@@ -19,7 +19,7 @@ from distmlip.calculator import DistCalculator
 from distmlip.commands.report import Agreement, Cut
 from distmlip.errors import InvalidInputError
 from distmlip.graph.partitioning import partition
-from distmlip.md import History, nvt, relax
+from distmlip.md import History, relax, run
 from distmlip.models import FAMILIES, adapter_for
 from distmlip.records.plan import Plan
 
@@ -99,7 +99,15 @@ def simulate(
     trajectory.unlink(missing_ok=True)
     atoms.calc = calculator
     relaxation = relax(atoms, relax_steps, trajectory=trajectory)
-    dynamics = nvt(atoms, steps, temperature=temperature, timestep=timestep, seed=seed, trajectory=trajectory)
+    dynamics = run(
+        atoms,
+        steps,
+        ensemble="nvt",
+        temperature=temperature,
+        timestep=timestep,
+        seed=seed,
+        trajectory=trajectory,
+    )
     return relaxation, dynamics
 
 

@@ -44,6 +44,16 @@ def run_script(script: Path, arguments: Sequence[str]) -> None:
     Raises:
         RankError: another rank failed or is lost.
     """
+    if leads():
+        _run_as_main(script, arguments)
+
+
+def leads() -> bool:
+    """Whether this process is to do the work: it is alone, or rank 0. Other ranks have served it until then.
+
+    Raises:
+        RankError: another rank failed or is lost.
+    """
     ends_with_launcher = _end_with_launcher()
     ranks = ranks_of_this_run()
     if ranks is not None and ranks.rank != 0:
@@ -51,14 +61,14 @@ def run_script(script: Path, arguments: Sequence[str]) -> None:
         for number in _Signals.PASSED_ON if ends_with_launcher else (signal.SIGINT,):
             signal.signal(number, signal.SIG_IGN)
         serve(ranks)
-        return
+        return False
     if ranks is not None:
         ranks.connect()  # while the environment says how
     for name in LAUNCHER_VARIABLES:  # the script, and programs that it starts, are no ranks of their own
         os.environ.pop(name, None)
     if ranks is not None:
         Driver(ranks).begin()
-    _run_as_main(script, arguments)
+    return True
 
 
 def _run_as_main(script: Path, arguments: Sequence[str]) -> None:
@@ -109,8 +119,8 @@ def serve(ranks: Ranks) -> None:
             pass  # rank 0 raises it as well, and its script decides what follows
 
 
-def launch(n_ranks: int, script: Path, arguments: Sequence[str]) -> int:
-    """Run a script on so many processes of this machine; returns the exit code.
+def launch(n_ranks: int, arguments: Sequence[str]) -> int:
+    """Run ``distmlip`` with these arguments on so many processes of this machine; returns the exit code.
 
     Each gets its share of the job's cores, unless OMP_NUM_THREADS says otherwise, and the GPU of its number.
     They end with this process, whatever ends it.
@@ -124,7 +134,7 @@ def launch(n_ranks: int, script: Path, arguments: Sequence[str]) -> int:
         LAUNCHER: str(os.getpid()),
     }
     # -P: the working folder is no place for modules, as it is none for `python script.py`.
-    command = [sys.executable, "-P", "-m", "distmlip", "run", "--", str(script), *arguments]
+    command = [sys.executable, "-P", "-m", "distmlip", *arguments]
     processes: list[subprocess.Popen[bytes]] = []
     signals = _Signals(processes)
     try:

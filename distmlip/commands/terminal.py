@@ -1,12 +1,18 @@
-"""Commands on terminals that do not have every character: words stand for what cannot be written."""
+"""What commands say on terminals: words for characters that cannot be written, errors in one line."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import typer
+
+from distmlip.errors import DistMLIPError
 
 HANDLER = "distmlip.words"
 
@@ -58,3 +64,19 @@ def _in_words(error: UnicodeError) -> tuple[str, int]:
 def _word(character: str) -> str:
     is_box = "\u2500" <= character <= "\u257f"
     return _WORDS.get(character, "+" if is_box else "?")
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Errors that a user can act on end the command with their message instead of a traceback."""
+    try:
+        yield
+    except (DistMLIPError, ImportError) as error:
+        typer.echo("; ".join([f"distmlip: {error}", *getattr(error, "__notes__", [])]), err=True)
+        raise typer.Exit(1) from error
+
+
+def quiet_model_packages() -> None:
+    """Model packages warn about their own use of other packages; in a command nobody can act on that."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)

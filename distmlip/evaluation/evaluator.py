@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -92,6 +92,16 @@ class Evaluator:
         self.native = choice
         self._packed = None if choice is None else Weights(self.adapter.models)
         self._stages.clear()
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """How the last atoms were distributed, in words of the calculator's options."""
+        recompute = {core.Recompute.never: False, core.Recompute.stages: True}
+        return {
+            "partitions": self.graphs.native.n_partitions,
+            "method": self.graphs.native.method,
+            "recompute": recompute.get(self.settings.recompute, "host"),
+        }
 
     @property
     def is_stale(self) -> bool:

@@ -15,7 +15,9 @@ from distmlip.models.interface import Adapter
 from distmlip.models.local_graph import BondGraph, LocalGraph
 
 if TYPE_CHECKING:
+    import numpy as np
     from ase import Atoms
+    from numpy.typing import NDArray
 
 
 class Graphs:
@@ -82,6 +84,11 @@ class Graphs:
     def forget(self) -> None:
         """Drop the graph; the next call builds a new one."""
         self._native = None
+
+    @property
+    def origin(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Positions and cell that the graph was built at; None: there is none."""
+        return self._native.origin if self._native is not None and self._native.is_built else None
 
     @property
     def native(self) -> core.Graphs:

@@ -1,6 +1,9 @@
-"""ASE drivers with a progress bar and a record of what happened."""
+"""ASE drivers with progress, trajectories and checkpoints."""
 
-from distmlip.md.drivers import nvt, relax
+from distmlip.md.drivers import Ensemble
+from distmlip.md.frames import Frames, read
 from distmlip.md.history import History
+from distmlip.md.running import relax, run
+from distmlip.md.stopping import Ending
 
-__all__ = ["History", "nvt", "relax"]
+__all__ = ["Ending", "Ensemble", "Frames", "History", "read", "relax", "run"]

@@ -1,69 +1,157 @@
-"""Relaxation and constant-temperature dynamics: ASE's drivers, set up, recorded and shown."""
+"""ASE's drivers: how they are made from what people ask for, and what they have to be given to go on."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.io.trajectory import Trajectory
+from ase.filters import FrechetCellFilter
+from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
+from ase.md.md import MolecularDynamics
+from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.verlet import VelocityVerlet
 from ase.optimize import FIRE
+from ase.optimize.optimize import BaseDynamics
 
-from distmlip.md.history import History
-from distmlip.md.progress import progress_bar
+from distmlip.errors import InvalidInputError
+from distmlip.inputs import checked_choice
 
-
-def relax(atoms: Atoms, steps: int, *, fmax: float = 0.05, trajectory: Path | None = None) -> History:
-    """Relax the positions with FIRE to forces below ``fmax`` (eV/Å), at most ``steps`` steps.
-
-    Every step is appended to ``trajectory`` (an ASE ``.traj`` file), if one is given.
-    """
-    history = History()
-    with FIRE(atoms, logfile=None) as optimizer:
-        optimizer.attach(lambda: history.record(atoms))
-        _append_to(trajectory, atoms, optimizer)
-        with progress_bar(optimizer, steps, "relax", lambda: f"{history.potential_energy[-1]:.4f} eV/atom"):
-            optimizer.run(fmax=fmax, steps=steps)
-    return history
+ENSEMBLES = {"nve": (None,), "nvt": ("langevin", "bussi", "nose-hoover"), "npt": ("nose-hoover",)}
+"""And the thermostats of each; the first one is the usual one."""
 
 
-def nvt(
-    atoms: Atoms,
-    steps: int,
-    *,
-    temperature: float,
-    timestep: float = 2.0,
-    friction: float = 0.02,
-    seed: int = 0,
-    trajectory: Path | None = None,
-) -> History:
-    """Run Langevin dynamics from velocities drawn at ``temperature`` (K).
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """What dynamics sample."""
 
-    ``timestep`` is in fs and ``friction`` in 1/fs. The random numbers come from ``seed`` alone. Every step is
-    appended to ``trajectory`` (an ASE ``.traj`` file), if one is given.
-    """
-    random = np.random.default_rng(seed)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=random)
-    Stationary(atoms)
-    history = History()
-    with Langevin(
-        atoms,
-        timestep * units.fs,
-        temperature_K=temperature,
-        friction=friction / units.fs,
-        rng=random,
-        fixcm=False,  # ASE: True does not sample the right distribution
-    ) as dynamics:
-        dynamics.attach(lambda: history.record(atoms))
-        _append_to(trajectory, atoms, dynamics)
-        with progress_bar(dynamics, steps, "NVT", lambda: f"{history.temperature[-1]:.0f} K"):
-            dynamics.run(steps)
-    return history
+    ensemble: str = "nve"
+    """``"nve"``, ``"nvt"`` or ``"npt"`` (of isotropic changes of the volume)."""
+    thermostat: str | None = None
+    """``"langevin"``, ``"bussi"`` or ``"nose-hoover"``; None: the ensemble's usual one."""
+    temperature: float | None = None
+    """K; of the thermostat, and of the first velocities. None: NVE of the velocities that atoms have."""
+    pressure: float | None = None
+    """GPa."""
+    timestep: float = 1.0
+    """fs"""
+    time_constant: float | None = None
+    """fs, of the thermostat; None: 100 steps, and 50 fs for Langevin (friction: one over it)."""
+    pressure_time_constant: float | None = None
+    """fs, of the barostat; None: 1000 steps."""
+    seed: int = 0
+    """Of all random numbers."""
+
+    def checked(self) -> Ensemble:
+        """
+        Raises:
+            InvalidInputError: values are out of their range, missing, or of no use.
+        """
+        checked_choice("ensemble", self.ensemble, tuple(ENSEMBLES))
+        if self.thermostat is not None:
+            known = ENSEMBLES[self.ensemble]
+            if self.thermostat not in known:
+                words = ", ".join(repr(name) for name in known if name) or "none"
+                raise InvalidInputError(
+                    f"thermostat={self.thermostat!r} with ensemble={self.ensemble!r}, which has {words}"
+                )
+        for name, is_needed in (
+            ("temperature", self.ensemble != "nve"),
+            ("pressure", self.ensemble == "npt"),
+        ):
+            if is_needed and getattr(self, name) is None:
+                raise InvalidInputError(f"ensemble={self.ensemble!r} needs {name}")
+        if self.pressure is not None and self.ensemble != "npt":
+            raise InvalidInputError(f"pressure={self.pressure} with ensemble={self.ensemble!r}; use 'npt'")
+        for name in ("temperature", "timestep", "time_constant", "pressure_time_constant"):
+            value = getattr(self, name)
+            least_is_zero = name == "temperature" and self.ensemble == "nve"
+            if value is not None and not (0 < value < math.inf or (least_is_zero and value == 0)):
+                raise InvalidInputError(f"{name}={value}; it must be a positive number")
+        return self
+
+    def velocities(self, atoms: Atoms, random: np.random.Generator) -> None:
+        """Those of the first step: drawn, unless there is no temperature to draw them at."""
+        if self.temperature is not None:
+            MaxwellBoltzmannDistribution(atoms, temperature_K=self.temperature, rng=random)
+            if not atoms.constraints:
+                Stationary(atoms)
+
+    def driver(self, atoms: Atoms, random: np.random.Generator) -> MolecularDynamics:
+        """ASE's."""
+        step = self.timestep * units.fs
+        thermostat = self.thermostat or ENSEMBLES[self.ensemble][0]
+        usual = 50.0 if thermostat == "langevin" else 100 * self.timestep
+        time = (self.time_constant or usual) * units.fs
+        if thermostat is None:
+            return VelocityVerlet(atoms, step)
+        if self.ensemble == "npt":
+            return IsotropicMTKNPT(
+                atoms,
+                step,
+                temperature_K=self.temperature,
+                pressure_au=self.pressure * units.GPa,
+                tdamp=time,
+                pdamp=(self.pressure_time_constant or 1000 * self.timestep) * units.fs,
+            )
+        makers: dict[str, Callable[[], MolecularDynamics]] = {
+            # fixcm: with True ASE does not sample the right distribution.
+            "langevin": lambda: Langevin(
+                atoms, step, temperature_K=self.temperature, friction=1 / time, rng=random, fixcm=False
+            ),
+            "bussi": lambda: Bussi(atoms, step, temperature_K=self.temperature, taut=time, rng=random),
+            "nose-hoover": lambda: NoseHooverChainNVT(
+                atoms, step, temperature_K=self.temperature, tdamp=time
+            ),
+        }
+        return makers[thermostat]()
 
 
-def _append_to(path: Path | None, atoms: Atoms, dynamics: FIRE | Langevin) -> None:
-    if path is not None:
-        writer = dynamics.closelater(Trajectory(path, mode="a", atoms=atoms))
-        dynamics.attach(writer.write)
+def optimizer(atoms: Atoms, cell: bool) -> FIRE:
+    """FIRE, of the positions or also of the cell."""
+    return FIRE(FrechetCellFilter(atoms) if cell else atoms, logfile=None)
+
+
+_CHAIN = ("_thermostat._eta", "_thermostat._p_eta")
+_STATE: dict[type[BaseDynamics], tuple[str, ...]] = {
+    VelocityVerlet: (),
+    Langevin: (),
+    Bussi: ("transferred_energy",),
+    NoseHooverChainNVT: ("_q", "_p", *_CHAIN),
+    IsotropicMTKNPT: (
+        *("_q", "_p", "_eps", "_p_eps", "_volume0", "_cell0", *_CHAIN),
+        *("_barostat._xi", "_barostat._p_xi"),
+    ),
+    FIRE: ("vel", "dt", "Nsteps", "a"),
+}
+"""What changes in a driver from step to step, besides atoms and random numbers."""
+
+
+def state_of(driver: BaseDynamics) -> dict[str, Any]:
+    """Copies, by their names."""
+    found = {}
+    of_cell = ("atoms.orig_cell",) if isinstance(driver.atoms, FrechetCellFilter) else ()
+    for name in (*_STATE[type(driver)], *of_cell):
+        value = driver
+        for part in name.split("."):
+            value = getattr(value, part)
+        found[name] = np.array(value, np.float64) if value is not None else np.zeros(0)
+    return found
+
+
+def restore(driver: BaseDynamics, state: dict[str, Any]) -> None:
+    """The other way round."""
+    for name, value in state.items():
+        *owners, last = name.split(".")
+        owner: Any = driver
+        for part in owners:
+            owner = getattr(owner, part)
+        kept: Any = value.copy() if value.ndim else float(value)
+        if last == "Nsteps":
+            kept = int(value)
+        setattr(owner, last, None if value.size == 0 else kept)

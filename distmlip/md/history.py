@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from ase import Atoms
 
+from distmlip.md.stopping import Ending
+
 
 @dataclass
 class History:
@@ -15,6 +17,9 @@ class History:
     total_energy: list[float] = field(default_factory=list)
     temperature: list[float] = field(default_factory=list)
     """K."""
+    ending: Ending = Ending.DONE
+    trouble: str | None = None
+    """What the run was stopped for, if it was lost."""
 
     def record(self, atoms: Atoms) -> None:
         """Append the present state of ``atoms``, whose calculator already holds its results."""

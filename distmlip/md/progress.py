@@ -1,23 +1,30 @@
-"""A progress bar for any ASE driver."""
+"""How far a run is, on stderr."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ase.optimize.optimize import Dynamics
-from tqdm import tqdm
+from tqdm.auto import tqdm
+
+BETWEEN_LINES = 30.0  # s, where lines stay, as in the file of a batch job
 
 
 @contextmanager
-def progress_bar(dynamics: Dynamics, steps: int, label: str, describe: Callable[[], str]) -> Iterator[None]:
-    """Show ``label``, the steps done of ``steps`` and ``describe()`` on stderr while ``dynamics`` runs."""
-    with tqdm(total=steps, desc=label, unit="step", dynamic_ncols=True) as bar:
+def progress_bar(steps: int, label: str) -> Iterator[Callable[[int, str], None]]:
+    """A bar of so many steps; what it gives is called with the steps done and what is to be seen beside."""
+    stays = not sys.stderr.isatty()
+    with tqdm(
+        total=steps,
+        desc=label,
+        unit="step",
+        dynamic_ncols=True,
+        mininterval=BETWEEN_LINES if stays else 0.1,
+    ) as bar:
 
-        def advance() -> None:
-            # A driver calls its observers for the initial state, too.
-            bar.update(dynamics.nsteps - bar.n)
-            bar.set_postfix_str(describe(), refresh=True)
+        def advance(done: int, beside: str) -> None:
+            bar.set_postfix_str(beside, refresh=False)
+            bar.update(done - bar.n)
 
-        dynamics.attach(advance)
-        yield
+        yield advance

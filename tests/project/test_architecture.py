@@ -32,7 +32,8 @@ PYTHON_ORDER = [
     {"ranks"},
     {"evaluation"},
     {"choice", "training"},
-    {"calculator", "md"},
+    {"calculator"},
+    {"md"},
     {"commands"},
     {"__main__"},
 ]

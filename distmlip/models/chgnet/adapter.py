@@ -68,6 +68,18 @@ def pretrained() -> CHGNetCalculator:
     return CHGNetCalculator(CHGNet.load(model_name="0.3.0", verbose=False))
 
 
+def named(name: str) -> CHGNet:
+    """The model of this name among the weights that the package ships: ``0.3.0`` (the usual one), ``r2scan``.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    try:
+        return CHGNet.load(model_name=name or "0.3.0", use_device="cpu", verbose=False)
+    except ValueError as error:
+        raise InvalidInputError(f"chgnet:{name}: {error}") from error
+
+
 class CHGNetAdapter(Adapter):
     """One CHGNet; see :func:`adapt`."""
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from fairchem.core.calculate.ase_calculator import FAIRChemCalculator
 from fairchem.core.models.base import HydraModel
 from fairchem.core.models.uma.escn_md import eSCNMDBackbone
-from fairchem.core.units.mlip_unit import MLIPPredictUnit
+from fairchem.core.units.mlip_unit import MLIPPredictUnit, load_predict_unit
 from fairchem.core.units.mlip_unit.api.inference import (
     DEFAULT_CHARGE,
     DEFAULT_SPIN,
@@ -39,6 +40,19 @@ from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, ModelLike
 from distmlip.models.options import chosen_dtype, refuse_unknown
 from distmlip.models.quiet import Advice
 from distmlip.models.replicate import replicate
+
+
+def named(name: str) -> FAIRChemCalculator:
+    """The model in a checkpoint; behind a colon its task: ``uma-s-1p1.pt:omat``.
+
+    Raises:
+        InvalidInputError: there is no such file, or no model in it.
+    """
+    path, _, task = name.partition(":")
+    try:
+        return FAIRChemCalculator(load_predict_unit(path, device="cpu"), task_name=task or None)
+    except Exception as error:  # whatever comes of loading
+        raise InvalidInputError(f"fairchem:{name}: no model can be read from it: {error}") from error
 
 
 def adapt(

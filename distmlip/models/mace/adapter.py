@@ -13,7 +13,7 @@ from mace.modules import MACE
 from torch import Tensor, nn
 
 from distmlip.cell import volume_of
-from distmlip.errors import UnsupportedModelError
+from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.interface import Adapter, Evaluation, ModelLike, Results, Stage, with_derived
 from distmlip.models.mace.native import native_stages
 from distmlip.models.mace.original import original_of
@@ -30,6 +30,19 @@ from distmlip.models.mace.support import (
 from distmlip.models.native import NativeChoice
 from distmlip.models.options import chosen_dtype
 from distmlip.models.replicate import replicate
+
+
+def named(path: str) -> nn.Module:
+    """The model in a file that mace has written.
+
+    Raises:
+        InvalidInputError: there is no such file, or no model in it.
+    """
+    try:
+        model: nn.Module = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # unpickling raises whatever it likes
+        raise InvalidInputError(f"mace:{path}: no model can be read from it: {error}") from error
+    return model
 
 
 def adapt(model: ModelLike, dtype: torch.dtype | None = None, **family_options: Any) -> MACEAdapter:

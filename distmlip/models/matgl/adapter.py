@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
+import matgl
 import numpy as np
 import torch
 from ase import Atoms
@@ -15,7 +17,7 @@ from matgl.ext.ase import PESCalculator
 from matgl.models import QET, CHGNet, M3GNet, TensorNet
 from torch import Tensor, nn
 
-from distmlip.errors import UnsupportedModelError
+from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, ModelLike, Results, Stage, with_derived
 from distmlip.models.matgl.architecture import Architecture, Options, copy_of, network_of
 from distmlip.models.matgl.chgnet import CHGNetArchitecture
@@ -25,6 +27,22 @@ from distmlip.models.matgl.qet import QETArchitecture
 from distmlip.models.matgl.tensornet import TensorNetArchitecture
 from distmlip.models.native import NativeChoice
 from distmlip.models.options import chosen_dtype, refuse_unknown
+
+
+def named(path: str) -> Potential:
+    """The potential in a folder that matgl has saved.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    if not Path(path).is_dir():
+        raise InvalidInputError(f"matgl:{path}: there is no such folder; matgl.load_model downloads models")
+    try:
+        potential: Potential = matgl.load_model(path)
+    except Exception as error:  # whatever comes of loading
+        raise InvalidInputError(f"matgl:{path}: no potential can be loaded from it: {error}") from error
+    return potential
+
 
 ARCHITECTURES: dict[type[nn.Module], type[Architecture]] = {
     TensorNet: TensorNetArchitecture,

@@ -12,6 +12,7 @@ from sevenn.calculator import SevenNetCalculator
 from sevenn.nn.sequential import AtomGraphSequential
 from torch import nn
 
+from distmlip.errors import InvalidInputError
 from distmlip.models.interface import Adapter, Evaluation, ModelLike, Results, Stage, with_derived
 from distmlip.models.native import NativeChoice
 from distmlip.models.options import chosen_dtype
@@ -40,6 +41,19 @@ def pretrained() -> SevenNetCalculator:
     """SevenNet's own calculator with the weights of SevenNet-0 (11 July 2024), which its package ships."""
     with quiet():  # that there are accelerators, of which we use none
         return SevenNetCalculator("7net-0")
+
+
+def named(name: str) -> SevenNetCalculator:
+    """The model of this name (``7net-0``, if there is none), or in this file.
+
+    Raises:
+        InvalidInputError: the package knows neither.
+    """
+    try:
+        with quiet():
+            return SevenNetCalculator(name or "7net-0", device="cpu")
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidInputError(f"sevennet:{name}: {error}") from error
 
 
 class SevenNetAdapter(Adapter):

@@ -9,7 +9,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import read
 
-from distmlip.md import nvt, relax
+from distmlip.md import relax, run
 
 
 def rattled_copper() -> Atoms:
@@ -28,10 +28,10 @@ def test_relax_lowers_the_energy_and_records_every_step(tmp_path: Path) -> None:
     assert len(read(trajectory, ":")) == 5
 
 
-def test_nvt_goes_on_in_the_same_trajectory(tmp_path: Path) -> None:
+def test_dynamics_goes_on_in_the_same_trajectory(tmp_path: Path) -> None:
     atoms, trajectory = rattled_copper(), tmp_path / "steps.traj"
     relax(atoms, 2, trajectory=trajectory)
-    history = nvt(atoms, 3, temperature=300.0, trajectory=trajectory)
+    history = run(atoms, 3, ensemble="nvt", temperature=300.0, trajectory=trajectory)
     frames = read(trajectory, ":")
     assert len(frames) == 3 + 4
     assert frames[-1].get_potential_energy() / len(atoms) == pytest.approx(history.potential_energy[-1])
@@ -40,10 +40,10 @@ def test_nvt_goes_on_in_the_same_trajectory(tmp_path: Path) -> None:
     assert history.temperature[-1] == pytest.approx(atoms.get_temperature())
 
 
-def test_nvt_depends_on_its_seed_alone() -> None:
+def test_dynamics_depends_on_its_seed_alone() -> None:
     def final(seed: int) -> np.ndarray:
         atoms = rattled_copper()
-        nvt(atoms, 3, temperature=300.0, seed=seed)
+        run(atoms, 3, ensemble="nvt", temperature=300.0, seed=seed)
         return atoms.positions
 
     np.testing.assert_array_equal(final(1), final(1))

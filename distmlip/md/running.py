@@ -1,0 +1,138 @@
+"""Relaxation and dynamics: ASE's drivers, recorded, shown, stopped in time, and gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.optimize.optimize import BaseDynamics
+
+from distmlip.errors import InvalidInputError
+from distmlip.md.drivers import Ensemble, optimizer
+from distmlip.md.history import History
+from distmlip.md.trajectory import Contents
+from distmlip.md.work import OnStep, Output, Work
+
+
+def relax(
+    atoms: Atoms,
+    steps: int,
+    *,
+    fmax: float = 0.05,
+    cell: bool = False,
+    output: str | PathLike[str] | None = None,
+    resume: bool = False,
+    frames_every: int = 10,
+    checkpoint_every: int = 10,
+    max_time: float | None = None,
+    trajectory: str | PathLike[str] | None = None,
+    on_step: OnStep | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> History:
+    """Relax positions, and the cell if asked for, with FIRE to forces below ``fmax`` (eV/Å).
+
+    ``steps`` is the most, with those before a resume. For all else see :func:`run`.
+    """
+    what = Output(
+        folder=_path(output),
+        resume=resume,
+        frames_every=frames_every,
+        checkpoint_every=checkpoint_every,
+        max_time=max_time,
+        trajectory=_path(trajectory),
+        on_step=on_step,
+        about=about,
+    )
+    options = {"command": "relax", "fmax": fmax, "cell": cell}
+    work = Work(atoms, steps, what.checked(), options, label="relax")
+    return work.done(
+        lambda _: optimizer(atoms, cell),
+        lambda driver, n: driver.irun(fmax=fmax, steps=n),
+        describe=lambda history: f"{history.potential_energy[-1]:.4f} eV/atom",
+    )
+
+
+def run(
+    atoms: Atoms,
+    steps: int,
+    *,
+    output: str | PathLike[str] | None = None,
+    resume: bool = False,
+    frames_every: int = 100,
+    velocities: bool = False,
+    forces: bool = False,
+    precision: str = "float32",
+    compression: str | None = "lzf",
+    checkpoint_every: int = 10,
+    max_time: float | None = None,
+    trajectory: str | PathLike[str] | None = None,
+    on_step: OnStep | None = None,
+    about: Mapping[str, Any] | None = None,
+    **ensemble: Any,
+) -> History:
+    """Run molecular dynamics under ``atoms.calc``, up to step ``steps``.
+
+    Args:
+        atoms: they move; with ``temperature`` their first velocities are drawn.
+        steps: in all, those before a resume included.
+        output: a new folder, which gets ``trajectory.h5`` (see :func:`distmlip.md.read`), checkpoints, a log
+            and ``config.toml``. A file ``STOP`` in it ends the run after its step, as Ctrl-C and SIGTERM do.
+        resume: go on from the newest checkpoint in ``output``, with the same atoms and options: to the last
+            bit as if the run had not been interrupted, in the same environment on one device.
+        frames_every: steps between frames of the trajectory; the last step is always one.
+        velocities, forces: written with the positions.
+        precision: of what is written, ``"float32"`` or ``"float64"``.
+        compression: ``"lzf"``, None, or ``"gzip"``, which takes three times as long for a tenth less and is
+            known to other programs than h5py.
+        checkpoint_every: steps between checkpoints, and a minute at least; the first one is after step 1.
+        max_time: s, after which the run ends as with a signal.
+        trajectory: an ASE ``.traj`` file that every step is appended to; large for many atoms.
+        on_step: called with the step and the atoms after every step.
+        about: more options to be kept in ``config.toml``; a resume must be given the same.
+        **ensemble: ``ensemble``, ``thermostat``, ``temperature`` (K), ``pressure`` (GPa), ``timestep`` (fs),
+            ``time_constant`` and ``pressure_time_constant`` (fs) and ``seed``; see :class:`Ensemble`.
+
+    Raises:
+        InvalidInputError: options are out of their range or fit neither each other nor the folder.
+        RunFolderError: the folder or a file in it cannot be used.
+    """
+    try:
+        sampled = Ensemble(**ensemble).checked()
+    except TypeError as error:
+        raise InvalidInputError(f"{error}; md.Ensemble says what there is") from None
+    contents = Contents(
+        velocities=velocities, forces=forces, precision=precision, compression=compression
+    ).checked()
+    what = Output(
+        folder=_path(output),
+        resume=resume,
+        frames_every=frames_every,
+        contents=contents,
+        checkpoint_every=checkpoint_every,
+        max_time=max_time,
+        trajectory=_path(trajectory),
+        on_step=on_step,
+        about=about,
+    )
+    random = np.random.default_rng(sampled.seed)
+    options = {"command": "md", **asdict(sampled), **asdict(contents)}
+    label = sampled.ensemble.upper()
+    work = Work(atoms, steps, what.checked(), options, label, random, sampled.timestep, sampled.temperature)
+
+    def driver(is_new: bool) -> BaseDynamics:
+        if is_new:
+            sampled.velocities(atoms, random)
+        return sampled.driver(atoms, random)
+
+    return work.done(
+        driver, lambda driver, n: driver.irun(n), describe=lambda history: f"{history.temperature[-1]:.0f} K"
+    )
+
+
+def _path(path: str | PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(path)

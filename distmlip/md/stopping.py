@@ -1,0 +1,109 @@
+"""What ends a run before its last step: signals, its time, a file, and what should not happen."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+
+STOP = "STOP"
+"""The file in a run's folder that ends it."""
+HOTTEST = 10.0
+"""Times its own temperature a run may get before it is taken for lost, but no less than
+:data:`ALWAYS_ALLOWED`."""
+ALWAYS_ALLOWED = 5000.0  # K
+
+
+class Ending(IntEnum):
+    """Why a run ended; the number is the exit code of commands."""
+
+    DONE = 0
+    NOT_CONVERGED = 4
+    """A relaxation took all of its steps."""
+    LOST = 3
+    """It was stopped because of what was seen."""
+    OUT_OF_TIME = 75
+    """Of ``max_time``; to be gone on with, as after the next two."""
+    STOP_FILE = 76
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a resume goes on from it."""
+        return self not in (Ending.DONE, Ending.LOST)
+
+    @property
+    def in_words(self) -> str:
+        """For people."""
+        return {
+            Ending.DONE: "done",
+            Ending.NOT_CONVERGED: "forces are not small enough yet",
+            Ending.LOST: "stopped",
+            Ending.OUT_OF_TIME: "its time is up",
+            Ending.STOP_FILE: f"there is a file {STOP}",
+            Ending.INTERRUPTED: "interrupted",
+            Ending.TERMINATED: "told to end",
+        }[self]
+
+
+class Stopping:
+    """Asked after every step."""
+
+    def __init__(self, folder: Path | None, max_time: float | None) -> None:
+        self._file = folder / STOP if folder is not None else None
+        self._end = math.inf if max_time is None else time.monotonic() + max_time
+        self._signal: Ending | None = None
+        self._longest = 0.0
+        self._last = time.monotonic()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """In the block a signal ends the run after its step; a second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only there signals can be handled
+            return
+        endings = {signal.SIGINT: Ending.INTERRUPTED, signal.SIGTERM: Ending.TERMINATED}
+
+        def handle(number: int, _: object) -> None:
+            if self._signal is not None:
+                raise KeyboardInterrupt
+            self._signal = endings[signal.Signals(number)]
+
+        before = {number: signal.signal(number, handle) for number in endings}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def reason(self) -> Ending | None:
+        """Why the run ends after this step, if it does. One more step has to fit into its time."""
+        now = time.monotonic()
+        self._longest, self._last = max(self._longest, now - self._last), now
+        if self._signal is not None:
+            return self._signal
+        if now + self._longest > self._end:
+            return Ending.OUT_OF_TIME
+        if self._file is not None and self._file.exists():
+            return Ending.STOP_FILE
+        return None
+
+
+def trouble(observables: Mapping[str, float], temperature: float | None) -> str | None:
+    """What is wrong with a state, in words; None: nothing. ``temperature``: of the thermostat, K."""
+    for name in ("potential_energy", "kinetic_energy"):
+        if not math.isfinite(observables[name]):
+            return f"the {name.replace('_', ' ')} is {observables[name]}"
+    limit = max(ALWAYS_ALLOWED, HOTTEST * (temperature or 0.0))
+    if observables["temperature"] > limit:
+        return (
+            f"the temperature is {observables['temperature']:.3g} K, above {limit:.3g} K: atoms fly apart; "
+            "take a shorter timestep, or relax the structure first"
+        )
+    return None

@@ -1,0 +1,270 @@
+"""Trajectories of many atoms: HDF5, laid out as H5MD 1.1 says (https://www.nongnu.org/h5md/h5md.html).
+
+Frames are compressed in chunks of atoms and written by a thread. A file can be read while it grows, and after
+its writer was killed ("single writer, multiple readers" of HDF5): each frame is there as a whole or not.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import h5py
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from distmlip.errors import RunFolderError
+from distmlip.inputs import checked_choice
+from distmlip.md.superblock import clear_mark
+
+PARTICLES, OBSERVABLES = "particles/atoms", "observables"
+ANGSTROM_PER_FS = units.fs
+"""Of ASE's unit of velocity."""
+KJ_PER_MOL = units.mol / units.kJ
+"""Of an eV; readers of H5MD know forces in these units."""
+UNITS = {"position": "Angstrom", "velocity": "Angstrom fs-1", "force": "kJ mol-1 Angstrom-1"}
+"""Of the elements that a frame may have a row per atom of."""
+OBSERVABLE_UNITS = {
+    "potential_energy": "eV",
+    "kinetic_energy": "eV",
+    "temperature": "K",
+    "pressure": "GPa",
+}
+ATOMS_PER_CHUNK = 65_536
+FRAMES_WAITING = 2
+"""Before appending one more waits for the thread."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is written of each frame."""
+
+    velocities: bool = False
+    forces: bool = False
+    precision: str = "float32"
+    """Of positions, velocities and forces."""
+    compression: str | None = "lzf"
+    """Of h5py."""
+
+    def checked(self) -> Contents:
+        """
+        Raises:
+            InvalidInputError: values that are not known.
+        """
+        checked_choice("precision", self.precision, ("float32", "float64"))
+        checked_choice("compression", self.compression, ("lzf", "gzip", None))
+        return self
+
+    @property
+    def elements(self) -> list[str]:
+        """Those with a row per atom."""
+        return ["position", *["velocity"] * self.velocities, *["force"] * self.forces]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    step: int
+    time: float
+    cell: NDArray[np.float64]
+    rows: dict[str, NDArray[np.floating]]
+    observables: Mapping[str, float]
+
+
+class TrajectoryWriter:
+    """Appends frames to a file; :meth:`new` or :meth:`continued` opens one.
+
+    Raises:
+        RunFolderError: the file cannot be written; a frame's own error is raised by the call after it.
+    """
+
+    def __init__(self, path: Path, file: h5py.File, contents: Contents) -> None:
+        self._path, self._file, self._contents = path, file, contents
+        steps = file[PARTICLES]["position/step"]
+        self.last_step = int(steps[-1]) if len(steps) else -1
+        """That had been written when the file was opened; −1: none."""
+        self._error: BaseException | None = None
+        self._waiting: queue.Queue[_Frame | None] = queue.Queue(FRAMES_WAITING)
+        file.swmr_mode = True  # from here on nothing new can be made in the file, only appended to
+        self._thread = threading.Thread(target=self._write_all, name="trajectory", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def new(cls, path: Path, atoms: Atoms, contents: Contents) -> Self:
+        """A file for frames of these atoms; there must be none yet."""
+        with _explained(path, "written"):
+            file = h5py.File(path, "x", libver="latest")
+            _lay_out(file, atoms, contents)
+        return cls(path, file, contents)
+
+    @classmethod
+    def continued(cls, path: Path, contents: Contents, last_step: int) -> Self:
+        """Go on in a file behind the frame of this step; later ones are dropped."""
+        with _explained(path, "gone on with"):
+            clear_mark(path)
+            file = h5py.File(path, "r+", libver="latest")
+            steps = file[PARTICLES]["position/step"][:]
+            n_kept = int(np.searchsorted(steps, last_step, side="right"))
+            for dataset in [*_growing(file), file[PARTICLES]["position/step"]]:
+                dataset.resize(n_kept, axis=0)
+        return cls(path, file, contents)
+
+    def append(self, step: int, time: float, atoms: Atoms, observables: Mapping[str, float]) -> None:
+        """The atoms as they are now, at this time (fs). Waits if the thread is far behind."""
+        self._raise_error()
+        dtype = np.dtype(self._contents.precision)
+        rows = {}
+        for element in self._contents.elements:  # copies: the atoms move on
+            if element == "position":
+                rows[element] = atoms.positions.astype(dtype)
+            elif element == "velocity":
+                rows[element] = (atoms.get_velocities() * ANGSTROM_PER_FS).astype(dtype)
+            else:
+                rows[element] = (atoms.get_forces() * KJ_PER_MOL).astype(dtype)
+        self._waiting.put(_Frame(step, time, atoms.cell.array.copy(), rows, dict(observables)))
+
+    def flush(self) -> None:
+        """Wait until all frames are in the file."""
+        self._waiting.join()
+        self._raise_error()
+
+    def close(self) -> None:
+        """Write what waits, and let go of the file."""
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+        with _explained(self._path, "written"):
+            self._file.close()
+        self._raise_error()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except RunFolderError:
+            if error is None:
+                raise  # else the first error is the one to know of
+
+    def _write_all(self) -> None:
+        while (frame := self._waiting.get()) is not None:
+            try:
+                if self._error is None:
+                    self._write(frame)
+            except BaseException as error:
+                self._error = error
+            finally:
+                self._waiting.task_done()
+        self._waiting.task_done()
+
+    def _write(self, frame: _Frame) -> None:
+        particles, step = self._file[PARTICLES], self._file[PARTICLES]["position/step"]
+        n = len(step)
+        for dataset in _growing(self._file):
+            dataset.resize(n + 1, axis=0)
+        for element, rows in frame.rows.items():
+            particles[element]["value"][n] = rows
+        particles["box/edges/value"][n] = frame.cell
+        for name, value in frame.observables.items():
+            self._file[OBSERVABLES][name]["value"][n] = value
+        particles["position/time"][n] = frame.time
+        self._file.flush()
+        step.resize(n + 1, axis=0)  # only now readers see the frame
+        step[n] = frame.step
+        self._file.flush()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            error = self._error
+            raise RunFolderError(
+                f"{self._path} cannot be written: {error}; frames before that are in it. Make room, or give "
+                "another folder, and go on from the last checkpoint with resume"
+            ) from error
+
+
+def _lay_out(file: h5py.File, atoms: Atoms, contents: Contents) -> None:
+    about = file.create_group("h5md")
+    about.attrs["version"] = np.array([1, 1], np.int32)
+    about.create_group("author").attrs["name"] = "unknown"
+    creator = about.create_group("creator")
+    creator.attrs["name"], creator.attrs["version"] = "distmlip", metadata.version("distmlip")
+    about.create_group("modules/units").attrs["version"] = np.array([1, 0], np.int32)
+
+    particles = file.create_group(PARTICLES)
+    n_atoms = len(atoms)
+    particles["species"] = atoms.numbers.astype(np.int32)
+    particles["mass"] = atoms.get_masses()
+    particles["mass"].attrs["unit"] = "u"
+    box = particles.create_group("box")
+    box.attrs["dimension"] = 3
+    box.attrs["boundary"] = np.array(["periodic" if of_axis else "none" for of_axis in atoms.pbc], "S8")
+
+    position = particles.create_group("position")
+    step = position.create_dataset("step", (0,), np.int64, maxshape=(None,), chunks=(1024,))
+    time = position.create_dataset("time", (0,), np.float64, maxshape=(None,), chunks=(1024,))
+    time.attrs["unit"] = "fs"
+    chunk = (1, max(1, min(n_atoms, ATOMS_PER_CHUNK)), 3)
+    for element in contents.elements:
+        group = particles.require_group(element)
+        value = group.create_dataset(
+            "value",
+            (0, n_atoms, 3),
+            contents.precision,
+            maxshape=(None, n_atoms, 3),
+            chunks=chunk,
+            compression=contents.compression,
+            shuffle=contents.compression is not None,
+        )
+        value.attrs["unit"] = UNITS[element]
+    edges = box.create_group("edges")
+    value = edges.create_dataset("value", (0, 3, 3), np.float64, maxshape=(None, 3, 3), chunks=(128, 3, 3))
+    value.attrs["unit"] = "Angstrom"
+    observables = file.create_group(OBSERVABLES)
+    for name, unit in OBSERVABLE_UNITS.items():
+        group = observables.create_group(name)
+        value = group.create_dataset("value", (0,), np.float64, maxshape=(None,), chunks=(1024,))
+        value.attrs["unit"] = unit
+    # All have the same steps: links, so that one array grows.
+    others = [group for name, group in particles.items() if name in UNITS and name != "position"]
+    for group in [*others, edges, *observables.values()]:
+        group["step"], group["time"] = step, time
+
+
+def _growing(file: h5py.File) -> list[h5py.Dataset]:
+    """All datasets with a row per frame but for the steps, which say how many frames there are."""
+    particles = file[PARTICLES]
+    groups = [particles[name] for name in UNITS if name in particles]
+    groups += [particles["box/edges"], *file[OBSERVABLES].values()]
+    return [*(group["value"] for group in groups), particles["position/time"]]
+
+
+class _explained:  # noqa: N801  used as a function
+    """In its block what h5py says of a file becomes an error that names the file and the remedy."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._path, self._what = path, what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, OSError | KeyError | RuntimeError | ValueError):
+            return
+        remedy = "give another folder"
+        if self._what != "written":
+            remedy = "move it away, with the checkpoints beside it, to begin anew"
+            if not os.path.exists(self._path):  # noqa: PTH110
+                remedy = "bring it back, or give another folder to begin anew"
+        raise RunFolderError(f"{self._path} cannot be {self._what}: {error}; {remedy}") from error

@@ -1,0 +1,183 @@
+"""``distmlip md`` and ``distmlip relax``, as people call them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read as read_structure
+from support.structures import oxide_cell
+
+from distmlip.errors import InvalidInputError
+from distmlip.md import read
+from distmlip.models.named import named_model
+
+TESTS = Path(__file__).parents[1]
+NARROW = "python:support.chgnet_models:build_narrow"
+HOT = ("--ensemble", "nvt", "--temperature", "100", "--timestep", "0.5", "--dtype", "float64")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a structure, which is the working folder."""
+    monkeypatch.chdir(tmp_path)
+    atoms = oxide_cell() * (2, 2, 1)
+    atoms.rattle(0.05, seed=1)
+    atoms.write("start.extxyz")
+    return tmp_path
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "distmlip", *arguments],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def distmlip(*arguments: str, code: int = 0) -> str:
+    """What it says."""
+    process = started(*arguments)
+    out, errors = process.communicate()
+    assert process.returncode == code, errors
+    assert out == ""
+    assert "Traceback" not in errors
+    return errors
+
+
+def md(*arguments: str, code: int = 0) -> str:
+    return distmlip("md", "start.extxyz", "--model", NARROW, *HOT, *arguments, code=code)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_is_gone_on_with_from_its_own_options(here: Path) -> None:
+    said = md("--steps", "6", "--output", "run", "--frames-every", "2", "--velocities")
+    assert "run: done" in said
+    assert "6/6" in said
+    assert "already" in md("--steps", "6", "--output", "run", code=1)
+    md("--steps", "10", "--output", "whole", "--frames-every", "2", "--velocities")
+    said = distmlip("md", "--config", "run/config.toml", "--output", "run", "--steps", "10", "--resume")
+    assert "10/10" in said
+    with read("run/trajectory.h5") as ours, read("whole/trajectory.h5") as theirs:
+        np.testing.assert_array_equal(ours.steps, [0, 2, 4, 6, 8, 10])
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(mine.positions, other.positions)
+            np.testing.assert_array_equal(mine.get_velocities(), other.get_velocities())
+    differs = distmlip(
+        "md", "--config", "run/config.toml", "--output", "run", "--resume", "--timestep", "1", code=1
+    )
+    assert "timestep: 0.5 before, 1.0 now" in differs
+
+
+@pytest.mark.usefixtures("here")
+def test_a_relaxation_leaves_its_result() -> None:
+    common = ("start.extxyz", "--model", "chgnet", "--output", "relaxed", "--fmax", "0.3")
+    assert "not small enough" in distmlip("relax", *common, "--steps", "1", code=4)
+    distmlip("relax", *common, "--steps", "300", "--resume")
+    atoms = read_structure("relaxed/relaxed.extxyz")
+    assert np.linalg.norm(atoms.get_forces(), axis=1).max() < 0.3
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+def test_signals_end_it_in_good_order(number: int, code: int) -> None:
+    arguments = ("md", "start.extxyz", "--model", NARROW, *HOT, "--steps", "100000", "--output", "run")
+    process = started(*arguments)
+    for _ in range(600):
+        time.sleep(0.1)
+        if list(Path().glob("run/checkpoint-*")):
+            break
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "--resume goes on from here" in errors
+    steps = [int(path.stem.rpartition("-")[2]) for path in Path("run").glob("checkpoint-*")]
+    with read("run/trajectory.h5") as frames:
+        assert frames.steps[-1] == max(steps)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_that_was_killed_goes_on_to_the_same_end() -> None:
+    """By a signal that no process can handle, in some step."""
+    md("--steps", "40", "--output", "whole", "--frames-every", "10")
+    process = started(
+        *("md", "start.extxyz", "--model", NARROW, *HOT, "--steps", "40", "--output", "run"),
+        *("--frames-every", "10"),
+    )
+    for _ in range(1200):
+        time.sleep(0.05)
+        if list(Path().glob("run/checkpoint-*")):
+            break
+    time.sleep(0.3)
+    process.kill()
+    process.communicate()
+    md("--steps", "40", "--output", "run", "--frames-every", "10", "--resume")
+    with read("run/trajectory.h5") as ours, read("whole/trajectory.h5") as theirs:
+        np.testing.assert_array_equal(ours.steps, [0, 10, 20, 30, 40])
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(mine.positions, other.positions)
+
+
+@pytest.mark.usefixtures("here")
+def test_ranks_share_a_run() -> None:
+    md("--steps", "4", "--output", "alone", "--partitions", "2")
+    md("--steps", "4", "--output", "shared", "--partitions", "2", "--ranks", "2")
+    with read("alone/trajectory.h5") as ours, read("shared/trajectory.h5") as theirs:
+        np.testing.assert_array_equal(ours.steps, theirs.steps)
+        np.testing.assert_allclose(ours[-1].positions, theirs[-1].positions, atol=1e-6)
+
+
+REFUSED = {
+    "structure": (("md", "nothing.cif", "--model", NARROW, "--steps", "1"), "nothing.cif cannot be read"),
+    "model": (("md", "start.extxyz", "--model", "chgnt", "--steps", "1"), "no model is called 'chgnt'"),
+    "which": (("md", "start.extxyz", "--model", "mace", "--steps", "1"), "'mace' says not which"),
+    "function": (
+        ("md", "start.extxyz", "--model", "python:support.chgnet_models:no", "--steps", "1"),
+        "python:support.chgnet_models:no: .*PYTHONPATH",
+    ),
+    "ensemble": (
+        ("md", "start.extxyz", "--model", NARROW, "--steps", "1", "--ensemble", "nvt"),
+        "ensemble='nvt' needs temperature",
+    ),
+}
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
+def test_mistakes_are_explained_in_one_line(arguments: tuple[str, ...], message: str) -> None:
+    said = distmlip(*arguments, "--output", "run", code=1)
+    assert len(said.strip().splitlines()) == 1
+    assert re.search(message, said), said
+    assert not Path("run").exists()
+
+
+def test_configurations_with_unknown_options_are_refused(here: Path) -> None:
+    (here / "run.toml").write_text("timestepp = 1.0\n")
+    said = distmlip("md", "--config", "run.toml", code=2)
+    assert "timestepp" in said
+    (here / "run.toml").write_text("timestep = \n")
+    assert "cannot be read" in distmlip("md", "--config", "run.toml", code=2)
+
+
+def test_models_by_name(capfd: pytest.CaptureFixture[str]) -> None:
+    assert type(named_model("chgnet")).__name__ == "CHGNet"
+    assert named_model("chgnet:r2scan").version == "r2scan"
+    data = TESTS / "data" / "TensorNet-MatPES-PBE-v2025.1-PES"
+    assert type(named_model(f"matgl:{data}")).__name__ == "Potential"
+    with pytest.raises(InvalidInputError, match=r"chgnet:0\.9"):
+        named_model("chgnet:0.9")
+    with pytest.raises(InvalidInputError, match="there is no such folder"):
+        named_model("matgl:/nowhere")
+    assert capfd.readouterr().out == ""
