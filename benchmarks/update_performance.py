@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import bench_ranks
+import bench_runs
 import bench_subnormals
 import goals
 import million
@@ -26,6 +27,7 @@ GPU_GRAPHS = "gpu_graphs.json"
 SUBNORMALS = RESULTS / "subnormals.json"
 NATIVE = RESULTS / "native.json"
 MILLION = RESULTS / "million.json"
+RUNS = RESULTS / "runs.json"
 ROOT = Path(__file__).parents[1]
 PERFORMANCE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
 BEGIN, END = (
@@ -67,6 +69,8 @@ def main() -> None:
     """Replace what stands between the marks of both files."""
     steps = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("step_*.json"))]
     sections = [sweeps(steps), *map(section, steps)]
+    if RUNS.exists():
+        sections.insert(0, runs(json.loads(RUNS.read_text())))
     if MILLION.exists():
         sections.insert(0, of_a_million(json.loads(MILLION.read_text())["cases"]))
     if NATIVE.exists():
@@ -147,6 +151,20 @@ def of_a_million(cases: list[dict]) -> str:
             f"Energy, forces and stress by `DistCalculator(model)`, without any option, in float32 "
             f"(`million.py`; {where}). {what}. What was to be reached:",
             million.as_markdown(cases),
+        ]
+    )
+
+
+def runs(measured: dict) -> str:
+    """Trajectories and checkpoints."""
+    machine = measured["machine"]
+    return "\n\n".join(
+        [
+            "## Trajectories and checkpoints of a million atoms",
+            f"What they cost (`bench_runs.py`; {machine['cores']} cores, {machine['cpu']}), medians. "
+            "Steps wait while a frame is copied; a thread compresses and writes it. A checkpoint is written "
+            "once in a minute at most.",
+            bench_runs.as_markdown(measured["cases"]),
         ]
     )
 

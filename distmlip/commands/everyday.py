@@ -101,7 +101,7 @@ def md(
     from distmlip.md import run
 
     calculator = _calculator_options(partitions, dtype, kernels, devices, skin)
-    about = _about(structure, model, supercell, calculator)
+    about, resumes = _about(structure, model, supercell, calculator), _resumes(resume, output)
     _simulate(
         ranks,
         lambda: _prepared(structure, supercell, model, calculator),
@@ -109,7 +109,7 @@ def md(
             atoms,
             steps,
             output=output,
-            resume=_resumes(resume, output),
+            resume=resumes,
             frames_every=frames_every,
             velocities=velocities,
             forces=forces,
@@ -158,7 +158,7 @@ def relax(
     from distmlip import md
 
     calculator = _calculator_options(partitions, dtype, kernels, devices, skin)
-    about = _about(structure, model, supercell, calculator)
+    about, resumes = _about(structure, model, supercell, calculator), _resumes(resume, output)
 
     def work(atoms: Atoms) -> md.History:
         history = md.relax(
@@ -167,7 +167,7 @@ def relax(
             fmax=fmax,
             cell=cell,
             output=output,
-            resume=_resumes(resume, output),
+            resume=resumes,
             frames_every=frames_every,
             checkpoint_every=checkpoint_every,
             max_time=max_time,

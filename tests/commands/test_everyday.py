@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from ase.io import read as read_structure
 from support.structures import oxide_cell
 
+from distmlip.commands.launch import free_port
 from distmlip.errors import InvalidInputError
 from distmlip.md import read
 from distmlip.models.named import named_model
@@ -137,6 +139,36 @@ def test_ranks_share_a_run() -> None:
     with read("alone/trajectory.h5") as ours, read("shared/trajectory.h5") as theirs:
         np.testing.assert_array_equal(ours.steps, theirs.steps)
         np.testing.assert_allclose(ours[-1].positions, theirs[-1].positions, atol=1e-6)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_rank_that_is_lost_is_started_again_and_the_run_goes_on() -> None:
+    """By torchrun; to the same end."""
+    arguments = ("md", "start.extxyz", "--model", NARROW, *HOT, "--steps", "60", "--frames-every", "20")
+    ranks = ("--nproc-per-node", "2", "--master-port", str(free_port()), "--max-restarts", "1")
+    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    torchrun = [sys.executable, "-P", "-m", "torch.distributed.run", *ranks, "-m", "distmlip"]
+    process = subprocess.Popen(
+        [*torchrun, *arguments, "--partitions", "2", "--output", "run"],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "DISTMLIP_RANK_TIMEOUT": "3"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(1200):
+        time.sleep(0.05)
+        if list(Path().glob("run/checkpoint-*")):
+            break
+    rank_1 = next(of for of in psutil.Process(process.pid).children(True) if of.environ().get("RANK") == "1")
+    rank_1.kill()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "# resumed after step" in Path("run/log.txt").read_text()
+    distmlip(*arguments, "--partitions", "2", "--ranks", "2", "--output", "whole")
+    with read("run/trajectory.h5") as ours, read("whole/trajectory.h5") as theirs:
+        np.testing.assert_array_equal(ours.steps, [0, 20, 40, 60])
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(mine.positions, other.positions)
 
 
 REFUSED = {

@@ -159,6 +159,18 @@ def test_the_exchange_is_measured_beside_the_memory(
     assert case["fill_s"] > 0
 
 
+def test_files_of_runs_are_measured(benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "runs.json"
+    monkeypatch.setattr(sys, "argv", ["bench_runs", "--cells", "3", "--output", str(output)])
+    module = benchmark("bench_runs")
+    module.main()
+    cases = json.loads(output.read_text())["cases"]
+    assert [case["kind"] for case in cases] == ["numpy.save", *["frame"] * 5, *["checkpoint"] * 2]
+    assert all(case["wait_s"] > 0 and case["n_atoms"] == 108 for case in cases)
+    assert len(module.as_markdown(cases).splitlines()) == 2 + len(cases)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.json"]
+
+
 def test_operators_for_devices_agree_with_the_models(
     benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
