@@ -27,10 +27,10 @@ std::size_t rounded(std::size_t bytes) {
 std::size_t default_limit() {
   const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
   std::size_t limit =
-      pages > 0 && page > 0 ? static_cast<std::size_t>(pages) / 16 * static_cast<std::size_t>(page) : 0;
+      pages > 0 && page > 0 ? static_cast<std::size_t>(pages) / 2 * static_cast<std::size_t>(page) : 0;
   rlimit address_space;
   if (getrlimit(RLIMIT_AS, &address_space) == 0 && address_space.rlim_cur != RLIM_INFINITY)
-    limit = std::min(limit, static_cast<std::size_t>(address_space.rlim_cur / 16));
+    limit = std::min(limit, static_cast<std::size_t>(address_space.rlim_cur / 2));
   return limit;
 }
 
@@ -70,6 +70,19 @@ class Kept {
     return true;
   }
 
+  /// Before so much more is mapped: what is kept has other sizes than are wanted now, and must not add to
+  /// them, unless it is little.
+  void make_room(std::size_t size) {
+    const std::lock_guard lock(mutex_);
+    const std::size_t before = bytes_;
+    while (bytes_ > limit_ / always_kept && before - bytes_ < size) {
+      auto block = free_.lower_bound(size - (before - bytes_));
+      while (block != free_.end() && block->second.empty()) ++block;
+      if (block == free_.end()) block = largest();
+      release_one(block);
+    }
+  }
+
   void release_all() {
     const std::lock_guard lock(mutex_);
     release_above(0);
@@ -87,23 +100,30 @@ class Kept {
   }
 
  private:
+  using Blocks = std::map<std::size_t, std::vector<void*>>;  // by size
+
+  static constexpr std::size_t always_kept = 8;  // the limit's part that nothing is released of for others
+
   /// The largest blocks first.
   void release_above(std::size_t limit) {
-    while (bytes_ > limit) {
-      const auto largest = std::prev(free_.end());
-      auto& [size, blocks] = *largest;
-      if (blocks.empty()) {
-        free_.erase(largest);
-      } else {
-        munmap(blocks.back(), size);
-        blocks.pop_back();
-        bytes_ -= size;
-      }
-    }
+    while (bytes_ > limit) release_one(largest());
+  }
+
+  /// That there are.
+  Blocks::iterator largest() {
+    auto block = std::prev(free_.end());
+    while (block->second.empty()) block = std::prev(free_.erase(block));
+    return block;
+  }
+
+  void release_one(Blocks::iterator block) {
+    munmap(block->second.back(), block->first);
+    block->second.pop_back();
+    bytes_ -= block->first;
   }
 
   std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> free_;  // by size
+  Blocks free_;
   std::size_t bytes_ = 0;
   std::size_t limit_ = default_limit();
 };
@@ -119,7 +139,10 @@ Kept& kept() {
 void* take_pages(std::size_t bytes) {
   const std::size_t size = rounded(bytes);
   void* memory = kept().take(size);
-  if (memory == nullptr) memory = map_aligned(size);
+  if (memory == nullptr) {
+    kept().make_room(size);
+    memory = map_aligned(size);
+  }
   if (memory == nullptr) {
     kept().release_all();
     memory = map_aligned(size);

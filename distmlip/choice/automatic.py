@@ -17,7 +17,12 @@ from distmlip.choice.kernels import Kernels
 from distmlip.choice.probe import cost_model
 from distmlip.errors import DeviceError, OutOfMemoryError
 from distmlip.evaluation.evaluator import Evaluator
-from distmlip.machine.memory import available_bytes, is_out_of_memory, release_unused
+from distmlip.machine.memory import (
+    available_bytes,
+    is_out_of_memory,
+    release_kept_pages,
+    release_unused,
+)
 from distmlip.models.interface import Evaluation
 from distmlip.records.plan import Plan
 from distmlip.records.profile import Profile, profile_of
@@ -170,6 +175,7 @@ class Automatic:
         """Once for a number of atoms: while they move, the choice stays."""
         if self._n_atoms == len(atoms):
             return
+        release_kept_pages()  # they would count as used
         if self._ranks is not None:
             self._ranks.require_same_devices(self.evaluator.settings.devices.devices[0])
         self._take(self._chooser.first(len(atoms)))

@@ -15,7 +15,7 @@ from ase.io import read
 from rich.console import Console
 
 from distmlip.commands.terminal import errors_in_one_line, quiet_model_packages
-from distmlip.errors import InvalidInputError
+from distmlip.errors import InvalidInputError, RunFolderError
 from distmlip.models.named import EXAMPLES
 
 console = Console(highlight=False, stderr=True)
@@ -177,6 +177,27 @@ def relax(
         return history
 
     _simulate(ranks, lambda: _prepared(structure, supercell, model, calculator), work, output)
+
+
+def plot(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, or a trajectory.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The picture; plot.png in the folder, if not given.")
+    ] = None,
+) -> None:
+    """Draw energies, temperature, pressure, volume, displacements and distances of a run as PNG."""
+    from distmlip import md
+
+    with errors_in_one_line():
+        path = output or (run if run.is_dir() else run.parent) / "plot.png"
+        figure = md.plot(run)
+        try:
+            figure.savefig(path, dpi=110, format="png")
+        except OSError as error:
+            raise RunFolderError(
+                f"{path} cannot be written: {error}; give another place by --output"
+            ) from error
+        console.print(f"{path}")
 
 
 def _simulate(ranks: int, prepare: Any, work: Any, output: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -15,6 +16,7 @@ from torch import Tensor
 from distmlip._native import core
 from distmlip.evaluation.graphs import Graphs
 from distmlip.evaluation.settings import Settings
+from distmlip.machine.memory import release_kept_pages
 from distmlip.models.checks import CheckedStage, checked
 from distmlip.models.interface import Adapter, Evaluation, LocalGraph, Stage
 from distmlip.models.native import NativeChoice, Weights
@@ -40,6 +42,8 @@ class Evaluator:
         self._packed: Weights | None = None
         self._stages: dict[tuple[int, int], Sequence[CheckedStage]] = {}
         self._specs: dict[int, core.StageSpecs] = {}
+        # What its steps have used again and again is for others, once there are no more of them.
+        weakref.finalize(self, release_kept_pages).atexit = False
 
     def evaluate(
         self, atoms: Atoms, with_virials: bool = True, system: Mapping[str, Tensor] | None = None

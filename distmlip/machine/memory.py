@@ -18,7 +18,7 @@ from distmlip.machine.limits import control_group_bytes, process_bytes
 USABLE = 0.8
 """Of the memory that is free: the rest is for fragments, libraries and others."""
 
-KEPT = 16
+KEPT = 2
 """The core keeps at most one part in so many of what it frees, for the next array."""
 
 SHORTAGE = re.compile(
@@ -76,6 +76,13 @@ def limit_kept_pages() -> None:
     core.keep_at_most(min(most, available_bytes(torch.device("cpu")) // KEPT))
 
 
+def release_kept_pages() -> None:
+    """Give back what the core keeps of freed arrays, which it would use again."""
+    _, most = core.kept_pages()
+    core.keep_at_most(0)
+    core.keep_at_most(most)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was asked for that there is not, on a GPU or a CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -86,6 +93,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def release_unused() -> None:
     """Give back what nobody uses any more."""
     gc.collect()
+    release_kept_pages()
     if accelerators():
         with suppress(RuntimeError):  # of a kind of device whose allocator keeps nothing
             torch.accelerator.empty_cache()

@@ -3,7 +3,8 @@
 from distmlip.md.drivers import Ensemble
 from distmlip.md.frames import Frames, read
 from distmlip.md.history import History
+from distmlip.md.pictures import plot
 from distmlip.md.running import relax, run
 from distmlip.md.stopping import Ending
 
-__all__ = ["Ending", "Ensemble", "Frames", "History", "read", "relax", "run"]
+__all__ = ["Ending", "Ensemble", "Frames", "History", "plot", "read", "relax", "run"]

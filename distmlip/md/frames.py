@@ -58,6 +58,17 @@ class Frames(Sequence[Atoms]):
         groups = self._file[OBSERVABLES]
         return {name: self._refreshed(groups[name]["value"])[: len(self)] for name in groups}
 
+    @property
+    def n_atoms(self) -> int:
+        """Of each frame."""
+        return len(self._numbers)
+
+    @property
+    def volumes(self) -> NDArray[np.float64]:
+        """(n_frames,) Å³ of the cells."""
+        volumes: NDArray[np.float64] = np.abs(np.linalg.det(self._column("box/edges/value")))
+        return volumes
+
     def __len__(self) -> int:
         return len(self._refreshed(self._particles["position/step"]))
 
