@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import tomllib
@@ -19,6 +20,8 @@ from distmlip.errors import InvalidInputError, RunFolderError
 
 CONFIG, LOG, LOCK = "config.toml", "log.txt", "lock"
 TRAJECTORY = "trajectory.h5"
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+"""What file systems of some clusters say: there a run is not kept from a folder that is in use."""
 MAY_CHANGE = frozenset({"steps", "max_time", "checkpoint_every"})
 """Options with which a run may go on that are others than before."""
 
@@ -67,6 +70,9 @@ class RunFolder:
                 f"{self.path} is in use by another run ({owner or 'unknown'}); wait for it, or give another "
                 "folder"
             ) from None
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
         os.ftruncate(lock, 0)
         os.write(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode())
         return lock

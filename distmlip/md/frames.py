@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
 from distmlip.errors import RunFolderError
-from distmlip.md.trajectory import ANGSTROM_PER_FS, KJ_PER_MOL, OBSERVABLES, PARTICLES
+from distmlip.md.trajectory import ANGSTROM_PER_FS, KJ_PER_MOL, LOCKING, OBSERVABLES, PARTICLES
 
 
 class Frames(Sequence[Atoms]):
@@ -32,7 +32,7 @@ class Frames(Sequence[Atoms]):
         """
         self._path = Path(path)
         try:
-            self._file = h5py.File(self._path, "r", libver="latest", swmr=True)
+            self._file = h5py.File(self._path, "r", libver="latest", swmr=True, locking=LOCKING)
             self._particles = self._file[PARTICLES]
             self._numbers = self._particles["species"][:]
             self._masses = self._particles["mass"][:]

@@ -46,7 +46,7 @@ class Ending(IntEnum):
             Ending.NOT_CONVERGED: "forces are not small enough yet",
             Ending.LOST: "stopped",
             Ending.OUT_OF_TIME: "its time is up",
-            Ending.STOP_FILE: f"there is a file {STOP}",
+            Ending.STOP_FILE: f"there was a file {STOP}",
             Ending.INTERRUPTED: "interrupted",
             Ending.TERMINATED: "told to end",
         }[self]
@@ -91,6 +91,7 @@ class Stopping:
         if now + self._longest > self._end:
             return Ending.OUT_OF_TIME
         if self._file is not None and self._file.exists():
+            self._file.unlink(missing_ok=True)  # it has done what it was for
             return Ending.STOP_FILE
         return None
 

@@ -38,6 +38,8 @@ OBSERVABLE_UNITS = {
     "temperature": "K",
     "pressure": "GPa",
 }
+LOCKING = "best-effort"
+"""Of files: file systems of some clusters have none."""
 ATOMS_PER_CHUNK = 65_536
 FRAMES_WAITING = 2
 """Before appending one more waits for the thread."""
@@ -100,7 +102,7 @@ class TrajectoryWriter:
     def new(cls, path: Path, atoms: Atoms, contents: Contents) -> Self:
         """A file for frames of these atoms; there must be none yet."""
         with _explained(path, "written"):
-            file = h5py.File(path, "x", libver="latest")
+            file = h5py.File(path, "x", libver="latest", locking=LOCKING)
             _lay_out(file, atoms, contents)
         return cls(path, file, contents)
 
@@ -109,7 +111,7 @@ class TrajectoryWriter:
         """Go on in a file behind the frame of this step; later ones are dropped."""
         with _explained(path, "gone on with"):
             clear_mark(path)
-            file = h5py.File(path, "r+", libver="latest")
+            file = h5py.File(path, "r+", libver="latest", locking=LOCKING)
             steps = file[PARTICLES]["position/step"][:]
             n_kept = int(np.searchsorted(steps, last_step, side="right"))
             for dataset in [*_growing(file), file[PARTICLES]["position/step"]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -84,6 +86,7 @@ def test_a_run_that_is_told_to_end_saves_its_step(how: str, tmp_path: Path) -> N
     assert history.ending is ENDINGS[how]
     assert history.ending.goes_on
     assert history.n_steps == 4
+    assert not (folder / "STOP").exists()
     assert newest_checkpoint(folder)[0].step == 4
     with read(folder / "trajectory.h5") as frames:
         np.testing.assert_array_equal(frames.steps, [0, 4])
@@ -226,6 +229,14 @@ def test_folders_are_never_overwritten(tmp_path: Path) -> None:
     file.write_text("mine")
     with pytest.raises(InvalidInputError, match="is there already"):
         run(copper(), 3, output=file, **HOT)
+
+
+def test_file_systems_without_locks_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    assert run(copper(), 2, output=tmp_path / "run", **HOT).ending is Ending.DONE
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
