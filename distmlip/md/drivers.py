@@ -53,27 +53,27 @@ class Ensemble:
             InvalidInputError: values are out of their range, missing, or of no use.
         """
         checked_choice("ensemble", self.ensemble, tuple(ENSEMBLES))
-        if self.thermostat is not None:
-            known = ENSEMBLES[self.ensemble]
-            if self.thermostat not in known:
-                words = ", ".join(repr(name) for name in known if name) or "none"
-                raise InvalidInputError(
-                    f"thermostat={self.thermostat!r} with ensemble={self.ensemble!r}, which has {words}"
-                )
-        for name, is_needed in (
-            ("temperature", self.ensemble != "nve"),
-            ("pressure", self.ensemble == "npt"),
-        ):
-            if is_needed and getattr(self, name) is None:
-                raise InvalidInputError(f"ensemble={self.ensemble!r} needs {name}")
+        known = ENSEMBLES[self.ensemble]
+        if self.thermostat is not None and self.thermostat not in known:
+            words = ", ".join(repr(name) for name in known if name) or "none"
+            raise InvalidInputError(
+                f"thermostat={self.thermostat!r} with ensemble={self.ensemble!r}, which has {words}"
+            )
+        if self.temperature is None and self.ensemble != "nve":
+            raise InvalidInputError(f"ensemble={self.ensemble!r} needs temperature")
+        if self.pressure is None and self.ensemble == "npt":
+            raise InvalidInputError(f"ensemble={self.ensemble!r} needs pressure")
         if self.pressure is not None and self.ensemble != "npt":
             raise InvalidInputError(f"pressure={self.pressure} with ensemble={self.ensemble!r}; use 'npt'")
         for name in ("temperature", "timestep", "time_constant", "pressure_time_constant"):
-            value = getattr(self, name)
-            least_is_zero = name == "temperature" and self.ensemble == "nve"
-            if value is not None and not (0 < value < math.inf or (least_is_zero and value == 0)):
-                raise InvalidInputError(f"{name}={value}; it must be a positive number")
+            self._require_positive(name)
         return self
+
+    def _require_positive(self, name: str) -> None:
+        value = getattr(self, name)
+        may_be_zero = name == "temperature" and self.ensemble == "nve"
+        if value is not None and not (0 < value < math.inf or (may_be_zero and value == 0)):
+            raise InvalidInputError(f"{name}={value}; it must be a positive number")
 
     def velocities(self, atoms: Atoms, random: np.random.Generator) -> None:
         """Those of the first step: drawn, unless there is no temperature to draw them at."""
