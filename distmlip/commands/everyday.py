@@ -206,9 +206,9 @@ def _simulate(ranks: int, prepare: Any, work: Any, output: Path) -> None:
     from distmlip.ranks.identity import identity_of_this_process
 
     quiet_model_packages()
-    if ranks > 0 and identity_of_this_process() is None:
-        raise typer.Exit(launch(ranks, sys.argv[1:]))
     with errors_in_one_line():
+        if ranks > 0 and identity_of_this_process() is None:
+            raise typer.Exit(launch(ranks, sys.argv[1:]))
         if not leads():
             return
         history = work(prepare())

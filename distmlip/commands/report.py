@@ -16,10 +16,9 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from distmlip.md.history import History
+from distmlip.md.pictures import COLOURS, plain
 from distmlip.records.plan import Plan
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour vision.
-_COLOUR_BLIND_SAFE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 _GREY = "#C8C8C8"
 _OWNED: dict[str, Any] = {"s": 65, "edgecolor": "white", "linewidth": 0.5}
 _HALO: dict[str, Any] = {"s": 65, "facecolor": "white", "linewidth": 1.8}
@@ -140,8 +139,8 @@ def _project(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, str, str]:
 
 
 def _colours(n_partitions: int) -> list[str]:
-    if n_partitions <= len(_COLOUR_BLIND_SAFE):
-        return _COLOUR_BLIND_SAFE[:n_partitions]
+    if n_partitions <= len(COLOURS):
+        return COLOURS[:n_partitions]
     return list(colormaps["viridis"](np.linspace(0, 1, n_partitions)))
 
 
@@ -186,7 +185,7 @@ def _draw_relaxation(axes: Axes, history: History) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="FIRE step", ylabel="potential energy (eV/atom)")
     axes.set_title("relaxation", loc="left")
-    _plain(axes)
+    plain(axes)
 
 
 def _draw_energies(axes: Axes, history: History, timestep: float) -> None:
@@ -196,7 +195,7 @@ def _draw_energies(axes: Axes, history: History, timestep: float) -> None:
     axes.set(xlabel="time (fs)", ylabel="energy (eV/atom)")
     axes.set_title("NVT: energy", loc="left")
     axes.legend(frameon=False)
-    _plain(axes)
+    plain(axes)
 
 
 def _draw_temperature(axes: Axes, history: History, timestep: float, target: float) -> None:
@@ -207,10 +206,4 @@ def _draw_temperature(axes: Axes, history: History, timestep: float, target: flo
     axes.set(xlabel="time (fs)", ylabel="temperature (K)")
     axes.set_title("NVT: temperature", loc="left")
     axes.legend(frameon=False)
-    _plain(axes)
-
-
-def _plain(axes: Axes) -> None:
-    axes.ticklabel_format(axis="y", useOffset=False)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import tomli_w
 
@@ -112,14 +111,6 @@ class RunFolder:
         """Others may write to it from now on."""
         self._log.close()
         os.close(self._lock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from distmlip.md.folder import TRAJECTORY
 from distmlip.md.frames import Frames, read
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour vision.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 MOST_FRAMES = 100
 """That displacements are computed of, evenly spaced."""
 REACH, BIN = 6.0, 0.05
@@ -121,6 +121,11 @@ def _lines(axes: Axes, x: NDArray[np.float64], lines: dict[str, NDArray[np.float
         axes.plot(x, y, color=colour, label=name, linewidth=1.3, marker="." if len(x) < 20 else None)
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize="small")
+    plain(axes)
+
+
+def plain(axes: Axes) -> None:
+    """Numbers as they are, a light grid, no frame."""
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

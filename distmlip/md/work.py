@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ase import Atoms, units
 from ase.io.trajectory import Trajectory
 from ase.optimize.optimize import BaseDynamics
 
+from distmlip.cell import volume_of
 from distmlip.errors import InvalidInputError
 from distmlip.md.checkpoints import Checkpoint, has_checkpoints, newest_checkpoint, write_checkpoint
 from distmlip.md.folder import TRAJECTORY, RunFolder
@@ -162,7 +163,7 @@ class Work:
         output, found = self._output, None
         if output.folder is None:
             return None
-        self._folder = stack.enter_context(RunFolder(output.folder, self._options, output.resume))
+        self._folder = stack.enter_context(closing(RunFolder(output.folder, self._options, output.resume)))
         path = output.folder / TRAJECTORY
         if output.resume and has_checkpoints(output.folder):
             found, damages = newest_checkpoint(output.folder)
@@ -247,7 +248,7 @@ class Work:
 def _observables(atoms: Atoms) -> dict[str, float]:
     """Of atoms whose calculator has their results."""
     properties = getattr(atoms.calc, "implemented_properties", ())
-    has_stress = "stress" in properties and atoms.cell.rank == 3 and atoms.pbc.all()
+    has_stress = "stress" in properties and volume_of(atoms) > 0 and atoms.pbc.all()
     stress = atoms.get_stress(include_ideal_gas=True) if has_stress else np.full(6, np.nan)
     return {
         "potential_energy": float(atoms.get_potential_energy()),
