@@ -98,7 +98,7 @@ bench-graph: $(VENV)/.bench
 # With SYMMETRIX=VENV/bin/python beside symmetrix-xl, which is installed there. Hours.
 bench-native: $(VENV)/.test $(VENV_E3NN)/.test
 	$(BIN)/python benchmarks/bench_native.py medium float64 models steep steep64 tensornet tensornet64 tensornet10k chgnet chgnet64 chgnet10k 10k $(SYMMETRIX:%=--symmetrix %)
-	$(BIN)/python benchmarks/bench_native.py 100k --rounds 0
+	$(BIN)/python benchmarks/bench_native.py 100k chgnet100k --rounds 0
 	$(BIN)/python benchmarks/million.py
 	$(VENV_E3NN)/bin/python benchmarks/bench_native.py sevennet
 	$(BIN)/python benchmarks/plot_native.py
@@ -137,7 +137,7 @@ $(VENV)/.demo: $(WHEEL)/.built
 	touch $@
 
 $(VENV)/.test: $(WHEEL)/.built
-	$(call install,$(VENV),chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)test)
+	$(call install,$(VENV),chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)viewers$(comma)test)
 	touch $@ $(VENV)/.demo
 
 $(VENV)/.bench: $(WHEEL)/.built

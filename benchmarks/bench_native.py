@@ -112,6 +112,7 @@ CONTESTS: dict[str, list[Contest]] = {
     "urea": [Contest(model, size, (*EAGER, "distmlip")) for model in IN_UREA for size in SIZES],
     "chgnet64": [Contest("CHGNet 0.3.0", 288, ("distmlip",), "float64")],
     "chgnet10k": [Contest("CHGNet 0.3.0", 10_368, ("distmlip", *PARTITIONS, *ON_TWO[1:]))],
+    "chgnet100k": [Contest("CHGNet 0.3.0", 100_352, ("distmlip, P=auto",))],
     "10k": [Contest("MACE medium", 10_368, (*PEER, "distmlip", *PARTITIONS, *ON_TWO))],
     "100k": [Contest("MACE medium", 100_352, ("distmlip, P=auto, 2 threads",))],
 }

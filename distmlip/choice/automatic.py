@@ -76,6 +76,7 @@ class Automatic:
         if costs is None:
             return plan
         rows = _rows(plan)
+        release_kept_pages()  # they would count as used
         memory = self._chooser.memory(costs, rows, plan.recompute)
         seconds = costs.seconds(self._chooser.rows_here(rows), plan.recompute)
         if self._ranks is not None:

@@ -1,4 +1,4 @@
-"""The command line: ``distmlip demo``, ``md``, ``relax``, ``plot``, ``run`` and ``doctor``."""
+"""The command line: ``distmlip demo``, ``md``, ``relax``, ``plot``, ``convert``, ``run`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from distmlip.commands.everyday import md, plot, relax
+from distmlip.commands.everyday import convert, md, plot, relax
 from distmlip.commands.terminal import errors_in_one_line, printable_output, quiet_model_packages
 
 app = typer.Typer(
@@ -96,6 +96,7 @@ def run(
 app.command(name="md")(printable_output()(md))
 app.command(name="relax")(printable_output()(relax))
 app.command(name="plot")(printable_output()(plot))
+app.command(name="convert")(printable_output()(convert))
 
 
 @app.command()

@@ -69,7 +69,10 @@ def md(
     ensemble: Annotated[str, typer.Option(help="nve, nvt or npt.")] = "nve",
     thermostat: Annotated[str | None, typer.Option(help="langevin, bussi or nose-hoover.")] = None,
     temperature: Annotated[float | None, typer.Option(help="K, also of the first velocities.")] = None,
-    pressure: Annotated[float | None, typer.Option(help="GPa")] = None,
+    pressure: Annotated[float | None, typer.Option(help="GPa, of npt.")] = None,
+    shape: Annotated[
+        bool, typer.Option("--shape", help="Of npt: change the shape of the cell, too, not its volume alone.")
+    ] = False,
     timestep: Annotated[float, typer.Option(help="fs")] = 1.0,
     time_constant: Annotated[float | None, typer.Option(help="fs, of the thermostat.")] = None,
     pressure_time_constant: Annotated[float | None, typer.Option(help="fs, of the barostat.")] = None,
@@ -84,6 +87,9 @@ def md(
     ] = "lzf",
     checkpoint_every: CheckpointEvery = 10,
     max_time: MaxTime = None,
+    max_drift: Annotated[
+        float, typer.Option(min=0, help="eV/atom, of the conserved energy, after which the run stops.")
+    ] = 0.1,
     supercell: Supercell = (1, 1, 1),
     partitions: Partitions = "auto",
     dtype: DType = None,
@@ -95,7 +101,7 @@ def md(
 ) -> None:
     """Run molecular dynamics: trajectory, checkpoints, and an end that can be gone on from.
 
-    Exit codes: 0 done, 3 stopped because atoms fly apart, 75 its time is up, 76 a file STOP in the folder,
+    Exit codes: 0 done, 3 stopped because of what was seen, 75 its time is up, 76 a file STOP in the folder,
     130 Ctrl-C, 143 SIGTERM; after the last four --resume goes on. 1: an error.
     """
     from distmlip.md import run
@@ -117,11 +123,13 @@ def md(
             compression=compression,
             checkpoint_every=checkpoint_every,
             max_time=max_time,
+            max_drift=max_drift,
             about=about,
             ensemble=ensemble,
             thermostat=thermostat,
             temperature=temperature,
             pressure=pressure,
+            shape=shape,
             timestep=timestep,
             time_constant=time_constant,
             pressure_time_constant=pressure_time_constant,
@@ -198,6 +206,25 @@ def plot(
                 f"{path} cannot be written: {error}; give another place by --output"
             ) from error
         console.print(f"{path}")
+
+
+def convert(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, or a trajectory.")],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            help=".extxyz or .xyz, .lammpstrj or .dump (LAMMPS), .nc (AMBER), .traj (ASE); for one frame also "
+            "what else ASE writes."
+        ),
+    ],
+    frames: Annotated[str, typer.Option(help="An index or a slice: -1, ::10.")] = ":",
+) -> None:
+    """Write a trajectory for other programs: OVITO, VMD, LAMMPS, MDAnalysis."""
+    from distmlip import md
+
+    with errors_in_one_line():
+        n_frames = md.convert(run, output, frames)
+        console.print(f"{output}: {n_frames} frames")
 
 
 def _simulate(ranks: int, prepare: Any, work: Any, output: Path) -> None:

@@ -7,6 +7,7 @@ import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from resource import getpagesize
 
 import torch
 
@@ -46,6 +47,16 @@ def available_bytes(device: torch.device, n_processes: int = 1) -> int:
     ]
     own = process_bytes()
     return min([*shared, 2**62 if own is None else own])
+
+
+def used_bytes(device: torch.device) -> int:
+    """What this process has of a device's memory now; 0 where that is not known."""
+    if device.type != "cpu":
+        return torch.accelerator.memory_reserved(device)
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
+    except OSError:
+        return 0
 
 
 def _of_accelerator(device: torch.device) -> int:

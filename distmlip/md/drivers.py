@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,9 @@ from ase import Atoms, units
 from ase.filters import FrechetCellFilter
 from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
+from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.md import MolecularDynamics
-from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
+from ase.md.nose_hoover_chain import MTKNPT, IsotropicMTKNPT, NoseHooverChainNVT
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import FIRE
@@ -22,7 +24,11 @@ from ase.optimize.optimize import BaseDynamics
 from distmlip.errors import InvalidInputError
 from distmlip.inputs import checked_choice
 
-ENSEMBLES = {"nve": (None,), "nvt": ("langevin", "bussi", "nose-hoover"), "npt": ("nose-hoover",)}
+ENSEMBLES = {
+    "nve": (None,),
+    "nvt": ("langevin", "bussi", "nose-hoover"),
+    "npt": ("nose-hoover", "langevin"),
+}
 """And the thermostats of each; the first one is the usual one."""
 
 
@@ -31,13 +37,15 @@ class Ensemble:
     """What dynamics sample."""
 
     ensemble: str = "nve"
-    """``"nve"``, ``"nvt"`` or ``"npt"`` (of isotropic changes of the volume)."""
+    """``"nve"``, ``"nvt"`` or ``"npt"``."""
     thermostat: str | None = None
     """``"langevin"``, ``"bussi"`` or ``"nose-hoover"``; None: the ensemble's usual one."""
     temperature: float | None = None
     """K; of the thermostat, and of the first velocities. None: NVE of the velocities that atoms have."""
     pressure: float | None = None
-    """GPa."""
+    """GPa, of NPT."""
+    shape: bool = False
+    """Of NPT: whether the shape of the cell changes, too, and not its volume alone."""
     timestep: float = 1.0
     """fs"""
     time_constant: float | None = None
@@ -65,6 +73,8 @@ class Ensemble:
             raise InvalidInputError(f"ensemble={self.ensemble!r} needs pressure")
         if self.pressure is not None and self.ensemble != "npt":
             raise InvalidInputError(f"pressure={self.pressure} with ensemble={self.ensemble!r}; use 'npt'")
+        if self.shape and self.ensemble != "npt":
+            raise InvalidInputError(f"shape=True with ensemble={self.ensemble!r}; use 'npt'")
         for name in ("temperature", "timestep", "time_constant", "pressure_time_constant"):
             self._require_positive(name)
         return self
@@ -83,7 +93,11 @@ class Ensemble:
                 Stationary(atoms)
 
     def driver(self, atoms: Atoms, random: np.random.Generator) -> MolecularDynamics:
-        """ASE's."""
+        """ASE's.
+
+        Raises:
+            InvalidInputError: there is none for these atoms.
+        """
         step = self.timestep * units.fs
         thermostat = self.thermostat or ENSEMBLES[self.ensemble][0]
         usual = 50.0 if thermostat == "langevin" else 100 * self.timestep
@@ -91,14 +105,7 @@ class Ensemble:
         if thermostat is None:
             return VelocityVerlet(atoms, step)
         if self.ensemble == "npt":
-            return IsotropicMTKNPT(
-                atoms,
-                step,
-                temperature_K=self.temperature,
-                pressure_au=self.pressure * units.GPa,
-                tdamp=time,
-                pdamp=(self.pressure_time_constant or 1000 * self.timestep) * units.fs,
-            )
+            return self._with_barostat(atoms, thermostat, time, random)
         makers: dict[str, Callable[[], MolecularDynamics]] = {
             # fixcm: with True ASE does not sample the right distribution.
             "langevin": lambda: Langevin(
@@ -111,22 +118,71 @@ class Ensemble:
         }
         return makers[thermostat]()
 
+    def _with_barostat(
+        self, atoms: Atoms, thermostat: str, time: float, random: np.random.Generator
+    ) -> MolecularDynamics:
+        if not atoms.pbc.all():
+            raise InvalidInputError(
+                f"pbc={atoms.pbc.tolist()} with ensemble='npt'; a pressure needs a system that is periodic along "
+                "all axes"
+            )
+        if atoms.constraints:
+            raise InvalidInputError(
+                "constraints with ensemble='npt', whose barostats know none; take them off, or use 'nvt'"
+            )
+        step, pressure = self.timestep * units.fs, self.pressure * units.GPa
+        barostat_time = (self.pressure_time_constant or 1000 * self.timestep) * units.fs
+        if thermostat == "langevin":
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Using heuristic P_mass")
+                return LangevinBAOAB(
+                    atoms,
+                    step,
+                    temperature_K=self.temperature,
+                    externalstress=-pressure,
+                    hydrostatic=not self.shape,
+                    T_tau=time,
+                    P_tau=barostat_time,
+                    rng=random,
+                )
+        kind = MTKNPT if self.shape else IsotropicMTKNPT
+        return kind(
+            atoms,
+            step,
+            temperature_K=self.temperature,
+            pressure_au=pressure,
+            tdamp=time,
+            pdamp=barostat_time,
+        )
+
 
 def optimizer(atoms: Atoms, cell: bool) -> FIRE:
     """FIRE, of the positions or also of the cell."""
     return FIRE(FrechetCellFilter(atoms) if cell else atoms, logfile=None)
 
 
+def conserved_energy(driver: BaseDynamics) -> float | None:
+    """eV: what would stay as it is if steps were infinitely short. Without a thermostat it is the total energy,
+    with one this and what it has taken. None: Langevin's count nothing, and relaxations keep none."""
+    if isinstance(driver, Bussi):  # which is a VelocityVerlet, too
+        return float(driver.atoms.get_total_energy() - driver.transferred_energy)
+    if isinstance(driver, VelocityVerlet):
+        return float(driver.atoms.get_total_energy())
+    if isinstance(driver, NoseHooverChainNVT | MTKNPT | IsotropicMTKNPT):
+        return float(driver.get_conserved_energy())
+    return None
+
+
 _CHAIN = ("_thermostat._eta", "_thermostat._p_eta")
+_BAROSTAT = ("_barostat._xi", "_barostat._p_xi")
 _STATE: dict[type[BaseDynamics], tuple[str, ...]] = {
     VelocityVerlet: (),
     Langevin: (),
     Bussi: ("transferred_energy",),
     NoseHooverChainNVT: ("_q", "_p", *_CHAIN),
-    IsotropicMTKNPT: (
-        *("_q", "_p", "_eps", "_p_eps", "_volume0", "_cell0", *_CHAIN),
-        *("_barostat._xi", "_barostat._p_xi"),
-    ),
+    IsotropicMTKNPT: ("_q", "_p", "_eps", "_p_eps", "_volume0", "_cell0", *_CHAIN, *_BAROSTAT),
+    MTKNPT: ("_q", "_p", "_h", "_p_g", *_CHAIN, *_BAROSTAT),
+    LangevinBAOAB: ("p_eps", "force_eps", "gamma_mod"),
     FIRE: ("vel", "dt", "Nsteps", "a"),
 }
 """What changes in a driver from step to step, besides atoms and random numbers."""

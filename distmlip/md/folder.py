@@ -21,7 +21,7 @@ CONFIG, LOG, LOCK = "config.toml", "log.txt", "lock"
 TRAJECTORY = "trajectory.h5"
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 """What file systems of some clusters say: there a run is not kept from a folder that is in use."""
-MAY_CHANGE = frozenset({"steps", "max_time", "checkpoint_every"})
+MAY_CHANGE = frozenset({"steps", "max_time", "checkpoint_every", "max_drift"})
 """Options with which a run may go on that are others than before."""
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ase import Atoms
-
+from distmlip.md.observing import Observed
 from distmlip.md.stopping import Ending
 
 
@@ -21,12 +20,12 @@ class History:
     trouble: str | None = None
     """What the run was stopped for, if it was lost."""
 
-    def record(self, atoms: Atoms) -> None:
-        """Append the present state of ``atoms``, whose calculator already holds its results."""
-        potential = atoms.get_potential_energy() / len(atoms)
-        self.potential_energy.append(potential)
-        self.total_energy.append(potential + atoms.get_kinetic_energy() / len(atoms))
-        self.temperature.append(atoms.get_temperature())
+    def record(self, seen: Observed) -> None:
+        """Append a state."""
+        n_atoms = max(1, seen.n_atoms)
+        self.potential_energy.append(seen.potential_energy / n_atoms)
+        self.total_energy.append((seen.potential_energy + seen.kinetic_energy) / n_atoms)
+        self.temperature.append(seen.temperature)
 
     @property
     def n_steps(self) -> int:

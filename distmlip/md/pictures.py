@@ -44,8 +44,13 @@ def plot(run: str | PathLike[str]) -> Figure:
         times, unit = _times(frames)
         n_atoms = max(1, frames.n_atoms)
         seen = frames.observables
-        potential, kinetic = (seen[name] / n_atoms for name in ("potential_energy", "kinetic_energy"))
-        _lines(panels[0, 0], times, {"potential": potential, "total": potential + kinetic})
+        potential, kinetic, conserved = (
+            seen[f"{name}_energy"] / n_atoms for name in ("potential", "kinetic", "conserved")
+        )
+        energies = {"potential": potential, "total": potential + kinetic}
+        if not np.array_equal(conserved, potential + kinetic) and np.isfinite(conserved).all():
+            energies["conserved"] = conserved
+        _lines(panels[0, 0], times, energies)
         panels[0, 0].set(title="energy", ylabel="eV/atom")
         _lines(panels[0, 1], times, {"": seen["temperature"]})
         panels[0, 1].set(title="temperature", ylabel="K")

@@ -15,7 +15,9 @@ from ase.optimize.optimize import BaseDynamics
 from distmlip.errors import InvalidInputError
 from distmlip.md.drivers import Ensemble, optimizer
 from distmlip.md.history import History
+from distmlip.md.observing import Observed
 from distmlip.md.trajectory import Contents
+from distmlip.md.watching import MOST_DRIFT, Watch
 from distmlip.md.work import OnStep, Output, Work
 
 
@@ -49,12 +51,17 @@ def relax(
         about=about,
     )
     options = {"command": "relax", "fmax": fmax, "cell": cell}
-    work = Work(atoms, steps, what.checked(), options, label="relax")
+    work = Work(atoms, steps, what.checked(), options, label="relax", watch=Watch(timestep=None))
     return work.done(
         lambda _: optimizer(atoms, cell),
         lambda driver, n: driver.irun(fmax=fmax, steps=n),
-        describe=lambda history: f"{history.potential_energy[-1]:.4f} eV/atom",
+        _relaxed_so_far,
     )
+
+
+def _relaxed_so_far(driver: BaseDynamics, seen: Observed) -> str:
+    force = float(np.linalg.norm(driver.atoms.get_forces(), axis=1).max(initial=0.0))
+    return f"{seen.potential_energy / max(1, seen.n_atoms):.4f} eV/atom, {force:.3g} eV/Ang"
 
 
 def run(
@@ -70,6 +77,7 @@ def run(
     compression: str | None = "lzf",
     checkpoint_every: int = 10,
     max_time: float | None = None,
+    max_drift: float | None = MOST_DRIFT,
     trajectory: str | PathLike[str] | None = None,
     on_step: OnStep | None = None,
     about: Mapping[str, Any] | None = None,
@@ -91,11 +99,17 @@ def run(
             known to other programs than h5py.
         checkpoint_every: steps between checkpoints, and a minute at least; the first one is after step 1.
         max_time: s, after which the run ends as with a signal.
+        max_drift: eV per atom by which the conserved energy may differ from its first value (the total energy,
+            with what Bussi's or Nose and Hoover's thermostat and barostat hold); None: by any.
         trajectory: an ASE ``.traj`` file that every step is appended to; large for many atoms.
         on_step: called with the step and the atoms after every step.
         about: more options to be kept in ``config.toml``; a resume must be given the same.
         **ensemble: ``ensemble``, ``thermostat``, ``temperature`` (K), ``pressure`` (GPa), ``timestep`` (fs),
             ``time_constant`` and ``pressure_time_constant`` (fs) and ``seed``; see :class:`Ensemble`.
+
+    A run is stopped (``Ending.LOST``, and ``History.trouble`` says why) when an energy is no number, atoms are
+    too hot (above 5000 K and ten times the thermostat's temperature), one goes farther than 1 Å in a step, the
+    conserved energy drifts, or neighbours become so many that memory may run out.
 
     Raises:
         InvalidInputError: options are out of their range or fit neither each other nor the folder.
@@ -120,18 +134,19 @@ def run(
         about=about,
     )
     random = np.random.default_rng(sampled.seed)
-    options = {"command": "md", **asdict(sampled), **asdict(contents)}
+    if max_drift is not None and not max_drift > 0:
+        raise InvalidInputError(f"max_drift={max_drift}; it must be a positive number of eV per atom, or None")
+    watch = Watch(sampled.timestep, sampled.temperature, max_drift)
+    options = {"command": "md", **asdict(sampled), **asdict(contents), "max_drift": max_drift}
     label = sampled.ensemble.upper()
-    work = Work(atoms, steps, what.checked(), options, label, random, sampled.timestep, sampled.temperature)
+    work = Work(atoms, steps, what.checked(), options, label, watch, random, sampled.timestep)
 
     def driver(is_new: bool) -> BaseDynamics:
         if is_new:
             sampled.velocities(atoms, random)
         return sampled.driver(atoms, random)
 
-    return work.done(
-        driver, lambda driver, n: driver.irun(n), describe=lambda history: f"{history.temperature[-1]:.0f} K"
-    )
+    return work.done(driver, lambda driver, n: driver.irun(n), lambda _, seen: seen.in_words)
 
 
 def _path(path: str | PathLike[str] | None) -> Path | None:

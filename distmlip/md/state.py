@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from distmlip.md.drivers import restore, state_of
 _OF_DRIVER = "driver."
 
 
-def captured(atoms: Atoms, driver: BaseDynamics, random: np.random.Generator | None) -> Checkpoint:
-    """All that the next step depends on."""
+def captured(
+    atoms: Atoms, driver: BaseDynamics, random: np.random.Generator | None, watched: Mapping[str, Any]
+) -> Checkpoint:
+    """All that the next step depends on. ``watched``: what later states are compared with, for JSON."""
     calculator = atoms.calc
     arrays = {
         "numbers": atoms.numbers,
@@ -28,7 +31,7 @@ def captured(atoms: Atoms, driver: BaseDynamics, random: np.random.Generator | N
         "cell": atoms.cell.array,
         **{f"{_OF_DRIVER}{name}": value for name, value in state_of(driver).items()},
     }
-    content: dict[str, Any] = {"environment": _environment(), "chosen": None}
+    content: dict[str, Any] = {"environment": _environment(), "chosen": None, "watched": watched}
     if random is not None:
         content["random"] = random.bit_generator.state
     if isinstance(calculator, DistCalculator) and calculator.graph_origin is not None:

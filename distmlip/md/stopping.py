@@ -1,4 +1,4 @@
-"""What ends a run before its last step: signals, its time, a file, and what should not happen."""
+"""What ends a run before its last step: signals, its time, or a file."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
 STOP = "STOP"
 """The file in a run's folder that ends it."""
-HOTTEST = 10.0
-"""Times its own temperature a run may get before it is taken for lost, but no less than
-:data:`ALWAYS_ALLOWED`."""
-ALWAYS_ALLOWED = 5000.0  # K
 
 
 class Ending(IntEnum):
@@ -94,17 +90,3 @@ class Stopping:
             self._file.unlink(missing_ok=True)  # it has done what it was for
             return Ending.STOP_FILE
         return None
-
-
-def trouble(observables: Mapping[str, float], temperature: float | None) -> str | None:
-    """What is wrong with a state, in words; None: nothing. ``temperature``: of the thermostat, K."""
-    for name in ("potential_energy", "kinetic_energy"):
-        if not math.isfinite(observables[name]):
-            return f"the {name.replace('_', ' ')} is {observables[name]}"
-    limit = max(ALWAYS_ALLOWED, HOTTEST * (temperature or 0.0))
-    if observables["temperature"] > limit:
-        return (
-            f"the temperature is {observables['temperature']:.3g} K, above {limit:.3g} K: atoms fly apart; "
-            "take a shorter timestep, or relax the structure first"
-        )
-    return None

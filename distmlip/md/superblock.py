@@ -1,28 +1,35 @@
-"""The mark that a process leaves in an HDF5 file while it writes, and that keeps others from writing.
+"""What a process that could not close an HDF5 file leaves in its first block, and how it is put in order.
 
-A process that was killed cannot take it off. HDF5's own tool for that (h5clear) comes with no Python package.
+While it writes there is a mark, which keeps others from writing; and the file may be shorter than this block says,
+where the process was killed, or the disk was full, before the end was written. HDF5's own tool for that (h5clear)
+comes with no Python package.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _VERSIONS = (2, 3)  # of superblocks that have the mark, and a checksum
-_FLAGS, _CHECKSUM, _END = 11, 44, 48  # bytes, with addresses of eight bytes
+_FLAGS, _FILE_END, _CHECKSUM, _END = 11, 28, 44, 48  # bytes, with addresses of eight bytes
 _MASK = 0xFFFFFFFF
 
 
-def clear_mark(path: Path) -> bool:
-    """Take the mark off a file that nobody has open; whether there was one.
+def mend(path: Path) -> bool:
+    """Take the mark off a file that nobody has open, and make it as long as it says; whether there was a mark.
 
-    Files of other kinds stay as they are: h5py says what is wrong with them.
+    What is added at the end was never reported as written. Files of other kinds stay as they are: h5py says what
+    is wrong with them.
     """
     with path.open("r+b") as file:
         block = bytearray(file.read(_END))
         is_known = len(block) == _END and block[:8] == _SIGNATURE and block[8] in _VERSIONS and block[9] == 8
         if not is_known or block[_FLAGS] == 0 or _checksum(block[:_CHECKSUM]) != block[_CHECKSUM:]:
             return False
+        end = int.from_bytes(block[_FILE_END : _FILE_END + 8], "little")
+        if os.fstat(file.fileno()).st_size < end:
+            file.truncate(end)
         block[_FLAGS] = 0
         block[_CHECKSUM:] = _checksum(block[:_CHECKSUM])
         file.seek(0)

@@ -6,10 +6,12 @@ its writer was killed ("single writer, multiple readers" of HDF5): each frame is
 
 from __future__ import annotations
 
+import io
 import os
 import queue
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from distmlip.errors import RunFolderError
 from distmlip.inputs import checked_choice
-from distmlip.md.superblock import clear_mark
+from distmlip.md.superblock import mend
 
 PARTICLES, OBSERVABLES = "particles/atoms", "observables"
 ANGSTROM_PER_FS = units.fs
@@ -35,6 +37,7 @@ UNITS = {"position": "Angstrom", "velocity": "Angstrom fs-1", "force": "kJ mol-1
 OBSERVABLE_UNITS = {
     "potential_energy": "eV",
     "kinetic_energy": "eV",
+    "conserved_energy": "eV",
     "temperature": "K",
     "pressure": "GPa",
 }
@@ -89,7 +92,8 @@ class TrajectoryWriter:
 
     def __init__(self, path: Path, file: h5py.File, contents: Contents) -> None:
         self._path, self._file, self._contents = path, file, contents
-        steps = file[PARTICLES]["position/step"]
+        self._growing = _growing(file)  # open as long as the file: one that is closed writes what it has left
+        steps = self._growing["step"]
         self.last_step = int(steps[-1]) if len(steps) else -1
         """That had been written when the file was opened; −1: none."""
         self._error: BaseException | None = None
@@ -101,20 +105,23 @@ class TrajectoryWriter:
     @classmethod
     def new(cls, path: Path, atoms: Atoms, contents: Contents) -> Self:
         """A file for frames of these atoms; there must be none yet."""
-        with _explained(path, "written"):
-            file = h5py.File(path, "x", libver="latest", locking=LOCKING)
+        laid_out = io.BytesIO()  # HDF5 does not survive a disk that is full when it lays out a file
+        with h5py.File(laid_out, "w", libver="latest") as file:
             _lay_out(file, atoms, contents)
-        return cls(path, file, contents)
+        with _explained(path, "written"):
+            with path.open("xb") as empty:
+                empty.write(laid_out.getbuffer())
+            return cls(path, h5py.File(path, "r+", libver="latest", locking=LOCKING), contents)
 
     @classmethod
     def continued(cls, path: Path, contents: Contents, last_step: int) -> Self:
         """Go on in a file behind the frame of this step; later ones are dropped."""
         with _explained(path, "gone on with"):
-            clear_mark(path)
+            mend(path)
             file = h5py.File(path, "r+", libver="latest", locking=LOCKING)
-            steps = file[PARTICLES]["position/step"][:]
-            n_kept = int(np.searchsorted(steps, last_step, side="right"))
-            for dataset in [*_growing(file), file[PARTICLES]["position/step"]]:
+            growing = _growing(file)
+            n_kept = int(np.searchsorted(growing["step"][:], last_step, side="right"))
+            for dataset in growing.values():
                 dataset.resize(n_kept, axis=0)
         return cls(path, file, contents)
 
@@ -165,32 +172,28 @@ class TrajectoryWriter:
                     self._write(frame)
             except BaseException as error:
                 self._error = error
+                _abandon(self._file)
             finally:
                 self._waiting.task_done()
         self._waiting.task_done()
 
     def _write(self, frame: _Frame) -> None:
-        particles, step = self._file[PARTICLES], self._file[PARTICLES]["position/step"]
-        n = len(step)
-        for dataset in _growing(self._file):
-            dataset.resize(n + 1, axis=0)
-        for element, rows in frame.rows.items():
-            particles[element]["value"][n] = rows
-        particles["box/edges/value"][n] = frame.cell
-        for name, value in frame.observables.items():
-            self._file[OBSERVABLES][name]["value"][n] = value
-        particles["position/time"][n] = frame.time
-        self._file.flush()
-        step.resize(n + 1, axis=0)  # only now readers see the frame
-        step[n] = frame.step
+        n = len(self._growing["step"])
+        self._append(n, {**frame.rows, **frame.observables, "edges": frame.cell, "time": frame.time})
+        self._append(n, {"step": frame.step})  # only now readers see the frame
+
+    def _append(self, n: int, values: Mapping[str, object]) -> None:
+        for name, value in values.items():
+            self._growing[name].resize(n + 1, axis=0)
+            self._growing[name][n] = value
         self._file.flush()
 
     def _raise_error(self) -> None:
         if self._error is not None:
             error = self._error
             raise RunFolderError(
-                f"{self._path} cannot be written: {error}; frames before that are in it. Make room, or give "
-                "another folder, and go on from the last checkpoint with resume"
+                f"{self._path} cannot be written: {error}; frames before that are in it. Make room, or move "
+                "the folder, and go on from the last checkpoint with resume"
             ) from error
 
 
@@ -242,12 +245,25 @@ def _lay_out(file: h5py.File, atoms: Atoms, contents: Contents) -> None:
         group["step"], group["time"] = step, time
 
 
-def _growing(file: h5py.File) -> list[h5py.Dataset]:
-    """All datasets with a row per frame but for the steps, which say how many frames there are."""
+def _growing(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """All datasets with a row per frame; the steps, which say how many frames there are, come last."""
     particles = file[PARTICLES]
-    groups = [particles[name] for name in UNITS if name in particles]
-    groups += [particles["box/edges"], *file[OBSERVABLES].values()]
-    return [*(group["value"] for group in groups), particles["position/time"]]
+    of_atoms = {name: particles[name]["value"] for name in UNITS if name in particles}
+    observed = {name: group["value"] for name, group in file[OBSERVABLES].items()}
+    of_frames = {"edges": particles["box/edges/value"], "time": particles["position/time"]}
+    return {**of_atoms, **observed, **of_frames, "step": particles["position/step"]}
+
+
+def _abandon(file: h5py.File) -> None:
+    """Close a file that cannot be written, as it is. HDF5 tries again to write what it has left, at the latest
+    when the process ends, and crashes if it cannot: it gets memory to write that to."""
+    memory = os.memfd_create("abandoned")
+    try:
+        os.dup2(memory, file.id.get_vfd_handle())
+    finally:
+        os.close(memory)
+    with suppress(OSError, RuntimeError):
+        file.close()
 
 
 class _explained:  # noqa: N801  used as a function

@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms, units
+import torch
+from ase import Atoms
 from ase.io.trajectory import Trajectory
 from ase.optimize.optimize import BaseDynamics
 
-from distmlip.cell import volume_of
-from distmlip.errors import InvalidInputError
+from distmlip.calculator import DistCalculator
+from distmlip.errors import InvalidInputError, NonFiniteResultError
+from distmlip.machine.memory import used_bytes
 from distmlip.md.checkpoints import Checkpoint, has_checkpoints, newest_checkpoint, write_checkpoint
 from distmlip.md.folder import TRAJECTORY, RunFolder
 from distmlip.md.history import History
+from distmlip.md.observing import LOG_HEADER, Observed, observed
 from distmlip.md.progress import progress_bar
 from distmlip.md.state import captured, require_same_atoms, restore_atoms, restore_driver
-from distmlip.md.stopping import Ending, Stopping, trouble
+from distmlip.md.stopping import Ending, Stopping
 from distmlip.md.trajectory import Contents, TrajectoryWriter
+from distmlip.md.watching import Watch
 
 LEAST_TIME = 60.0  # s between checkpoints, but for the first one
 OnStep = Callable[[int, Atoms], None]
@@ -74,9 +78,9 @@ class Work:
         output: Output,
         options: Mapping[str, Any],
         label: str,
+        watch: Watch,
         random: np.random.Generator | None = None,
-        timestep: float = 1.0,
-        temperature: float | None = None,
+        timestep: float | None = None,
     ) -> None:
         if not isinstance(steps, int) or steps < 0:
             raise InvalidInputError(f"steps={steps!r}; it must be a whole number from 0")
@@ -91,7 +95,8 @@ class Work:
             "checkpoint_every": output.checkpoint_every,
             "max_time": output.max_time,
         }
-        self._random, self._timestep, self._temperature = random, timestep, temperature
+        self._watch, self._random, self._timestep = watch, random, timestep
+        self._conserved_at_first: float | None = None
         self._history = History()
         self._folder: RunFolder | None = None
         self._writer: TrajectoryWriter | None = None
@@ -103,9 +108,12 @@ class Work:
         self,
         make: Callable[[bool], BaseDynamics],
         steps_of: Callable[[BaseDynamics, int], Iterator[bool]],
-        describe: Callable[[History], str],
+        describe: Callable[[BaseDynamics, Observed], str],
     ) -> History:
-        """Make the driver (told whether the run is new), let it take its steps, and see to the rest."""
+        """Make the driver (told whether the run is new), let it take its steps, and see to the rest.
+
+        ``describe``: what is to be seen beside the progress.
+        """
         with ExitStack() as stack:
             begun = self._open(stack)
             if begun is not None and (differs := restore_atoms(self._atoms, self._random, begun)):
@@ -113,16 +121,26 @@ class Work:
             driver = stack.enter_context(make(begun is None))
             if begun is not None:
                 restore_driver(driver, begun)
+                watched = begun.content["watched"]
+                self._conserved_at_first, self._watch.edges = watched["conserved"], watched["edges"]
             if self._output.trajectory is not None:
                 file = Trajectory(self._output.trajectory, mode="a", atoms=self._atoms)
                 driver.attach(stack.enter_context(file).write)
             stopping = Stopping(self._output.folder, self._output.max_time)
             stack.enter_context(stopping.listening())
-            show = stack.enter_context(progress_bar(self._steps, self._label))
+            show = stack.enter_context(
+                progress_bar(self._steps, self._label, driver.nsteps, self._timestep)
+            )
             try:
                 ending = self._take(
-                    driver, steps_of, begun, stopping, lambda: show(driver.nsteps, describe(self._history))
+                    driver,
+                    steps_of,
+                    begun,
+                    stopping,
+                    lambda seen: show(driver.nsteps, f"{describe(driver, seen)}, {self._memory()}"),
                 )
+            except NonFiniteResultError as error:
+                ending = self._lost(driver.nsteps, str(error))
             except Exception as error:
                 if self._folder is not None:
                     error.add_note(f"after step {driver.nsteps}; {self._last_good()}")
@@ -138,22 +156,23 @@ class Work:
         steps_of: Callable[[BaseDynamics, int], Iterator[bool]],
         begun: Checkpoint | None,
         stopping: Stopping,
-        show: Callable[[], None],
+        show: Callable[[Observed], None],
     ) -> Ending:
         """All steps that are left."""
         first, is_done = driver.nsteps, False
         ending: Ending | None = None
+        seen: Observed | None = None
         for is_last in steps_of(driver, max(0, self._steps - first)):
             is_done = is_last
             if begun is not None and driver.nsteps == first:
                 continue  # this step is in the checkpoint
-            ending = self._after_step(driver, stopping)
-            show()
-            if ending is Ending.LOST:
-                return ending
+            seen = self._observed(driver)
+            ending = self._after_step(driver, seen, stopping)
+            show(seen)
             if ending is not None:
                 break
-        self._finish(driver)
+        if ending is not Ending.LOST:
+            self._finish(driver, seen)
         if ending is None or is_done:
             ending = Ending.DONE if is_done else Ending.NOT_CONVERGED
         return ending
@@ -177,24 +196,29 @@ class Work:
         else:
             path.unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
             self._writer = TrajectoryWriter.new(path, self._atoms, output.contents)
-            self._say("#     step    time/fs  E_pot/eV/atom  E_kin/eV/atom        T/K      P/GPa s")
+            self._say(LOG_HEADER)
         stack.enter_context(self._writer)
         return found
 
-    def _after_step(self, driver: BaseDynamics, stopping: Stopping) -> Ending | None:
+    def _observed(self, driver: BaseDynamics) -> Observed:
+        seen = observed(self._atoms, driver, self._timestep or 1.0, self._conserved_at_first)
+        if self._conserved_at_first is None:
+            self._conserved_at_first = seen.conserved_energy
+        return seen
+
+    def _after_step(self, driver: BaseDynamics, seen: Observed, stopping: Stopping) -> Ending | None:
         step, output = driver.nsteps, self._output
-        observables = _observables(self._atoms)
-        self._history.record(self._atoms)
-        wrong = trouble(observables, self._temperature)
+        self._history.record(seen)
+        wrong = self._watch.trouble(self._atoms, seen)
         if wrong is not None:
-            self._history.trouble = f"stopped at step {step}: {wrong}; {self._last_good()}"
-            self._say(f"# {self._history.trouble}")
-            return Ending.LOST
+            if wrong.is_sound:
+                self._finish(driver, seen)
+            return self._lost(step, wrong.what)
         if self._folder is not None:
             if step % output.frames_every == 0:
-                self._write_frame(step, observables)
+                self._write_frame(seen)
             if step % max(1, output.frames_every // 10) == 0:
-                self._say(self._row(step, observables))
+                self._say(seen.row(time.monotonic() - self._begun))
             waited = time.monotonic() - self._saved_at
             is_due = step - self._last_checkpoint >= output.checkpoint_every and waited >= LEAST_TIME
             if step == 1 or (step > 1 and is_due):
@@ -203,56 +227,47 @@ class Work:
             output.on_step(step, self._atoms)
         return stopping.reason()
 
+    def _lost(self, step: int, why: str) -> Ending:
+        self._history.trouble = f"stopped at step {step}: {why}; {self._last_good()}"
+        self._say(f"# {self._history.trouble}")
+        return Ending.LOST
+
     def _last_good(self) -> str:
         if self._last_checkpoint < 0:
             return "no checkpoint was written"
         assert self._folder is not None
         return f"the last good state is that of step {self._last_checkpoint} in {self._folder.path}"
 
-    def _finish(self, driver: BaseDynamics) -> None:
-        """The last frame, and a checkpoint to go on from."""
-        step = driver.nsteps
-        if self._folder is None:
+    def _finish(self, driver: BaseDynamics, seen: Observed | None) -> None:
+        """The last frame, and a checkpoint to go on from. ``seen``: None if no step was taken."""
+        if self._folder is None or seen is None:
             return
-        if step > self._last_frame:
-            self._write_frame(step, _observables(self._atoms))
-        if step > self._last_checkpoint:
+        if seen.step > self._last_frame:
+            self._write_frame(seen)
+        if seen.step > self._last_checkpoint:
             self._save(driver)
 
-    def _write_frame(self, step: int, observables: Mapping[str, float]) -> None:
+    def _write_frame(self, seen: Observed) -> None:
         assert self._writer is not None
-        self._writer.append(step, step * self._timestep, self._atoms, observables)
-        self._last_frame = step
+        self._writer.append(seen.step, seen.time, self._atoms, seen.recorded)
+        self._last_frame = seen.step
 
     def _save(self, driver: BaseDynamics) -> None:
         """When all frames up to now are in the trajectory, which a resume counts on."""
         assert self._writer is not None
         assert self._folder is not None
         self._writer.flush()
-        write_checkpoint(self._folder.path, captured(self._atoms, driver, self._random))
+        watched = {"conserved": self._conserved_at_first, "edges": self._watch.edges}
+        write_checkpoint(self._folder.path, captured(self._atoms, driver, self._random, watched))
         self._last_checkpoint, self._saved_at = driver.nsteps, time.monotonic()
 
     def _say(self, line: str) -> None:
         if self._folder is not None:
             self._folder.say(line)
 
-    def _row(self, step: int, observables: Mapping[str, float]) -> str:
-        n = max(1, len(self._atoms))
-        return (
-            f"{step:10d} {step * self._timestep:10.1f} {observables['potential_energy'] / n:14.6f} "
-            f"{observables['kinetic_energy'] / n:14.6f} {observables['temperature']:10.1f} "
-            f"{observables['pressure']:10.4f} {time.monotonic() - self._begun:.0f}"
-        )
-
-
-def _observables(atoms: Atoms) -> dict[str, float]:
-    """Of atoms whose calculator has their results."""
-    properties = getattr(atoms.calc, "implemented_properties", ())
-    has_stress = "stress" in properties and volume_of(atoms) > 0 and atoms.pbc.all()
-    stress = atoms.get_stress(include_ideal_gas=True) if has_stress else np.full(6, np.nan)
-    return {
-        "potential_energy": float(atoms.get_potential_energy()),
-        "kinetic_energy": float(atoms.get_kinetic_energy()),
-        "temperature": float(atoms.get_temperature()) if len(atoms) else 0.0,
-        "pressure": float(-stress[:3].mean() / units.GPa),
-    }
+    def _memory(self) -> str:
+        """What this process has of that of its devices."""
+        calculator = self._atoms.calc
+        is_ours = isinstance(calculator, DistCalculator)
+        devices = dict.fromkeys(calculator.parameters["devices"] if is_ours else ["cpu"])
+        return f"{sum(used_bytes(torch.device(name)) for name in devices) / 1e9:.1f} GB"

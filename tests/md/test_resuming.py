@@ -21,6 +21,7 @@ STEPS, CUT_AT = 12, 8
 NAME = "trajectory.h5"
 HOT = {"temperature": 2500.0, "timestep": 2.0, "seed": 3}
 """So that the graph is built anew several times."""
+SQUEEZED = {"ensemble": "npt", "pressure": 5.0, "pressure_time_constant": 500.0}
 RUNS: dict[str, Callable[..., History]] = {
     "nve": lambda atoms, **how: run(atoms, STEPS, **HOT, **how),
     "langevin": lambda atoms, **how: run(atoms, STEPS, ensemble="nvt", **HOT, **how),
@@ -28,8 +29,13 @@ RUNS: dict[str, Callable[..., History]] = {
     "nose-hoover": lambda atoms, **how: run(
         atoms, STEPS, ensemble="nvt", thermostat="nose-hoover", **HOT, **how
     ),
-    "npt": lambda atoms, **how: run(
-        atoms, STEPS, ensemble="npt", pressure=5.0, pressure_time_constant=500.0, **HOT, **how
+    "npt": lambda atoms, **how: run(atoms, STEPS, **SQUEEZED, **HOT, **how),
+    "npt, any shape": lambda atoms, **how: run(atoms, STEPS, shape=True, **SQUEEZED, **HOT, **how),
+    "npt, langevin": lambda atoms, **how: run(
+        atoms, STEPS, thermostat="langevin", **SQUEEZED, **HOT, **how
+    ),
+    "npt, langevin, any shape": lambda atoms, **how: run(
+        atoms, STEPS, thermostat="langevin", shape=True, **SQUEEZED, **HOT, **how
     ),
     "fire": lambda atoms, **how: relax(atoms, STEPS, fmax=1e-6, **how),
     "fire with the cell": lambda atoms, **how: relax(atoms, STEPS, fmax=1e-6, cell=True, **how),

@@ -173,16 +173,52 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     np.testing.assert_allclose(again.positions, whole.positions, atol=1e-12)  # EMT's lists have a history
 
 
+FULL = """
+import os, resource, sys
+sys.path.insert(0, sys.argv[2])
+from md.test_running import HOT, copper
+from distmlip.md import run
+memory = os.memfd_create
+def unlimited(name):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return memory(name)
+os.memfd_create = unlimited  # memory is no disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+run(copper(), 60, output=sys.argv[1], frames_every=1, velocities=True, precision="float64", **HOT)
+"""
+
+
+@pytest.mark.parametrize("room", [5_000, 20_000, 40_000, 60_000, 61_234, 100_000])
+def test_a_full_disk_is_said_and_what_was_written_is_gone_on_with(room: int, tmp_path: Path) -> None:
+    """The system refuses to let a file grow, as on a full disk, somewhere in the middle."""
+    folder, tests = tmp_path / "run", str(Path(__file__).parents[1])
+    command = [sys.executable, "-P", "-c", FULL, str(folder), tests, str(room)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{folder}/trajectory.h5 cannot be written" in done.stderr
+    assert "ignored" not in done.stderr
+    options = {"frames_every": 1, "velocities": True, "precision": "float64", **HOT}
+    run(copper(), 60, output=folder, resume=True, **options)
+    whole = tmp_path / "whole"
+    run(copper(), 60, output=whole, **options)
+    with read(folder / "trajectory.h5") as ours, read(whole / "trajectory.h5") as theirs:
+        np.testing.assert_array_equal(ours.steps, range(61))
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(mine.positions, other.positions, atol=1e-9)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "ensemble": ({"ensemble": "nvp"}, "ensemble='nvp'; it must be one of 'nve', 'nvt', 'npt'"),
     "thermostat": (
         {"ensemble": "npt", "thermostat": "bussi", "pressure": 1.0},
-        "thermostat='bussi' with ensemble='npt', which has 'nose-hoover'",
+        "thermostat='bussi' with ensemble='npt', which has 'nose-hoover', 'langevin'",
     ),
     "temperature": ({"ensemble": "nvt", "temperature": None}, "ensemble='nvt' needs temperature"),
     "cold": ({"ensemble": "nvt", "temperature": -1.0}, "temperature=-1.0; it must be a positive number"),
     "pressure": ({"ensemble": "npt"}, "ensemble='npt' needs pressure"),
     "pressure of NVT": ({"ensemble": "nvt", "pressure": 1.0}, "pressure=1.0 with ensemble='nvt'; use 'npt'"),
+    "shape of NVT": ({"ensemble": "nvt", "shape": True}, "shape=True with ensemble='nvt'; use 'npt'"),
+    "drift": ({"max_drift": 0.0}, "max_drift=0.0; it must be a positive number"),
     "timestep": ({"timestep": 0.0}, "timestep=0.0; it must be a positive number"),
     "frames": ({"frames_every": 0}, "frames_every=0; it must be a whole number from 1"),
     "time": ({"max_time": -1.0}, "max_time=-1.0"),

@@ -16,7 +16,7 @@ from ase.calculators.emt import EMT
 
 from distmlip.errors import RunFolderError
 from distmlip.md import read
-from distmlip.md.superblock import clear_mark
+from distmlip.md.superblock import mend
 from distmlip.md.trajectory import Contents, TrajectoryWriter
 
 OBSERVED = {"potential_energy": 1.5, "kinetic_energy": 2.5, "temperature": 300.0, "pressure": -0.5}
@@ -153,11 +153,11 @@ def test_other_files_keep_their_bytes(tmp_path: Path) -> None:
     path = tmp_path / "t.h5"
     for content in (b"", b"short", bytes(range(100)), b"\x89HDF\r\n\x1a\n" + bytes(100)):
         path.write_bytes(content)
-        assert not clear_mark(path)
+        assert not mend(path)
         assert path.read_bytes() == content
     written(tmp_path / "closed.h5", Contents(), [copper()])
     before = (tmp_path / "closed.h5").read_bytes()
-    assert not clear_mark(tmp_path / "closed.h5")
+    assert not mend(tmp_path / "closed.h5")
     assert (tmp_path / "closed.h5").read_bytes() == before
 
 

@@ -8,6 +8,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+"""Of an output that is a widget, as bars of progress are."""
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
@@ -22,9 +24,14 @@ def executed(path: Path, folder: Path) -> NotebookNode:
         coalesce_streams=True,
     )
     client.execute()
+    notebook.metadata.pop("widgets", None)
     notebook.metadata.language_info = {"name": "python"}
     for cell in code_cells(notebook):
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        cell.outputs = [
+            output
+            for output in cell.outputs
+            if output.get("name") != "stderr" and WIDGET not in output.get("data", {})
+        ]
         for output in cell.outputs:
             output.get("data", {}).pop("text/plain", None)  # of a picture: its size
     return notebook
