@@ -247,8 +247,8 @@ class DistCalculator(KeepsResults):
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """Partitions, method and recompute that were chosen for the last atoms, as options. With them another
-        calculator distributes these atoms in the same way, whatever it would measure."""
+        """Partitions, method, recompute, kernels and radial functions that were chosen for the last atoms, as
+        options. With them another calculator computes these atoms alike, whatever it would measure."""
         return self._evaluator.chosen
 
     def set(self, **changes: Any) -> dict[str, Any]:

@@ -213,8 +213,8 @@ def convert(
     output: Annotated[
         Path,
         typer.Argument(
-            help=".extxyz or .xyz, .lammpstrj or .dump (LAMMPS), .nc (AMBER), .traj (ASE); for one frame also "
-            "what else ASE writes."
+            help=".extxyz or .xyz, .lammpstrj or .dump (LAMMPS), .nc (AMBER), .traj (ASE); for one frame "
+            "also what else ASE writes."
         ),
     ],
     frames: Annotated[str, typer.Option(help="An index or a slice: -1, ::10.")] = ":",

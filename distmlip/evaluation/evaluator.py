@@ -99,12 +99,16 @@ class Evaluator:
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """How the last atoms were distributed, in words of the calculator's options."""
+        """How the last atoms were distributed and evaluated, in words of the calculator's options."""
         recompute = {core.Recompute.never: False, core.Recompute.stages: True}
+        kernels = {"kernels": "original"}
+        if self.native is not None:
+            kernels = {"kernels": "fused", "radial": "exact" if self.native.table is None else "table"}
         return {
             "partitions": self.graphs.native.n_partitions,
             "method": self.graphs.native.method,
             "recompute": recompute.get(self.settings.recompute, "host"),
+            **kernels,
         }
 
     @property

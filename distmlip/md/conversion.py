@@ -1,7 +1,7 @@
 """Trajectories for other programs: extended XYZ, dumps of LAMMPS, NetCDF of AMBER, and what ASE writes.
 
-LAMMPS and AMBER know cells whose first vector is along x and whose second one is in the plane of x and y: there
-all that has a direction is turned with the cell.
+LAMMPS and AMBER know cells whose first vector is along x and whose second one is in the plane of x and y:
+there all that has a direction is turned with the cell.
 """
 
 from __future__ import annotations
@@ -40,15 +40,13 @@ MARGIN = 1.0
 """Å around atoms, in directions that have no cell vector."""
 
 
-def convert(
-    run: str | PathLike[str], output: str | PathLike[str], frames: int | slice | str = ":"
-) -> int:
+def convert(run: str | PathLike[str], output: str | PathLike[str], frames: int | slice | str = ":") -> int:
     """Write frames of a run's folder, or of its trajectory, in the format that the ending of ``output`` says.
 
     Args:
         run: a folder, or a ``trajectory.h5``; a run that still goes on, too.
-        output: ``.xyz`` or ``.extxyz``; ``.lammpstrj`` or ``.dump`` (LAMMPS, as text); ``.nc`` (AMBER, needs the
-            package netCDF4); ``.traj`` (ASE); for one frame also what else ASE writes.
+        output: ``.xyz`` or ``.extxyz``; ``.lammpstrj`` or ``.dump`` (LAMMPS, as text); ``.nc`` (AMBER, needs
+            the package netCDF4); ``.traj`` (ASE); for one frame also what else ASE writes.
         frames: which, as an index, a slice, or as such in text (``"-1"``, ``"::10"``).
 
     Returns:
@@ -65,9 +63,10 @@ def convert(
             raise InvalidInputError(f"{path} is there already; give another name")
         draft = path.with_name(f".new.{path.name}")
         try:
-            with _writer(path, draft, found[chosen[0]], len(chosen)) as append, progress_bar(
-                len(chosen), "convert", unit="frame"
-            ) as show:
+            with (
+                _writer(path, draft, found[chosen[0]], len(chosen)) as append,
+                progress_bar(len(chosen), "convert", unit="frame") as show,
+            ):
                 for done, k in enumerate(chosen, 1):
                     append(found[k])
                     show(done, path.name)
@@ -98,8 +97,8 @@ def _writer(path: Path, draft: Path, first: Atoms, n_frames: int) -> AbstractCon
         return WRITERS[path.suffix](draft, first)
     if n_frames > 1:
         raise InvalidInputError(
-            f"{path.name} for {n_frames} frames; several go into {', '.join(WRITERS)}, one (frames=-1) also into "
-            "the other formats of ASE"
+            f"{path.name} for {n_frames} frames; several go into {', '.join(WRITERS)}, one (frames=-1) also "
+            "into the other formats of ASE"
         )
     return _other(draft, path.name)
 
@@ -209,8 +208,8 @@ def _lammps(path: Path, first: Atoms) -> Iterator[Append]:
 def _lammps_box(turned: _Turned) -> Iterator[str]:
     """Bounds are those of a box around the cell: https://docs.lammps.org/Howto_triclinic.html"""
     (lx, _, _), (xy, ly, _), (xz, yz, lz) = turned.cell
-    low = turned.origin + [min(0.0, xy, xz, xy + xz), min(0.0, yz), 0.0]
-    high = turned.origin + [lx + max(0.0, xy, xz, xy + xz), ly + max(0.0, yz), lz]
+    low = np.array([min(0.0, xy, xz, xy + xz), min(0.0, yz), 0.0]) + turned.origin
+    high = np.array([lx + max(0.0, xy, xz, xy + xz), ly + max(0.0, yz), lz]) + turned.origin
     yield f"ITEM: BOX BOUNDS xy xz yz {' '.join('pp' if of_axis else 'ff' for of_axis in turned.pbc)}\n"
     for bounds in zip(low, high, (xy, xz, yz), strict=True):
         yield "{:.12g} {:.12g} {:.12g}\n".format(*bounds)

@@ -123,8 +123,8 @@ class Ensemble:
     ) -> MolecularDynamics:
         if not atoms.pbc.all():
             raise InvalidInputError(
-                f"pbc={atoms.pbc.tolist()} with ensemble='npt'; a pressure needs a system that is periodic along "
-                "all axes"
+                f"pbc={atoms.pbc.tolist()} with ensemble='npt'; a pressure needs a system that is periodic "
+                "along all axes"
             )
         if atoms.constraints:
             raise InvalidInputError(
@@ -162,8 +162,8 @@ def optimizer(atoms: Atoms, cell: bool) -> FIRE:
 
 
 def conserved_energy(driver: BaseDynamics) -> float | None:
-    """eV: what would stay as it is if steps were infinitely short. Without a thermostat it is the total energy,
-    with one this and what it has taken. None: Langevin's count nothing, and relaxations keep none."""
+    """eV: what would stay as it is if steps were infinitely short. Without a thermostat it is the total
+    energy, with one this and what it has taken. None: Langevin's count nothing, and relaxations keep none."""
     if isinstance(driver, Bussi):  # which is a VelocityVerlet, too
         return float(driver.atoms.get_total_energy() - driver.transferred_energy)
     if isinstance(driver, VelocityVerlet):

@@ -23,8 +23,8 @@ FS_PER_NS, S_PER_DAY = 1e6, 86400.0
 def progress_bar(
     steps: int, label: str, done: int = 0, timestep: float | None = None, unit: str = "step"
 ) -> Iterator[Callable[[int, str], None]]:
-    """A bar of so many steps, some of them ``done`` before it; what it gives is called with the steps that are
-    done by then and what is to be seen beside. With a ``timestep`` (fs) also the speed of the dynamics is."""
+    """A bar of so many steps, some of them ``done`` before it; what it gives is called with the steps that
+    are done by then and what is to be seen beside. With a ``timestep`` (fs) the speed of dynamics is, too."""
     stays = not (sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel"))
     with tqdm(
         total=steps,

@@ -95,21 +95,17 @@ def run(
         frames_every: steps between frames of the trajectory; the last step is always one.
         velocities, forces: written with the positions.
         precision: of what is written, ``"float32"`` or ``"float64"``.
-        compression: ``"lzf"``, None, or ``"gzip"``, which takes three times as long for a tenth less and is
-            known to other programs than h5py.
+        compression: ``"lzf"``, None, or ``"gzip"``, slower and known to other programs than h5py.
         checkpoint_every: steps between checkpoints, and a minute at least; the first one is after step 1.
         max_time: s, after which the run ends as with a signal.
-        max_drift: eV per atom by which the conserved energy may differ from its first value (the total energy,
-            with what Bussi's or Nose and Hoover's thermostat and barostat hold); None: by any.
+        max_drift: eV per atom, of the conserved energy: the total one, and what thermostats hold. None: any.
         trajectory: an ASE ``.traj`` file that every step is appended to; large for many atoms.
         on_step: called with the step and the atoms after every step.
         about: more options to be kept in ``config.toml``; a resume must be given the same.
         **ensemble: ``ensemble``, ``thermostat``, ``temperature`` (K), ``pressure`` (GPa), ``timestep`` (fs),
             ``time_constant`` and ``pressure_time_constant`` (fs) and ``seed``; see :class:`Ensemble`.
 
-    A run is stopped (``Ending.LOST``, and ``History.trouble`` says why) when an energy is no number, atoms are
-    too hot (above 5000 K and ten times the thermostat's temperature), one goes farther than 1 Å in a step, the
-    conserved energy drifts, or neighbours become so many that memory may run out.
+    What is watched may stop a run, with ``Ending.LOST`` and the reason in ``History.trouble``: docs/runs.md.
 
     Raises:
         InvalidInputError: options are out of their range or fit neither each other nor the folder.
@@ -135,7 +131,9 @@ def run(
     )
     random = np.random.default_rng(sampled.seed)
     if max_drift is not None and not max_drift > 0:
-        raise InvalidInputError(f"max_drift={max_drift}; it must be a positive number of eV per atom, or None")
+        raise InvalidInputError(
+            f"max_drift={max_drift}; it must be a positive number of eV per atom, or None"
+        )
     watch = Watch(sampled.timestep, sampled.temperature, max_drift)
     options = {"command": "md", **asdict(sampled), **asdict(contents), "max_drift": max_drift}
     label = sampled.ensemble.upper()

@@ -1,8 +1,8 @@
 """What a process that could not close an HDF5 file leaves in its first block, and how it is put in order.
 
-While it writes there is a mark, which keeps others from writing; and the file may be shorter than this block says,
-where the process was killed, or the disk was full, before the end was written. HDF5's own tool for that (h5clear)
-comes with no Python package.
+While it writes there is a mark, which keeps others from writing; and the file may be shorter than this block
+says, where the process was killed, or the disk was full, before the end was written. HDF5's own tool for that
+(h5clear) comes with no Python package.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _MASK = 0xFFFFFFFF
 
 
 def mend(path: Path) -> bool:
-    """Take the mark off a file that nobody has open, and make it as long as it says; whether there was a mark.
+    """Take the mark off a file that nobody has open, and make it as long as it says; whether there was one.
 
-    What is added at the end was never reported as written. Files of other kinds stay as they are: h5py says what
-    is wrong with them.
+    What is added at the end was never reported as written. Files of other kinds stay as they are: h5py says
+    what is wrong with them.
     """
     with path.open("r+b") as file:
         block = bytearray(file.read(_END))

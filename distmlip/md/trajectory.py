@@ -255,8 +255,8 @@ def _growing(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def _abandon(file: h5py.File) -> None:
-    """Close a file that cannot be written, as it is. HDF5 tries again to write what it has left, at the latest
-    when the process ends, and crashes if it cannot: it gets memory to write that to."""
+    """Close a file that cannot be written, as it is. HDF5 tries again to write what it has left, at the
+    latest when the process ends, and crashes if it cannot: it gets memory to write that to."""
     memory = os.memfd_create("abandoned")
     try:
         os.dup2(memory, file.id.get_vfd_handle())

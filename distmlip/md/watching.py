@@ -12,6 +12,7 @@ from ase import Atoms, units
 from ase.data import chemical_symbols
 
 from distmlip.calculator import DistCalculator
+from distmlip.errors import InvalidInputError
 from distmlip.md.observing import Observed
 
 HOTTEST = 10.0
@@ -47,6 +48,12 @@ class Watch:
     def __init__(
         self, timestep: float | None, temperature: float | None = None, max_drift: float | None = None
     ) -> None:
+        """
+        Raises:
+            InvalidInputError: ``max_drift`` is no positive number.
+        """
+        if max_drift is not None and not max_drift > 0:
+            raise InvalidInputError(f"max_drift={max_drift}; it must be a positive number (eV/atom), or None")
         self._timestep, self._max_drift = timestep, max_drift
         self._hottest = max(ALWAYS_ALLOWED, HOTTEST * (temperature or 0.0))
         self.edges: int | None = None
@@ -54,9 +61,7 @@ class Watch:
 
     def trouble(self, atoms: Atoms, seen: Observed) -> Trouble | None:
         """What is wrong with the state, if anything is."""
-        found = chain(
-            self._energies(seen), self._flights(atoms), self._drift(seen), self._neighbours(atoms)
-        )
+        found = chain(self._energies(seen), self._flights(atoms), self._drift(seen), self._neighbours(atoms))
         return next(found, None)
 
     def _energies(self, seen: Observed) -> Iterator[Trouble]:
@@ -87,8 +92,8 @@ class Watch:
         if self._max_drift is not None and abs(seen.drift) > self._max_drift:
             yield Trouble(
                 f"the conserved energy has drifted by {seen.drift:.3g} eV/atom, more than "
-                f"max_drift={self._max_drift:g}; take a shorter timestep or dtype='float64', or resume with a "
-                "larger max_drift",
+                f"max_drift={self._max_drift:g}; take a shorter timestep or dtype='float64', or resume with "
+                "a larger max_drift",
                 is_sound=True,
             )
 

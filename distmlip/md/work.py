@@ -128,9 +128,7 @@ class Work:
                 driver.attach(stack.enter_context(file).write)
             stopping = Stopping(self._output.folder, self._output.max_time)
             stack.enter_context(stopping.listening())
-            show = stack.enter_context(
-                progress_bar(self._steps, self._label, driver.nsteps, self._timestep)
-            )
+            show = stack.enter_context(progress_bar(self._steps, self._label, driver.nsteps, self._timestep))
             try:
                 ending = self._take(
                     driver,

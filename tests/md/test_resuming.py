@@ -31,9 +31,7 @@ RUNS: dict[str, Callable[..., History]] = {
     ),
     "npt": lambda atoms, **how: run(atoms, STEPS, **SQUEEZED, **HOT, **how),
     "npt, any shape": lambda atoms, **how: run(atoms, STEPS, shape=True, **SQUEEZED, **HOT, **how),
-    "npt, langevin": lambda atoms, **how: run(
-        atoms, STEPS, thermostat="langevin", **SQUEEZED, **HOT, **how
-    ),
+    "npt, langevin": lambda atoms, **how: run(atoms, STEPS, thermostat="langevin", **SQUEEZED, **HOT, **how),
     "npt, langevin, any shape": lambda atoms, **how: run(
         atoms, STEPS, thermostat="langevin", shape=True, **SQUEEZED, **HOT, **how
     ),
@@ -109,7 +107,8 @@ def test_what_was_chosen_stays(tmp_path: Path) -> None:
         run(atoms, STEPS, output=tmp_path / "run", on_step=cut_off, **HOT)
     resumed = structure()
     run(resumed, STEPS, output=tmp_path / "run", resume=True, **HOT)
-    assert resumed.calc.chosen == {"partitions": 2, "method": "slab", "recompute": True}
+    distribution = {"partitions": 2, "method": "slab", "recompute": True}
+    assert resumed.calc.chosen == atoms.calc.chosen == {**distribution, "kernels": "original"}
 
 
 @pytest.mark.usefixtures("frequent")

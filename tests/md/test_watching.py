@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,18 @@ def copper(n: int = 3) -> Atoms:
 
 
 def seen(**changes: float) -> Observed:
-    usual: dict[str, float] = {
-        **{"step": 3, "time": 6.0, "n_atoms": 108, "potential_energy": 1.0, "kinetic_energy": 1.0},
-        **{"conserved_energy": 2.0, "temperature": 300.0, "pressure": 0.0, "drift": 0.0},
-    }
-    return Observed(**{**usual, **changes})
+    usual = Observed(
+        step=3,
+        time=6.0,
+        n_atoms=108,
+        potential_energy=1.0,
+        kinetic_energy=1.0,
+        conserved_energy=2.0,
+        temperature=300.0,
+        pressure=0.0,
+        drift=0.0,
+    )
+    return replace(usual, **changes)
 
 
 @pytest.mark.parametrize("options", CONSERVED.values(), ids=CONSERVED)
@@ -191,7 +199,9 @@ def test_a_calculator_that_finds_no_number_stops_the_run(tmp_path: Path) -> None
             atoms.positions += 100.0
 
     history = lost(tmp_path, spoil)
-    assert "stopped at step 3: the energy is nan; the last good state is that of step 1" in str(history.trouble)
+    assert "stopped at step 3: the energy is nan; the last good state is that of step 1" in str(
+        history.trouble
+    )
 
 
 def test_neighbours_that_become_too_many_for_the_memory_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
