@@ -97,15 +97,14 @@ def run(
         precision: of what is written, ``"float32"`` or ``"float64"``.
         compression: ``"lzf"``, None, or ``"gzip"``, slower and known to other programs than h5py.
         checkpoint_every: steps between checkpoints, and a minute at least; the first one is after step 1.
-        max_time: s, after which the run ends as with a signal.
+        max_time: s, after which it ends as with a signal.
         max_drift: eV per atom, of the conserved energy: the total one, and what thermostats hold. None: any.
         trajectory: an ASE ``.traj`` file that every step is appended to; large for many atoms.
         on_step: called with the step and the atoms after every step.
         about: more options to be kept in ``config.toml``; a resume must be given the same.
-        **ensemble: ``ensemble``, ``thermostat``, ``temperature`` (K), ``pressure`` (GPa), ``timestep`` (fs),
-            ``time_constant`` and ``pressure_time_constant`` (fs) and ``seed``; see :class:`Ensemble`.
+        **ensemble: ``ensemble="nvt"``, ``temperature=300`` and all else that :class:`Ensemble` has.
 
-    What is watched may stop a run, with ``Ending.LOST`` and the reason in ``History.trouble``: docs/runs.md.
+    What is watched (docs/runs.md) may stop it: ``Ending.LOST``, with the reason in ``History.trouble``.
 
     Raises:
         InvalidInputError: options are out of their range or fit neither each other nor the folder.
