@@ -105,6 +105,48 @@ def sevennet() -> torch.nn.Module:
     return pretrained().model
 
 
+def nequip() -> torch.nn.Module:
+    """The size M of nequip's presets, as its foundation models are (6 Å, 89 types), with random weights."""
+    from nequip.model import PresetNequIPGNNModel
+
+    return _of_nequip(PresetNequIPGNNModel, preset="M", r_max=6.0)
+
+
+def allegro() -> torch.nn.Module:
+    """Allegro with l_max 2, 2 layers, 64 scalar and 32 tensor features and r_max 6 Å, with random weights."""
+    from allegro.model import AllegroModel
+
+    return _of_nequip(
+        AllegroModel,
+        r_max=6.0,
+        l_max=2,
+        num_layers=2,
+        num_scalar_features=64,
+        num_tensor_features=32,
+        radial_chemical_embed={"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 8},
+    )
+
+
+def _of_nequip(build: Callable[..., torch.nn.Module], **size: Any) -> torch.nn.Module:
+    from ase.data import chemical_symbols
+    from nequip.utils.global_state import set_global_state
+
+    before = torch.get_default_dtype()
+    try:
+        set_global_state()  # without which its builders refuse to work
+        return build(
+            **size,
+            seed=0,
+            model_dtype="float32",
+            type_names=chemical_symbols[1:90],
+            avg_num_neighbors=60.0,
+            per_type_energy_scales=20.0,  # forces of order 1 eV/Å
+            per_type_energy_shifts=-3.0,
+        ).eval()
+    finally:
+        torch.set_default_dtype(before)
+
+
 def esen() -> torch.nn.Module:
     """The size sm of eSEN (6 million parameters, 4 layers, lmax 2) with random weights: none are public."""
     from fairchem.core.models.base import HydraModelV2
@@ -153,10 +195,12 @@ def exchange(calculator: DistCalculator, atoms: Atoms) -> tuple[float, float]:
 
 
 MODELS: dict[str, Callable[[], torch.nn.Module]] = {
+    "allegro": allegro,
     "chgnet": chgnet,
     "esen": esen,
     "m3gnet": m3gnet,
     "mace": mace_medium,
+    "nequip": nequip,
     "sevennet": sevennet,
     "tensornet": tensornet,
     "tensornet_torch": tensornet_torch,

@@ -39,6 +39,8 @@ TITLES = {
     "esen": "eSEN of the size sm (6 million random weights), beside fairchem's own modules",
     "m3gnet": "M3GNet-MatPES-PBE-v2025.1 of matgl, pretrained, beside `PESCalculator`",
     "mace": "MACE of MACE-MP-0 medium's size (4.7 million random weights), beside `MACECalculator`",
+    "allegro": "Allegro (l = 2, 2 layers, 64 and 32 features, random weights), beside `NequIPCalculator`",
+    "nequip": "NequIP of the size M of its presets (3.2 million random weights), beside `NequIPCalculator`",
     "sevennet": "SevenNet-0, pretrained, beside `SevenNetCalculator`",
     "tensornet": "TensorNet-MatPES-PBE-v2025.1 of matgl (warp), pretrained, beside `PESCalculator`",
     "tensornet_torch": "The same TensorNet in plain torch, beside `PESCalculator`",
@@ -48,6 +50,8 @@ SHORT_TITLES = {
     "esen": "eSEN, size sm",
     "m3gnet": "M3GNet (matgl)",
     "mace": "MACE, size of MP-0 medium",
+    "allegro": "Allegro, l = 2",
+    "nequip": "NequIP, preset M",
     "sevennet": "SevenNet-0",
     "tensornet": "TensorNet (matgl, warp)",
 }
@@ -59,6 +63,8 @@ CHOSEN_ROWS = [
     ("m3gnet", 504),
     ("sevennet", 128),
     ("esen", 128),
+    ("nequip", 504),
+    ("allegro", 504),
 ]
 """Families and atoms of the README's table: the largest of each that was measured beside its original, and
 CHGNet at a size that its original does not reach."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from types import ModuleType
@@ -41,9 +42,12 @@ FAMILIES = {
     "fairchem": Family("fairchem", "fairchem-core", "2.24.0", "2.24.0", "esen", ("fairchem",)),
     "mace": Family("mace", "mace-torch", "0.3.16", "0.3.16", "mace", ("mace", "e3nn")),
     "matgl": Family("matgl", "matgl", "4.1.1", "4.1.2", "matgl", ("matgl", "torch_geometric")),
+    "nequip": Family("nequip", "nequip", "0.19.0", "0.19.1", "nequip", ("nequip", "allegro")),
     "sevenn": Family("sevennet", "sevenn", "0.12.0", "0.13.0", "sevennet", ("sevenn",)),
 }
 """By the top-level package that a model's class (or one of its bases) comes from."""
+_PACKAGED = re.compile(r"^<torch_package_\d+>\.")
+"""Before the module of a class that was loaded with a model, by torch.package."""
 
 
 def adapter_for(model: ModelLike | Adapter, dtype: torch.dtype | None, **family_options: Any) -> Adapter:
@@ -61,7 +65,8 @@ def adapter_for(model: ModelLike | Adapter, dtype: torch.dtype | None, **family_
         _refuse_compiled(member)
         refuse_mixture(member, _is_supported)
     for kind in type(_first(model)).__mro__:
-        family = FAMILIES.get(kind.__module__.partition(".")[0])
+        package = _PACKAGED.sub("", kind.__module__).partition(".")[0]
+        family = FAMILIES.get(package)
         if family is not None:
             with quiet():  # parts of the family's package may be imported first here
                 module = family.adapter_module()

@@ -20,9 +20,9 @@ def trainable_original(model: nn.Module, **options: Any) -> TrainableOriginal:
     """The model's own forward, forces and stress as its package takes them for training."""
     adapter = adapter_for(model, torch.float64, **options)
     calculator: Any = adapter.original(torch.float64)
-    return {"CHGNet": _chgnet, "MACE": _mace, "matgl": _matgl, "SevenNet": _sevennet}[adapter.family](
-        calculator
-    )
+    predictors = {"CHGNet": _chgnet, "MACE": _mace, "matgl": _matgl, "SevenNet": _sevennet}
+    predictors |= dict.fromkeys(("NequIP", "Allegro"), _nequip)
+    return predictors[adapter.family](calculator)
 
 
 def _chgnet(calculator: Any) -> TrainableOriginal:
@@ -77,6 +77,22 @@ def _sevennet(calculator: Any) -> TrainableOriginal:
         xx, yy, zz, xy, yz, zx = -output[keys.PRED_STRESS].reshape(6)
         stress = torch.stack([xx, xy, zx, xy, yy, yz, zx, yz, zz]).view(3, 3)
         return Prediction(output[keys.PRED_TOTAL_ENERGY].reshape(()), output[keys.PRED_FORCE], stress)
+
+    return model, predict
+
+
+def _nequip(calculator: Any) -> TrainableOriginal:
+    from nequip.data import AtomicDataDict
+
+    model = calculator.model.requires_grad_().train()  # else it cuts the graph behind forces
+
+    def predict(atoms: Atoms) -> Prediction:
+        output = model(calculator.atoms_to_data(atoms))
+        energy, stress = (
+            output[AtomicDataDict.TOTAL_ENERGY_KEY].reshape(()),
+            output[AtomicDataDict.STRESS_KEY].view(3, 3),
+        )
+        return Prediction(energy, output[AtomicDataDict.FORCE_KEY], stress)
 
     return model, predict
 
