@@ -54,6 +54,13 @@ def checked_steps(steps: object) -> int:
     return int(steps)
 
 
+def checked_count(name: str, value: object, least: int) -> int:
+    """A whole number from ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise InvalidInputError(f"{name}={value!r}; it must be a whole number from {least}")
+    return int(value)
+
+
 def checked_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     """``value``, if it is one of ``choices``."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):

@@ -18,7 +18,8 @@ from distmlip.commands.terminal import errors_in_one_line, quiet_model_packages
 from distmlip.errors import InvalidInputError, RunFolderError
 from distmlip.models.named import EXAMPLES
 
-console = Console(highlight=False, stderr=True)
+console = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
+results = Console(highlight=False, markup=False, soft_wrap=True)
 NOT_FOR_COMMANDS = frozenset({"command"})
 """Entries of a run's config.toml that are no options."""
 
@@ -29,9 +30,11 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         return None
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{path} cannot be read: {error}") from error
     options = content.get("options", content)
+    if not isinstance(options, dict):
+        raise typer.BadParameter(f"{path} has options={options!r}, which is no table of options")
     known = {of.name for of in context.command.params} | NOT_FOR_COMMANDS
     if unknown := sorted(options.keys() - known):
         raise typer.BadParameter(f"{path} has {', '.join(unknown)}; this command has no such options")
@@ -88,7 +91,7 @@ def md(
     checkpoint_every: CheckpointEvery = 10,
     max_time: MaxTime = None,
     max_drift: Annotated[
-        float, typer.Option(min=0, help="eV/atom, of the conserved energy, after which the run stops.")
+        float, typer.Option(min=0, help="eV/atom, of the conserved energy, that stops the run; 0: none does.")
     ] = 0.1,
     supercell: Supercell = (1, 1, 1),
     partitions: Partitions = "auto",
@@ -123,7 +126,7 @@ def md(
             compression=compression,
             checkpoint_every=checkpoint_every,
             max_time=max_time,
-            max_drift=max_drift,
+            max_drift=max_drift or None,
             about=about,
             ensemble=ensemble,
             thermostat=thermostat,
@@ -205,7 +208,7 @@ def plot(
             raise RunFolderError(
                 f"{path} cannot be written: {error}; give another place by --output"
             ) from error
-        console.print(f"{path}")
+        results.print(f"{path}")
 
 
 def convert(
@@ -217,19 +220,22 @@ def convert(
             "also what else ASE writes."
         ),
     ],
-    frames: Annotated[str, typer.Option(help="An index or a slice: -1, ::10.")] = ":",
+    frames: Annotated[
+        str, typer.Option(help="An index or a slice: -1, ::10; checkpoint: the newest, with velocities.")
+    ] = ":",
 ) -> None:
     """Write a trajectory for other programs: OVITO, VMD, LAMMPS, MDAnalysis."""
     from distmlip import md
 
     with errors_in_one_line():
         n_frames = md.convert(run, output, frames)
-        console.print(f"{output}: {n_frames} frames")
+        results.print(f"{output}: {n_frames} frames")
 
 
 def _simulate(ranks: int, prepare: Any, work: Any, output: Path) -> None:
     """On all ranks, or on those that are started for it; ends the command with the run's exit code."""
     from distmlip.commands.launch import launch, leads
+    from distmlip.md import Ending
     from distmlip.ranks.identity import identity_of_this_process
 
     quiet_model_packages()
@@ -238,7 +244,11 @@ def _simulate(ranks: int, prepare: Any, work: Any, output: Path) -> None:
             raise typer.Exit(launch(ranks, sys.argv[1:]))
         if not leads():
             return
-        history = work(prepare())
+        try:
+            history = work(prepare())
+        except KeyboardInterrupt as error:
+            console.print("; ".join([f"{output}: interrupted at once", *getattr(error, "__notes__", [])]))
+            raise typer.Exit(int(Ending.INTERRUPTED)) from error
         ending = history.ending
         console.print(f"{output}: {history.trouble or ending.in_words}")
         if ending.goes_on:
@@ -258,6 +268,8 @@ def _prepared(
         raise InvalidInputError(
             f"{structure} cannot be read: {error or type(error).__name__}; give a structure that ASE reads"
         ) from error
+    if min(supercell) < 1:
+        raise InvalidInputError(f"supercell={' '.join(map(str, supercell))}; give numbers from 1")
     atoms = atoms.repeat(supercell)
     atoms.calc = DistCalculator(named_model(model), **calculator)
     return atoms
@@ -279,7 +291,12 @@ def _about(
     structure: Path, model: str, supercell: tuple[int, int, int], calculator: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What is kept with a run, as the options are given."""
-    given = {"structure": str(structure), "model": model, "supercell": list(supercell), **calculator}
+    given = {
+        "structure": str(structure.resolve()),
+        "model": model,
+        "supercell": list(supercell),
+        **calculator,
+    }
     return {**given, "partitions": str(calculator["partitions"])}
 
 

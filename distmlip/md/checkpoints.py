@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +77,7 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
     for path in _all(folder):
         try:
             return _read(path), damages
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile, zlib and json have many kinds for what is damaged
             damages.append(f"{path} is damaged ({error})")
     what = "; ".join([*damages, f"there is no {'other ' if damages else ''}checkpoint in {folder}"])
     raise RunFolderError(f"{what}; begin anew, in another folder")
@@ -86,6 +85,8 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
 
 def _all(folder: Path) -> list[Path]:
     """The newest first."""
+    if not folder.is_dir():
+        return []
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 

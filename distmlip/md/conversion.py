@@ -6,8 +6,8 @@ there all that has a direction is turned with the cell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import count
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.cell import Cell
 from ase.data import chemical_symbols
 from ase.io import write
@@ -26,9 +27,11 @@ from numpy.typing import NDArray
 
 from distmlip.cell import with_vacuum
 from distmlip.errors import InvalidInputError, RunFolderError
+from distmlip.md.checkpoints import newest_checkpoint
 from distmlip.md.folder import TRAJECTORY
 from distmlip.md.frames import read
 from distmlip.md.progress import progress_bar
+from distmlip.md.state import atoms_in
 
 Append = Callable[[Atoms], None]
 FS_PER_PS = 1000.0
@@ -36,6 +39,7 @@ ANGSTROM_PER_PS = FS_PER_PS * units.fs
 """Of ASE's unit of velocity."""
 KCAL_PER_MOL = units.mol / units.kcal
 """Of an eV."""
+CHECKPOINT = "checkpoint"
 MARGIN = 1.0
 """Å around atoms, in directions that have no cell vector."""
 
@@ -47,7 +51,8 @@ def convert(run: str | PathLike[str], output: str | PathLike[str], frames: int |
         run: a folder, or a ``trajectory.h5``; a run that still goes on, too.
         output: ``.xyz`` or ``.extxyz``; ``.lammpstrj`` or ``.dump`` (LAMMPS, as text); ``.nc`` (AMBER, needs
             the package netCDF4); ``.traj`` (ASE); for one frame also what else ASE writes.
-        frames: which, as an index, a slice, or as such in text (``"-1"``, ``"::10"``).
+        frames: which, as an index, a slice, or as such in text (``"-1"``, ``"::10"``); ``"checkpoint"``: the
+            state of the folder's newest checkpoint, with velocities, to begin another run with.
 
     Returns:
         How many were written.
@@ -57,8 +62,8 @@ def convert(run: str | PathLike[str], output: str | PathLike[str], frames: int |
         RunFolderError: the trajectory cannot be read, or ``output`` not be written.
     """
     source, path = Path(run), Path(output)
-    with read(source / TRAJECTORY if source.is_dir() else source) as found:
-        chosen = _chosen(frames, len(found))
+    with _frames_of(source, frames) as found:
+        chosen = _chosen(":" if frames == CHECKPOINT else frames, len(found))
         if path.exists():
             raise InvalidInputError(f"{path} is there already; give another name")
         draft = path.with_name(f".new.{path.name}")
@@ -71,11 +76,26 @@ def convert(run: str | PathLike[str], output: str | PathLike[str], frames: int |
                     append(found[k])
                     show(done, path.name)
             draft.replace(path)
-        except OSError as error:
+        except RunFolderError:
+            raise  # of the trajectory
+        except (OSError, UnicodeError) as error:
             raise RunFolderError(f"{path} cannot be written: {error}; give another place") from error
         finally:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
     return len(chosen)
+
+
+@contextmanager
+def _frames_of(source: Path, frames: int | slice | str) -> Iterator[Sequence[Atoms]]:
+    if frames == CHECKPOINT:
+        checkpoint, _ = newest_checkpoint(source)
+        atoms = atoms_in(checkpoint)
+        atoms.calc = SinglePointCalculator(atoms)
+        yield [atoms]
+        return
+    with read(source / TRAJECTORY if source.is_dir() else source) as found:
+        yield found
 
 
 def _chosen(frames: int | slice | str, n_frames: int) -> range:
@@ -93,8 +113,8 @@ def _chosen(frames: int | slice | str, n_frames: int) -> range:
 
 
 def _writer(path: Path, draft: Path, first: Atoms, n_frames: int) -> AbstractContextManager[Append]:
-    if path.suffix in WRITERS:
-        return WRITERS[path.suffix](draft, first)
+    if path.suffix.lower() in WRITERS:
+        return WRITERS[path.suffix.lower()](draft, first)
     if n_frames > 1:
         raise InvalidInputError(
             f"{path.name} for {n_frames} frames; several go into {', '.join(WRITERS)}, one (frames=-1) also "
@@ -193,7 +213,7 @@ def _lammps(path: Path, first: Atoms) -> Iterator[Append]:
                 names += ["fx", "fy", "fz"]
                 values.append(turned.forces)
             file.write(
-                f"ITEM: TIME\n{atoms.info['time'] / FS_PER_PS:.12g}\n"
+                f"ITEM: TIME\n{atoms.info.get('time', 0.0) / FS_PER_PS:.12g}\n"
                 f"ITEM: TIMESTEP\n{atoms.info['step']}\nITEM: NUMBER OF ATOMS\n{len(atoms)}\n"
             )
             file.writelines(_lammps_box(turned))
@@ -263,7 +283,7 @@ def _amber_values(atoms: Atoms) -> dict[str, Any]:
     turned = _turned(atoms)
     lengths_and_angles = Cell(turned.cell).cellpar()
     return {
-        "time": atoms.info["time"] / FS_PER_PS,
+        "time": atoms.info.get("time", 0.0) / FS_PER_PS,
         "cell_lengths": np.where(turned.pbc, lengths_and_angles[:3], 0.0),  # 0: not periodic
         "cell_angles": lengths_and_angles[3:],
         "coordinates": turned.positions - turned.origin,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from ase.optimize import FIRE
 from ase.optimize.optimize import BaseDynamics
 
 from distmlip.errors import InvalidInputError
-from distmlip.inputs import checked_choice
+from distmlip.inputs import checked_choice, checked_count
 
 ENSEMBLES = {
     "nve": (None,),
@@ -67,6 +67,14 @@ class Ensemble:
             raise InvalidInputError(
                 f"thermostat={self.thermostat!r} with ensemble={self.ensemble!r}, which has {words}"
             )
+        self._require_what_it_needs()
+        if self.pressure is not None and not math.isfinite(self.pressure):
+            raise InvalidInputError(f"pressure={self.pressure}; it must be a number")
+        for name in ("temperature", "timestep", "time_constant", "pressure_time_constant"):
+            self._require_positive(name)
+        return replace(self, seed=checked_count("seed", self.seed, least=0))
+
+    def _require_what_it_needs(self) -> None:
         if self.temperature is None and self.ensemble != "nve":
             raise InvalidInputError(f"ensemble={self.ensemble!r} needs temperature")
         if self.pressure is None and self.ensemble == "npt":
@@ -75,9 +83,6 @@ class Ensemble:
             raise InvalidInputError(f"pressure={self.pressure} with ensemble={self.ensemble!r}; use 'npt'")
         if self.shape and self.ensemble != "npt":
             raise InvalidInputError(f"shape=True with ensemble={self.ensemble!r}; use 'npt'")
-        for name in ("temperature", "timestep", "time_constant", "pressure_time_constant"):
-            self._require_positive(name)
-        return self
 
     def _require_positive(self, name: str) -> None:
         value = getattr(self, name)
@@ -89,7 +94,7 @@ class Ensemble:
         """Those of the first step: drawn, unless there is no temperature to draw them at."""
         if self.temperature is not None:
             MaxwellBoltzmannDistribution(atoms, temperature_K=self.temperature, rng=random)
-            if not atoms.constraints:
+            if not atoms.constraints and len(atoms) > 1 and self.temperature > 0:
                 Stationary(atoms)
 
     def driver(self, atoms: Atoms, random: np.random.Generator) -> MolecularDynamics:

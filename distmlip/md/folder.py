@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 
 from distmlip.errors import InvalidInputError, RunFolderError
@@ -35,6 +36,25 @@ class RunFolder:
 
     def __init__(self, path: Path, options: Mapping[str, Any], resume: bool) -> None:
         self.path = path
+        config = _as_toml(options)
+        with ExitStack() as failed:
+            try:
+                self._require_place(resume)
+                path.mkdir(parents=True, exist_ok=True)
+                self._lock = self._locked()
+                failed.callback(os.close, self._lock)
+                if resume:
+                    self._require_same(config)
+                self._write_config(config)
+                self._log = (path / LOG).open("a", encoding="utf-8", buffering=1)
+            except OSError as error:
+                if isinstance(error, RunFolderError):
+                    raise
+                raise RunFolderError(f"{path} cannot be written: {error}; give another folder") from error
+            failed.pop_all()
+
+    def _require_place(self, resume: bool) -> None:
+        path = self.path
         is_used = path.exists() and (not path.is_dir() or any(path.iterdir()))
         if is_used and not resume:
             raise InvalidInputError(
@@ -42,20 +62,6 @@ class RunFolder:
             )
         if resume and not (path / CONFIG).is_file():
             raise InvalidInputError(f"{path} has no {CONFIG}: there is no run in it to resume; run without")
-        with ExitStack() as failed:
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-                self._lock = self._locked()
-                failed.callback(os.close, self._lock)
-                if resume:
-                    self._require_same(options)
-                self._write_config(options)
-                self._log = (path / LOG).open("a", encoding="utf-8", buffering=1)
-            except OSError as error:
-                if isinstance(error, RunFolderError):
-                    raise
-                raise RunFolderError(f"{path} cannot be written: {error}; give another folder") from error
-            failed.pop_all()
 
     def _locked(self) -> int:
         """While this process lives, or the folder is open."""
@@ -76,15 +82,14 @@ class RunFolder:
         os.write(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode())
         return lock
 
-    def _require_same(self, options: Mapping[str, Any]) -> None:
+    def _require_same(self, config: str) -> None:
         path = self.path / CONFIG
         try:
-            before = tomllib.loads(path.read_text(encoding="utf-8"))["options"]
-        except (tomllib.TOMLDecodeError, KeyError) as error:
+            before, now = (_options_of(text) for text in (path.read_text(encoding="utf-8"), config))
+        except ValueError as error:
             raise RunFolderError(
                 f"{path} cannot be understood: {error}; begin anew, in another folder"
             ) from error
-        now = _known(options)
         differing = [
             f"{name}: {before.get(name, 'none')} before, {now.get(name, 'none')} now"
             for name in sorted((before.keys() | now.keys()) - MAY_CHANGE)
@@ -96,16 +101,15 @@ class RunFolder:
                 "another folder"
             )
 
-    def _write_config(self, options: Mapping[str, Any]) -> None:
-        content = {"distmlip": metadata.version("distmlip"), "options": _known(options)}
+    def _write_config(self, config: str) -> None:
         draft = self.path / f".{CONFIG}.new"
-        draft.write_text(tomli_w.dumps(content), encoding="utf-8")
+        draft.write_text(config, encoding="utf-8")
         draft.replace(self.path / CONFIG)
 
     def say(self, line: str) -> None:
-        """A line of the log."""
+        """A line of the log; remarks, which begin with ``#``, may be several."""
         with contextlib.suppress(OSError):  # what is lost is only the log
-            self._log.write(line + "\n")
+            self._log.write(line.replace("\n", "\n# ") + "\n")
 
     def close(self) -> None:
         """Others may write to it from now on."""
@@ -113,6 +117,30 @@ class RunFolder:
         os.close(self._lock)
 
 
-def _known(options: Mapping[str, Any]) -> dict[str, Any]:
-    """TOML has no word for nothing."""
-    return {name: value for name, value in options.items() if value is not None}
+def _as_toml(options: Mapping[str, Any]) -> str:
+    """The content of the file of options.
+
+    Raises:
+        InvalidInputError: one of them is of a kind that TOML has not.
+    """
+    # TOML has no word for nothing, and knows no numbers of NumPy.
+    plain = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in options.items()
+        if value is not None
+    }
+    try:
+        return tomli_w.dumps({"distmlip": metadata.version("distmlip"), "options": plain})
+    except TypeError as error:
+        raise InvalidInputError(f"options cannot be kept: {error}; give numbers and texts") from error
+
+
+def _options_of(text: str) -> dict[str, Any]:
+    """
+    Raises:
+        ValueError: there are none.
+    """
+    options = tomllib.loads(text).get("options")
+    if not isinstance(options, dict):
+        raise ValueError("it has no table of options")
+    return {name: str(value) for name, value in options.items()}  # texts of what is no number are the same

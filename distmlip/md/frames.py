@@ -12,17 +12,23 @@ import h5py
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from distmlip.errors import RunFolderError
-from distmlip.md.trajectory import ANGSTROM_PER_FS, KJ_PER_MOL, LOCKING, OBSERVABLES, PARTICLES
+from distmlip.md.trajectory import ANGSTROM_PER_FS, KJ_PER_MOL, LOCKING, OBSERVABLES, PARTICLES, UNITS
+
+STEPS = f"{PARTICLES}/position/step"
 
 
 class Frames(Sequence[Atoms]):
     """The frames of a file as :class:`ase.Atoms`, with the results and velocities that were written.
 
-    ``info`` of each has its ``step`` and its ``time`` (fs). A file that is being written grows: ``len()``
-    looks anew. Close it, or use it in a ``with`` block.
+    ``info`` of each has its ``step`` and its ``time`` (fs). A file that is being written grows, and all that
+    is asked for looks anew. Close it, or use it in a ``with`` block.
+
+    Raises:
+        RunFolderError: what is asked for is damaged.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -31,16 +37,23 @@ class Frames(Sequence[Atoms]):
             RunFolderError: there is no such file, or it is no trajectory.
         """
         self._path = Path(path)
+        if not self._path.is_file():
+            raise RunFolderError(f"there is no {self._path}; give the folder of a run, or a trajectory.h5")
         try:
-            self._file = h5py.File(self._path, "r", libver="latest", swmr=True, locking=LOCKING)
-            self._particles = self._file[PARTICLES]
-            self._numbers = self._particles["species"][:]
-            self._masses = self._particles["mass"][:]
-        except (OSError, KeyError) as error:
+            self._file = _opened(self._path)
+            particles = self._file[PARTICLES]
+            self._numbers, self._masses = particles["species"][:], particles["mass"][:]
+            self._pbc = particles["box"].attrs["boundary"] == b"periodic"
+            self._elements = [name for name in UNITS if name in particles]
+            self._observables = list(self._file[OBSERVABLES])
+            self.has_times = "unit" in particles["position/time"].attrs
+            """Whether times are of dynamics; those of a relaxation are its steps."""
+            if not np.isin(self._numbers, range(len(chemical_symbols))).all():
+                raise ValueError("it has elements that there are not")
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise RunFolderError(
                 f"{self._path} is no trajectory that can be read: {error}; give a trajectory.h5 of distmlip"
             ) from error
-        self._pbc = self._particles["box"].attrs["boundary"] == b"periodic"
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -54,9 +67,10 @@ class Frames(Sequence[Atoms]):
 
     @property
     def observables(self) -> dict[str, NDArray[np.float64]]:
-        """(n_frames,) each: potential and kinetic energy (eV), temperature (K), pressure (GPa)."""
-        groups = self._file[OBSERVABLES]
-        return {name: self._refreshed(groups[name]["value"])[: len(self)] for name in groups}
+        """(n_frames,) each, as many of all: potential, kinetic and conserved energy (eV), temperature (K),
+        pressure (GPa); NaN where there is none."""
+        n = len(self)
+        return {name: self._read(f"{OBSERVABLES}/{name}/value", slice(n)) for name in self._observables}
 
     @property
     def n_atoms(self) -> int:
@@ -70,7 +84,7 @@ class Frames(Sequence[Atoms]):
         return volumes
 
     def __len__(self) -> int:
-        return len(self._refreshed(self._particles["position/step"]))
+        return len(self._read(STEPS, slice(None)))
 
     @overload
     def __getitem__(self, index: int) -> Atoms: ...
@@ -85,22 +99,18 @@ class Frames(Sequence[Atoms]):
         return self._frame(index % n)
 
     def _frame(self, k: int) -> Atoms:
-        found = {
-            name: self._refreshed(self._particles[name]["value"])[k]
-            for name in ("position", "velocity", "force")
-            if name in self._particles
-        }
+        found = {name: self._read(f"{PARTICLES}/{name}/value", k) for name in self._elements}
         atoms = Atoms(
             self._numbers,
             found["position"].astype(np.float64),
-            cell=self._refreshed(self._particles["box/edges/value"])[k],
+            cell=self._read(f"{PARTICLES}/box/edges/value", k),
             pbc=self._pbc,
         )
         if not np.array_equal(self._masses, atoms.get_masses()):
             atoms.set_masses(self._masses)
         if "velocity" in found:
             atoms.set_velocities(found["velocity"].astype(np.float64) / ANGSTROM_PER_FS)
-        results = {"energy": float(self._refreshed(self._file[OBSERVABLES]["potential_energy/value"])[k])}
+        results = {"energy": float(self._read(f"{OBSERVABLES}/potential_energy/value", k))}
         if "force" in found:
             results["forces"] = found["force"].astype(np.float64) / KJ_PER_MOL
         atoms.calc = SinglePointCalculator(atoms, **results)
@@ -108,13 +118,19 @@ class Frames(Sequence[Atoms]):
         return atoms
 
     def _column(self, name: str) -> NDArray[Any]:
-        column: NDArray[Any] = self._refreshed(self._particles[name])[: len(self)]
+        n = len(self)  # before the column is looked at: it is written first
+        column: NDArray[Any] = self._read(f"{PARTICLES}/{name}", slice(n))
         return column
 
-    @staticmethod
-    def _refreshed(dataset: h5py.Dataset) -> h5py.Dataset:
-        dataset.id.refresh()
-        return dataset
+    def _read(self, name: str, rows: int | slice) -> Any:
+        try:
+            dataset = self._file[name]
+            dataset.id.refresh()
+            return dataset[rows]
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise RunFolderError(
+                f"{self._path} is damaged: {name} cannot be read ({error}); read other frames"
+            ) from error
 
     def close(self) -> None:
         """Let go of the file."""
@@ -127,6 +143,15 @@ class Frames(Sequence[Atoms]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _opened(path: Path) -> h5py.File:
+    """A file that a run has closed as usual; one that is being written, or was when its writer was killed, as
+    a reader beside the writer: so HDF5 reads what is damaged again and again, practically forever."""
+    try:
+        return h5py.File(path, "r", libver="latest", locking=False)
+    except OSError:
+        return h5py.File(path, "r", libver="latest", swmr=True, locking=LOCKING)
 
 
 def read(path: str | PathLike[str]) -> Frames:

@@ -10,7 +10,7 @@ from distmlip.md.stopping import Ending
 
 @dataclass
 class History:
-    """One entry per step, the initial state included. Energies are in eV per atom."""
+    """One entry per step, the state that was begun with included. Energies are in eV per atom."""
 
     potential_energy: list[float] = field(default_factory=list)
     total_energy: list[float] = field(default_factory=list)
@@ -29,5 +29,5 @@ class History:
 
     @property
     def n_steps(self) -> int:
-        """Steps taken after the initial state."""
+        """Steps taken after that."""
         return max(len(self.potential_energy) - 1, 0)

@@ -41,9 +41,10 @@ def plot(run: str | PathLike[str]) -> Figure:
         figure = Figure(figsize=(13, 7.5), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(2, 3)
-        times, unit = _times(frames)
-        n_atoms = max(1, frames.n_atoms)
         seen = frames.observables
+        n_frames = len(seen["temperature"])  # a run that goes on has more of all that is looked at later
+        times, label = _times(frames, n_frames)
+        n_atoms = max(1, frames.n_atoms)
         potential, kinetic, conserved = (
             seen[f"{name}_energy"] / n_atoms for name in ("potential", "kinetic", "conserved")
         )
@@ -56,30 +57,32 @@ def plot(run: str | PathLike[str]) -> Figure:
         panels[0, 1].set(title="temperature", ylabel="K")
         _lines(panels[0, 2], times, {"": seen["pressure"]})
         panels[0, 2].set(title="pressure", ylabel="GPa")
-        _lines(panels[1, 0], times, {"": frames.volumes / n_atoms})
+        _lines(panels[1, 0], times, {"": frames.volumes[:n_frames] / n_atoms})
         panels[1, 0].set(title="volume", ylabel="Å³/atom")
-        evenly = np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames)))
+        evenly = np.linspace(0, n_frames - 1, min(MOST_FRAMES, n_frames))
         chosen = np.unique(evenly.astype(np.int64))
         moved = dict(squared_displacements(frames[int(k)] for k in chosen))
         _lines(panels[1, 1], times[chosen], moved)
         panels[1, 1].set(title="mean squared displacement", ylabel="Å²")
         for axes in panels.flat[:5]:
-            axes.set_xlabel(f"time ({unit})")
-        if len(frames):
-            _draw_distances(panels[1, 2], frames[-1])
-        figure.suptitle(f"{path}: {len(frames)} frames of {n_atoms:,} atoms", x=0.01, ha="left")
+            axes.set_xlabel(label)
+        if n_frames:
+            _draw_distances(panels[1, 2], frames[n_frames - 1])
+        figure.suptitle(f"{path}: {n_frames} frames of {n_atoms:,} atoms", x=0.01, ha="left")
     return figure
 
 
 def squared_displacements(frames: Iterator[Atoms]) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """(n_frames,) Å² for each element: means over its atoms since the first frame, relative to the centre of
-    mass. Positions must go on over the faces of the cell, as those of ASE's drivers do."""
+    mass, and to the cell where that changes. Positions must go on over the faces of the cell, as those of
+    ASE's drivers do."""
     start: NDArray[np.float64] | None = None
     found: dict[str, list[float]] = {}
     for atoms in frames:
-        relative = atoms.positions - atoms.get_center_of_mass()
+        cell = atoms.cell.array if atoms.cell.rank == 3 else np.eye(3)
+        relative = np.linalg.solve(cell.T, (atoms.positions - atoms.get_center_of_mass()).T).T
         start = relative if start is None else start
-        squares = np.square(relative - start).sum(1)
+        squares = np.square((relative - start) @ cell).sum(1)
         for number in np.unique(atoms.numbers):
             mean = float(squares[atoms.numbers == number].mean())
             found.setdefault(chemical_symbols[number], []).append(mean)
@@ -107,9 +110,12 @@ def radial_distributions(
     return (edges[:-1] + edges[1:]) / 2, found
 
 
-def _times(frames: Frames) -> tuple[NDArray[np.float64], str]:
-    times = frames.times
-    return (times / PICOSECOND, "ps") if len(times) and times[-1] > PICOSECOND else (times, "fs")
+def _times(frames: Frames, n_frames: int) -> tuple[NDArray[np.float64], str]:
+    times = frames.times[:n_frames]
+    if not frames.has_times:
+        return times, "step"
+    is_long = n_frames > 0 and times[-1] > PICOSECOND
+    return (times / PICOSECOND, "time (ps)") if is_long else (times, "time (fs)")
 
 
 def _draw_distances(axes: Axes, atoms: Atoms) -> None:

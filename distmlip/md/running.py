@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
@@ -12,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.optimize.optimize import BaseDynamics
 
+from distmlip.cell import volume_of
 from distmlip.errors import InvalidInputError
 from distmlip.md.drivers import Ensemble, optimizer
 from distmlip.md.history import History
@@ -50,6 +52,10 @@ def relax(
         on_step=on_step,
         about=about,
     )
+    if not 0 < fmax < math.inf:
+        raise InvalidInputError(f"fmax={fmax}; it must be a positive number (eV/Ang)")
+    if cell and not (atoms.pbc.any() and volume_of(atoms) > 0):
+        raise InvalidInputError("cell=True with atoms that have no periodic cell; relax them without")
     options = {"command": "relax", "fmax": fmax, "cell": cell}
     work = Work(atoms, steps, what.checked(), options, label="relax", watch=Watch(timestep=None))
     return work.done(
@@ -134,7 +140,7 @@ def run(
             f"max_drift={max_drift}; it must be a positive number of eV per atom, or None"
         )
     watch = Watch(sampled.timestep, sampled.temperature, max_drift)
-    options = {"command": "md", **asdict(sampled), **asdict(contents), "max_drift": max_drift}
+    options = {"command": "md", **asdict(sampled), **asdict(contents), "max_drift": max_drift or 0.0}
     label = sampled.ensemble.upper()
     work = Work(atoms, steps, what.checked(), options, label, watch, random, sampled.timestep)
 

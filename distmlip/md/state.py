@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.io.jsonio import encode
 from ase.optimize.optimize import BaseDynamics
 
 from distmlip._native import core
@@ -26,12 +27,15 @@ def captured(
     calculator = atoms.calc
     arrays = {
         "numbers": atoms.numbers,
+        "masses": atoms.get_masses(),
+        "pbc": atoms.pbc,
         "positions": atoms.positions,
         "momenta": atoms.get_momenta(),
         "cell": atoms.cell.array,
         **{f"{_OF_DRIVER}{name}": value for name, value in state_of(driver).items()},
     }
     content: dict[str, Any] = {"environment": _environment(), "chosen": None, "watched": watched}
+    content["constraints"] = encode(atoms.constraints)
     if random is not None:
         content["random"] = random.bit_generator.state
     if isinstance(calculator, DistCalculator) and calculator.graph_origin is not None:
@@ -50,6 +54,16 @@ def require_same_atoms(atoms: Atoms, found: Checkpoint) -> None:
         raise InvalidInputError(
             f"the run has {len(numbers)} atoms, these are {len(atoms)} or of other elements; resume with the "
             "structure that it began with"
+        )
+    same = {
+        "masses": np.array_equal(found.arrays["masses"], atoms.get_masses()),
+        "periodic boundaries": np.array_equal(found.arrays["pbc"], atoms.pbc),
+        "constraints": found.content["constraints"] == encode(atoms.constraints),
+    }
+    if differing := [what for what, is_same in same.items() if not is_same]:
+        raise InvalidInputError(
+            f"the run's atoms have other {' and '.join(differing)} than these; resume with the structure "
+            "that it began with"
         )
 
 
@@ -76,6 +90,16 @@ def restore_atoms(atoms: Atoms, random: np.random.Generator | None, found: Check
     origin.positions[:] = arrays["origin"]
     atoms.calc.plan(origin)
     return None if before == now else f"other than before: {now}, not {before}; last digits may differ"
+
+
+def atoms_in(found: Checkpoint) -> Atoms:
+    """With velocities, as after that step."""
+    arrays = found.arrays
+    atoms = Atoms(arrays["numbers"], arrays["positions"], cell=arrays["cell"], pbc=arrays["pbc"])
+    atoms.set_masses(arrays["masses"])
+    atoms.set_momenta(arrays["momenta"])
+    atoms.info["step"] = found.step
+    return atoms
 
 
 def restore_driver(driver: BaseDynamics, found: Checkpoint) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 STOP = "STOP"
 """The file in a run's folder that ends it."""
+SAME_REQUEST = 10.0
+"""s within which several signals are one."""
 
 
 class Ending(IntEnum):
@@ -55,23 +57,28 @@ class Stopping:
         self._file = folder / STOP if folder is not None else None
         self._end = math.inf if max_time is None else time.monotonic() + max_time
         self._signal: Ending | None = None
+        self._told = 0.0
         self._longest = 0.0
         self._last = time.monotonic()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """In the block a signal ends the run after its step; a second one ends it at once."""
+        """In the block a signal ends the run after its step; another one ends it at once, but not within
+        seconds of the first: launchers and schedulers send several."""
         if threading.current_thread() is not threading.main_thread():
             yield  # only there signals can be handled
             return
         endings = {signal.SIGINT: Ending.INTERRUPTED, signal.SIGTERM: Ending.TERMINATED}
 
         def handle(number: int, _: object) -> None:
-            if self._signal is not None:
+            now = time.monotonic()
+            if self._signal is None:
+                self._signal, self._told = endings[signal.Signals(number)], now
+            elif now - self._told > SAME_REQUEST:
                 raise KeyboardInterrupt
-            self._signal = endings[signal.Signals(number)]
 
-        before = {number: signal.signal(number, handle) for number in endings}
+        heard = [number for number in endings if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, handle) for number in heard}
         try:
             yield
         finally:
@@ -86,7 +93,7 @@ class Stopping:
             return self._signal
         if now + self._longest > self._end:
             return Ending.OUT_OF_TIME
-        if self._file is not None and self._file.exists():
+        if self._file is not None and self._file.is_file():
             self._file.unlink(missing_ok=True)  # it has done what it was for
             return Ending.STOP_FILE
         return None

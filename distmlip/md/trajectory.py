@@ -103,11 +103,12 @@ class TrajectoryWriter:
         self._thread.start()
 
     @classmethod
-    def new(cls, path: Path, atoms: Atoms, contents: Contents) -> Self:
-        """A file for frames of these atoms; there must be none yet."""
+    def new(cls, path: Path, atoms: Atoms, contents: Contents, has_times: bool = True) -> Self:
+        """A file for frames of these atoms; there must be none yet. ``has_times``: of dynamics; otherwise
+        times are steps."""
         laid_out = io.BytesIO()  # HDF5 does not survive a disk that is full when it lays out a file
         with h5py.File(laid_out, "w", libver="latest") as file:
-            _lay_out(file, atoms, contents)
+            _lay_out(file, atoms, contents, has_times)
         with _explained(path, "written"):
             with path.open("xb") as empty:
                 empty.write(laid_out.getbuffer())
@@ -197,7 +198,7 @@ class TrajectoryWriter:
             ) from error
 
 
-def _lay_out(file: h5py.File, atoms: Atoms, contents: Contents) -> None:
+def _lay_out(file: h5py.File, atoms: Atoms, contents: Contents, has_times: bool) -> None:
     about = file.create_group("h5md")
     about.attrs["version"] = np.array([1, 1], np.int32)
     about.create_group("author").attrs["name"] = "unknown"
@@ -217,7 +218,8 @@ def _lay_out(file: h5py.File, atoms: Atoms, contents: Contents) -> None:
     position = particles.create_group("position")
     step = position.create_dataset("step", (0,), np.int64, maxshape=(None,), chunks=(1024,))
     time = position.create_dataset("time", (0,), np.float64, maxshape=(None,), chunks=(1024,))
-    time.attrs["unit"] = "fs"
+    if has_times:
+        time.attrs["unit"] = "fs"
     chunk = (1, max(1, min(n_atoms, ATOMS_PER_CHUNK)), 3)
     for element in contents.elements:
         group = particles.require_group(element)

@@ -93,8 +93,7 @@ class Watch:
             yield Trouble(
                 f"the conserved energy has drifted by {seen.drift:.3g} eV/atom, more than "
                 f"max_drift={self._max_drift:g}; take a shorter timestep or dtype='float64', or resume with "
-                "a larger max_drift",
-                is_sound=True,
+                "a larger max_drift"
             )
 
     def _neighbours(self, atoms: Atoms) -> Iterator[Trouble]:

@@ -18,6 +18,7 @@ from ase.optimize.optimize import BaseDynamics
 
 from distmlip.calculator import DistCalculator
 from distmlip.errors import InvalidInputError, NonFiniteResultError
+from distmlip.inputs import checked_count
 from distmlip.machine.memory import used_bytes
 from distmlip.md.checkpoints import Checkpoint, has_checkpoints, newest_checkpoint, write_checkpoint
 from distmlip.md.folder import TRAJECTORY, RunFolder
@@ -59,8 +60,7 @@ class Output:
             InvalidInputError: values are out of their range, or fit no run without a folder.
         """
         for name in ("frames_every", "checkpoint_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InvalidInputError(f"{name}={getattr(self, name)!r}; it must be a whole number from 1")
+            checked_count(name, getattr(self, name), least=1)
         if self.max_time is not None and not self.max_time > 0:
             raise InvalidInputError(f"max_time={self.max_time}; it must be a positive number of seconds")
         if self.resume and self.folder is None:
@@ -82,8 +82,9 @@ class Work:
         random: np.random.Generator | None = None,
         timestep: float | None = None,
     ) -> None:
-        if not isinstance(steps, int) or steps < 0:
-            raise InvalidInputError(f"steps={steps!r}; it must be a whole number from 0")
+        steps = checked_count("steps", steps, least=0)
+        if len(atoms) == 0:
+            raise InvalidInputError("there are no atoms; give a structure that has some")
         if atoms.calc is None:
             raise InvalidInputError("the atoms have no calculator; set atoms.calc first")
         self._atoms, self._steps, self._output, self._label = atoms, steps, output, label
@@ -100,7 +101,7 @@ class Work:
         self._history = History()
         self._folder: RunFolder | None = None
         self._writer: TrajectoryWriter | None = None
-        self._last_frame = self._last_checkpoint = -1
+        self._last_frame = self._last_checkpoint = self._last_row = -1
         self._saved_at = -math.inf
         self._begun = time.monotonic()
 
@@ -139,10 +140,10 @@ class Work:
                 )
             except NonFiniteResultError as error:
                 ending = self._lost(driver.nsteps, str(error))
-            except Exception as error:
+            except (Exception, KeyboardInterrupt) as error:
                 if self._folder is not None:
                     error.add_note(f"after step {driver.nsteps}; {self._last_good()}")
-                self._say(f"# after step {driver.nsteps}: {error}")
+                self._say(f"# after step {driver.nsteps}: {str(error) or 'interrupted at once'}")
                 raise
             self._history.ending = ending
             self._say(f"# step {driver.nsteps}: {ending.in_words}")
@@ -162,9 +163,10 @@ class Work:
         seen: Observed | None = None
         for is_last in steps_of(driver, max(0, self._steps - first)):
             is_done = is_last
-            if begun is not None and driver.nsteps == first:
-                continue  # this step is in the checkpoint
             seen = self._observed(driver)
+            if begun is not None and driver.nsteps == first:
+                self._history.record(seen)
+                continue  # this step is in the checkpoint
             ending = self._after_step(driver, seen, stopping)
             show(seen)
             if ending is not None:
@@ -189,17 +191,19 @@ class Work:
             require_same_atoms(self._atoms, found)
             self._writer = TrajectoryWriter.continued(path, output.contents, found.step)
             self._last_frame, self._last_checkpoint = self._writer.last_step, found.step
+            self._last_row = found.step
             self._saved_at = time.monotonic()
             self._say(f"# resumed after step {found.step}")
         else:
             path.unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
-            self._writer = TrajectoryWriter.new(path, self._atoms, output.contents)
+            has_times = self._timestep is not None
+            self._writer = TrajectoryWriter.new(path, self._atoms, output.contents, has_times)
             self._say(LOG_HEADER)
         stack.enter_context(self._writer)
         return found
 
     def _observed(self, driver: BaseDynamics) -> Observed:
-        seen = observed(self._atoms, driver, self._timestep or 1.0, self._conserved_at_first)
+        seen = observed(self._atoms, driver, self._timestep, self._conserved_at_first)
         if self._conserved_at_first is None:
             self._conserved_at_first = seen.conserved_energy
         return seen
@@ -209,6 +213,7 @@ class Work:
         self._history.record(seen)
         wrong = self._watch.trouble(self._atoms, seen)
         if wrong is not None:
+            self._log(seen)
             if wrong.is_sound:
                 self._finish(driver, seen)
             return self._lost(step, wrong.what)
@@ -216,7 +221,7 @@ class Work:
             if step % output.frames_every == 0:
                 self._write_frame(seen)
             if step % max(1, output.frames_every // 10) == 0:
-                self._say(seen.row(time.monotonic() - self._begun))
+                self._log(seen)
             waited = time.monotonic() - self._saved_at
             is_due = step - self._last_checkpoint >= output.checkpoint_every and waited >= LEAST_TIME
             if step == 1 or (step > 1 and is_due):
@@ -234,12 +239,17 @@ class Work:
         if self._last_checkpoint < 0:
             return "no checkpoint was written"
         assert self._folder is not None
-        return f"the last good state is that of step {self._last_checkpoint} in {self._folder.path}"
+        path = self._folder.path
+        return (
+            f"the last good state is that of step {self._last_checkpoint} in {path} (distmlip convert {path} "
+            "state.extxyz --frames checkpoint)"
+        )
 
     def _finish(self, driver: BaseDynamics, seen: Observed | None) -> None:
         """The last frame, and a checkpoint to go on from. ``seen``: None if no step was taken."""
         if self._folder is None or seen is None:
             return
+        self._log(seen)
         if seen.step > self._last_frame:
             self._write_frame(seen)
         if seen.step > self._last_checkpoint:
@@ -258,6 +268,12 @@ class Work:
         watched = {"conserved": self._conserved_at_first, "edges": self._watch.edges}
         write_checkpoint(self._folder.path, captured(self._atoms, driver, self._random, watched))
         self._last_checkpoint, self._saved_at = driver.nsteps, time.monotonic()
+
+    def _log(self, seen: Observed) -> None:
+        """A row, if there is none yet of this step."""
+        if seen.step > self._last_row:
+            self._say(seen.row(time.monotonic() - self._begun))
+            self._last_row = seen.step
 
     def _say(self, line: str) -> None:
         if self._folder is not None:

@@ -171,7 +171,37 @@ def test_a_rank_that_is_lost_is_started_again_and_the_run_goes_on() -> None:
             np.testing.assert_array_equal(mine.positions, other.positions)
 
 
+@pytest.mark.usefixtures("here")
+def test_trajectories_are_converted_and_drawn() -> None:
+    """The names that they print are whole, whatever is in them, and can be used by scripts."""
+    md("--steps", "4", "--output", "run[nvt]", "--frames-every", "2")
+    process = started("convert", "run[nvt]", "of[nvt].extxyz", "--frames", "::2")
+    assert process.communicate()[0] == "of[nvt].extxyz: 2 frames\n"
+    assert len(read_structure("of[nvt].extxyz", ":")) == 2
+    process = started("plot", "run[nvt]")
+    assert process.communicate()[0] == "run[nvt]/plot.png\n"
+    process = started("convert", "run[nvt]", "state.extxyz", "--frames", "checkpoint")
+    assert process.communicate()[0] == "state.extxyz: 1 frames\n"
+    said = distmlip(
+        "md", "state.extxyz", "--model", NARROW, "--steps", "2", "--output", "again", "--dtype", "float64"
+    )
+    assert "again: done" in said
+    assert "there is no" in distmlip("convert", "nowhere", "x.xyz", code=1)
+
+
+@pytest.mark.usefixtures("here")
+def test_the_structure_may_be_named_in_another_way() -> None:
+    md("--steps", "2", "--output", "run")
+    whole = str(Path("start.extxyz").resolve())
+    distmlip("md", whole, "--config", "run/config.toml", "--output", "run", "--steps", "4", "--resume")
+
+
 REFUSED = {
+    "seed": (("md", "start.extxyz", "--model", NARROW, "--steps", "1", "--seed", "-1"), "seed=-1"),
+    "supercell": (
+        ("md", "start.extxyz", "--model", NARROW, "--steps", "1", "--supercell", "0", "1", "1"),
+        "supercell=0 1 1; give numbers from 1",
+    ),
     "structure": (("md", "nothing.cif", "--model", NARROW, "--steps", "1"), "nothing.cif cannot be read"),
     "model": (("md", "start.extxyz", "--model", "chgnt", "--steps", "1"), "no model is called 'chgnt'"),
     "which": (("md", "start.extxyz", "--model", "mace", "--steps", "1"), "'mace' says not which"),
@@ -201,6 +231,10 @@ def test_configurations_with_unknown_options_are_refused(here: Path) -> None:
     assert "timestepp" in said
     (here / "run.toml").write_text("timestep = \n")
     assert "cannot be read" in distmlip("md", "--config", "run.toml", code=2)
+    (here / "run.toml").write_bytes(b"\xff\xfe")
+    assert "cannot be read" in distmlip("md", "--config", "run.toml", code=2)
+    (here / "run.toml").write_text("options = 3\n")
+    assert "no table of options" in re.sub(r"[\s│]+", " ", distmlip("md", "--config", "run.toml", code=2))
 
 
 def test_models_by_name(capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read as read_with_ase
 
 from distmlip.errors import InvalidInputError, RunFolderError
-from distmlip.md import convert, read
+from distmlip.md import convert, read, run
 from distmlip.md.trajectory import Contents, TrajectoryWriter
 
 TRICLINIC = np.array([[1.0, 4.0, 0.3], [0.2, 0.5, 5.0], [6.0, 0.7, 0.4]])
@@ -184,6 +186,22 @@ def test_one_frame_becomes_whatever_ase_writes(tmp_path: Path) -> None:
         assert sorted(read_with_ase(tmp_path / name).symbols) == sorted(written[-1].symbols)
 
 
+def test_the_newest_checkpoint_is_a_structure_to_begin_with(tmp_path: Path) -> None:
+    atoms = bulk("Cu", cubic=True) * (2, 2, 2)
+    atoms.set_masses(60.0 + np.arange(len(atoms)))
+    atoms.calc = EMT()
+    run(atoms, 7, temperature=300.0, output=tmp_path / "run")
+    for name in ("state.extxyz", "state.LAMMPSTRJ"):
+        assert convert(tmp_path / "run", tmp_path / name, "checkpoint") == 1
+    again = read_with_ase(tmp_path / "state.extxyz")
+    np.testing.assert_allclose(again.positions, atoms.positions, atol=1e-7)
+    np.testing.assert_allclose(again.get_momenta(), atoms.get_momenta(), atol=1e-7)
+    np.testing.assert_allclose(again.get_masses(), atoms.get_masses())
+    assert again.info["step"] == 7
+    with pytest.raises(RunFolderError, match="there is no checkpoint in"):
+        convert(tmp_path, tmp_path / "x.extxyz", "checkpoint")
+
+
 REFUSED = {
     "there": ("there.extxyz", ":", r"there\.extxyz is there already; give another name"),
     "ending": ("t.cif", ":", r"t\.cif for 3 frames; several go into \.xyz"),
@@ -209,7 +227,10 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     source = trajectory(tmp_path, frames(*CELLS["cubic"]))
     with pytest.raises(RunFolderError, match=r"nowhere/t\.xyz cannot be written: .*give another place"):
         convert(source, tmp_path / "nowhere" / "t.xyz")
-    with pytest.raises(RunFolderError, match="is no trajectory that can be read"):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match=r"file/t\.xyz cannot be written"):
+        convert(source, tmp_path / "file" / "t.xyz")
+    with pytest.raises(RunFolderError, match=r"there is no .*nowhere; give the folder of a run"):
         convert(tmp_path / "nowhere", tmp_path / "t.xyz")
 
 

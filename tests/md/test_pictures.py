@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from ase.calculators.emt import EMT
 from matplotlib.image import imread
 
 from distmlip.errors import RunFolderError
-from distmlip.md import plot, run
+from distmlip.md import Frames, plot, read, run
 from distmlip.md.pictures import radial_distributions, squared_displacements
+from distmlip.md.trajectory import Contents, TrajectoryWriter
 
 
 def test_displacements_are_those_of_each_element_beside_the_centre() -> None:
@@ -26,6 +29,15 @@ def test_displacements_are_those_of_each_element_beside_the_centre() -> None:
     assert list(moved) == ["Cu", "Au"]
     np.testing.assert_allclose(moved["Cu"], [0, 0, 9], atol=1e-12)
     np.testing.assert_allclose(moved["Au"], [0, 0, 0], atol=1e-12)
+
+
+def test_a_cell_that_grows_moves_no_atom() -> None:
+    start = bulk("Cu", cubic=True) * (3, 3, 3)
+    grown = start.copy()
+    grown.set_cell(1.1 * start.cell, scale_atoms=True)
+    grown.positions[0] += [0.0, 0.0, 2.0]
+    moved = dict(squared_displacements(iter([start, grown])))
+    assert moved["Cu"][1] == pytest.approx(4 / len(start), rel=0.02)
 
 
 def test_neighbours_are_counted_by_distributions() -> None:
@@ -71,6 +83,42 @@ def test_a_run_is_drawn(steps: int, pbc: bool, tmp_path: Path) -> None:
     assert plot(tmp_path / "run" / "trajectory.h5").axes
 
 
+def test_a_run_is_drawn_while_it_grows(tmp_path: Path) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    drawn = []
+
+    def draw(step: int, _: Atoms) -> None:
+        if step % 20 == 10:
+            drawn.append(len(plot(tmp_path / "run").axes[0].lines[0].get_ydata()))
+
+    run(atoms, 100, temperature=300.0, output=tmp_path / "run", frames_every=1, on_step=draw)
+    assert len(drawn) == 5
+
+
+def test_what_is_asked_for_has_one_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame that comes while columns are read is in none of them."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    names = ("potential_energy", "kinetic_energy", "conserved_energy", "temperature", "pressure")
+    with TrajectoryWriter.new(tmp_path / "t.h5", atoms, Contents()) as writer:
+        before, steps = Frames._read, count()
+
+        def append() -> None:
+            writer.append(next(steps), 0.0, atoms, dict.fromkeys(names, 1.0))
+            writer.flush()
+
+        def slowly(self: Frames, *arguments: Any) -> Any:
+            append()
+            return before(self, *arguments)
+
+        append()
+        monkeypatch.setattr(Frames, "_read", slowly)
+        with read(tmp_path / "t.h5") as frames:
+            assert len({len(values) for values in frames.observables.values()}) == 1
+            assert plot(tmp_path / "t.h5").axes
+
+
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"trajectory\.h5 is no trajectory that can be read"):
+    with pytest.raises(RunFolderError, match=r"there is no .*trajectory\.h5"):
         plot(tmp_path)

@@ -16,9 +16,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 
 from distmlip.errors import InvalidInputError, RunFolderError
-from distmlip.md import Ending, read, relax, run, work
+from distmlip.md import Ending, read, relax, run, stopping, work
 from distmlip.md.checkpoints import newest_checkpoint
 
 HOT = {"temperature": 300.0, "timestep": 2.0}
@@ -59,7 +60,7 @@ def test_a_relaxation_says_whether_it_is_at_its_end(tmp_path: Path) -> None:
     assert history.ending is Ending.DONE
     assert relax(copper(), 200, fmax=0.01).ending is Ending.DONE
     with read(tmp_path / "run" / "trajectory.h5") as frames:
-        assert frames.steps[-1] == 2 + history.n_steps + 1
+        assert frames.steps[-1] == 2 + history.n_steps
         last = frames[-1]
     last.calc = EMT()
     assert np.linalg.norm(last.get_forces(), axis=1).max() < 0.011
@@ -219,6 +220,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "pressure of NVT": ({"ensemble": "nvt", "pressure": 1.0}, "pressure=1.0 with ensemble='nvt'; use 'npt'"),
     "shape of NVT": ({"ensemble": "nvt", "shape": True}, "shape=True with ensemble='nvt'; use 'npt'"),
     "drift": ({"max_drift": 0.0}, "max_drift=0.0; it must be a positive number"),
+    "infinite pressure": ({"ensemble": "npt", "pressure": float("inf")}, "pressure=inf; it must be a number"),
+    "seed": ({"seed": -1}, "seed=-1; it must be a whole number from 0"),
     "timestep": ({"timestep": 0.0}, "timestep=0.0; it must be a positive number"),
     "frames": ({"frames_every": 0}, "frames_every=0; it must be a whole number from 1"),
     "time": ({"max_time": -1.0}, "max_time=-1.0"),
@@ -243,6 +246,112 @@ def test_options_that_make_no_sense_are_refused(changes: dict[str, Any], message
 def test_atoms_without_a_calculator_are_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"set atoms\.calc first"):
         run(bulk("Cu"), 1)
+
+
+def test_structures_without_atoms_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="there are no atoms"):
+        run(Atoms(calculator=EMT()), 3, output=tmp_path / "run", **HOT)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt"])
+def test_one_atom_is_a_system(ensemble: str) -> None:
+    atoms = bulk("Cu")
+    atoms.calc = EMT()
+    history = run(atoms, 5, ensemble=ensemble, **HOT)
+    assert history.ending is Ending.DONE
+    assert history.temperature[0] > 0
+
+
+def test_relaxations_need_a_force_and_a_cell() -> None:
+    for fmax in (-1.0, float("nan")):
+        with pytest.raises(InvalidInputError, match="fmax="):
+            relax(copper(), 3, fmax=fmax)
+    molecule = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.3]], calculator=EMT())
+    with pytest.raises(InvalidInputError, match="cell=True with atoms that have no periodic cell"):
+        relax(molecule, 3, cell=True)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    options = {"temperature": np.float32(300), "seed": np.int64(3), "frames_every": np.int64(2)}
+    run(copper(), np.int64(3), output=tmp_path / "run", about={"k": (1, 2)}, **options)
+    history = run(copper(), 5, output=tmp_path / "run", resume=True, about={"k": (1, 2)}, **options)
+    assert history.n_steps == 2
+    with pytest.raises(InvalidInputError, match="options cannot be kept"):
+        run(copper(), 3, output=tmp_path / "other", about={"k": object()}, **HOT)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_relaxation_has_steps_and_no_velocities(tmp_path: Path) -> None:
+    atoms = copper()
+    atoms.set_velocities(np.ones((len(atoms), 3)))
+    history = relax(atoms, 3, output=tmp_path / "run", frames_every=1)
+    assert history.temperature == [0.0] * 4
+    with read(tmp_path / "run" / "trajectory.h5") as frames:
+        assert not frames.has_times
+        np.testing.assert_array_equal(frames.times, frames.steps)
+        assert not frames.observables["kinetic_energy"].any()
+
+
+def test_errors_of_several_lines_leave_the_log_a_table(tmp_path: Path) -> None:
+    def fail(step: int, _: Atoms) -> None:
+        if step == 4:
+            raise ValueError("one line\n1 2 3")
+
+    with pytest.raises(ValueError, match="one line"):
+        run(copper(), 10, output=tmp_path / "run", on_step=fail, frames_every=10, timestep=0.25)
+    table = np.loadtxt(tmp_path / "run" / "log.txt")
+    np.testing.assert_allclose(table[:, 1], 0.25 * table[:, 0])
+
+
+def test_the_log_has_the_last_step(tmp_path: Path) -> None:
+    run(copper(), 13, output=tmp_path / "run", frames_every=50, **HOT)
+    np.testing.assert_array_equal(np.loadtxt(tmp_path / "run" / "log.txt")[:, 0], [0, 5, 10, 13])
+
+
+CHANGES: dict[str, tuple[Any, str]] = {
+    "masses": (lambda atoms: atoms.set_masses([2.0] * len(atoms)), "other masses"),
+    "boundaries": (lambda atoms: atoms.set_pbc([True, True, False]), "other periodic boundaries"),
+    "constraints": (lambda atoms: atoms.set_constraint(FixAtoms([0])), "other constraints"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES)
+def test_atoms_that_are_others_are_not_gone_on_with(change: Any, message: str, tmp_path: Path) -> None:
+    run(copper(), 3, output=tmp_path / "run", **HOT)
+    atoms = copper()
+    change(atoms)
+    with pytest.raises(InvalidInputError, match=message):
+        run(atoms, 5, output=tmp_path / "run", resume=True, **HOT)
+
+
+def test_several_signals_at_once_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(step: int, _: Atoms) -> None:
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = tmp_path / "run"
+    assert run(copper(), 50, output=folder, on_step=twice, **HOT).ending is Ending.INTERRUPTED
+    assert newest_checkpoint(folder)[0].step == 4
+    monkeypatch.setattr(stopping, "SAME_REQUEST", 0.0)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        run(copper(), 50, output=tmp_path / "other", on_step=twice, **HOT)
+    assert "the last good state is that of step 1" in raised.value.__notes__[0]
+    assert "interrupted at once" in (tmp_path / "other" / "log.txt").read_text()
+
+
+def test_places_that_cannot_be_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"File name too long.*give another folder"):
+        run(copper(), 3, output=tmp_path / ("x" * 300), **HOT)
+
+
+@pytest.mark.parametrize("content", [b"[[[", b"\xff\xfe", b"options = 3", b""])
+def test_options_that_are_damaged_are_named(content: bytes, tmp_path: Path) -> None:
+    run(copper(), 3, output=tmp_path / "run", **HOT)
+    (tmp_path / "run" / "config.toml").write_bytes(content)
+    with pytest.raises(RunFolderError, match=r"config\.toml cannot be understood"):
+        run(copper(), 5, output=tmp_path / "run", resume=True, **HOT)
 
 
 def test_folders_are_never_overwritten(tmp_path: Path) -> None:
