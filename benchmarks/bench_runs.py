@@ -115,7 +115,7 @@ def checkpoint(folder: Path, atoms: Atoms, driver: str) -> Facts:
 
     def save() -> None:
         made.nsteps += 1
-        write_checkpoint(folder, captured(atoms, made, random))
+        write_checkpoint(folder, captured(atoms, made, random, {}))
 
     seconds = measured(save)
     newest = max(folder.glob("checkpoint-*"))
