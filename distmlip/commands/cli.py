@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from distmlip.commands.everyday import convert, md, plot, relax
+from distmlip.commands.everyday import md, relax
 from distmlip.commands.terminal import errors_in_one_line, printable_output, quiet_model_packages
+from distmlip.commands.trajectories import convert, plot
 
 app = typer.Typer(
     help="Machine-learning interatomic potentials over many partitions, exactly.",

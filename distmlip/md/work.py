@@ -171,8 +171,9 @@ class Work:
             show(seen)
             if ending is not None:
                 break
-        if ending is not Ending.LOST:
-            self._finish(driver, seen)
+        if ending is Ending.LOST:
+            return ending
+        self._finish(driver, seen)
         if ending is None or is_done:
             ending = Ending.DONE if is_done else Ending.NOT_CONVERGED
         return ending

@@ -144,13 +144,21 @@ def test_hot_runs_may_be_hot() -> None:
     assert Watch(2.0, None, 0.1).trouble(copper(), seen(drift=math.nan)) is None
 
 
-def lost(tmp_path: Path, spoil: Any, **options: Any) -> History:
-    history = run(copper(), 10, output=tmp_path / "run", on_step=spoil, **{**HOT, **options})
+def lost(tmp_path: Path, spoil: Any, steps: int = 10, **options: Any) -> History:
+    history = run(copper(), steps, output=tmp_path / "run", on_step=spoil, **{**HOT, **options})
     assert history.ending is Ending.LOST
     assert not history.ending.goes_on
     assert history.trouble is not None
     assert f"# {history.trouble}" in (tmp_path / "run" / "log.txt").read_text()
     return history
+
+
+def test_what_is_seen_after_the_last_step_counts(tmp_path: Path) -> None:
+    def spoil(step: int, atoms: Atoms) -> None:
+        if step == 3:
+            atoms.set_momenta(1e4 * atoms.get_momenta())
+
+    assert "stopped at step 4" in str(lost(tmp_path, spoil, steps=4).trouble)
 
 
 def test_one_atom_that_flies_off_is_named(tmp_path: Path) -> None:
