@@ -129,11 +129,11 @@ def allegro() -> torch.nn.Module:
 
 def _of_nequip(build: Callable[..., torch.nn.Module], **size: Any) -> torch.nn.Module:
     from ase.data import chemical_symbols
+    from nequip.utils.dtype import torch_default_dtype
     from nequip.utils.global_state import set_global_state
 
-    before = torch.get_default_dtype()
-    try:
-        set_global_state()  # without which its builders refuse to work
+    with torch_default_dtype(torch.get_default_dtype()):
+        set_global_state()  # without which its builders refuse to work, and which leaves another default
         return build(
             **size,
             seed=0,
@@ -143,8 +143,6 @@ def _of_nequip(build: Callable[..., torch.nn.Module], **size: Any) -> torch.nn.M
             per_type_energy_scales=20.0,  # forces of order 1 eV/Å
             per_type_energy_shifts=-3.0,
         ).eval()
-    finally:
-        torch.set_default_dtype(before)
 
 
 def esen() -> torch.nn.Module:

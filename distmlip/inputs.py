@@ -49,9 +49,7 @@ def checked_partitions(partitions: int | str) -> int | None:
 
 def checked_steps(steps: object) -> int:
     """A number of steps: at least one."""
-    if not isinstance(steps, Integral) or isinstance(steps, bool) or int(steps) < 1:
-        raise InvalidInputError(f"steps={steps!r}; it must be a whole number of at least 1")
-    return int(steps)
+    return checked_count("steps", steps, least=1)
 
 
 def checked_count(name: str, value: object, least: int) -> int:

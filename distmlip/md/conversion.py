@@ -40,8 +40,7 @@ def convert(run: str | PathLike[str], output: str | PathLike[str], frames: int |
         RunFolderError: the trajectory cannot be read, or ``output`` not be written.
     """
     source, path = Path(run), Path(output)
-    with _frames_of(source, frames) as found:
-        chosen = _chosen(":" if frames == CHECKPOINT else frames, len(found))
+    with _frames_of(source, frames) as (found, chosen):
         if path.exists():
             raise InvalidInputError(f"{path} is there already; give another name")
         draft = path.with_name(f".new.{path.name}")
@@ -65,15 +64,16 @@ def convert(run: str | PathLike[str], output: str | PathLike[str], frames: int |
 
 
 @contextmanager
-def _frames_of(source: Path, frames: int | slice | str) -> Iterator[Sequence[Atoms]]:
+def _frames_of(source: Path, frames: int | slice | str) -> Iterator[tuple[Sequence[Atoms], range]]:
+    """All there are, and which of them are meant."""
     if frames == CHECKPOINT:
         checkpoint, _ = newest_checkpoint(source)
         atoms = atoms_in(checkpoint)
         atoms.calc = SinglePointCalculator(atoms)
-        yield [atoms]
+        yield [atoms], range(1)
         return
     with read(source / TRAJECTORY if source.is_dir() else source) as found:
-        yield found
+        yield found, _chosen(frames, len(found))
 
 
 def _chosen(frames: int | slice | str, n_frames: int) -> range:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from distmlip.errors import RunFolderError
 from distmlip.md.trajectory import ANGSTROM_PER_FS, KJ_PER_MOL, LOCKING, OBSERVABLES, PARTICLES, UNITS
 
-STEPS = f"{PARTICLES}/position/step"
+STEPS, TIMES = f"{PARTICLES}/position/step", f"{PARTICLES}/position/time"
 
 
 class Frames(Sequence[Atoms]):
@@ -84,7 +85,8 @@ class Frames(Sequence[Atoms]):
         return volumes
 
     def __len__(self) -> int:
-        return len(self._read(STEPS, slice(None)))
+        with self._looked_at(STEPS) as steps:
+            return len(steps)
 
     @overload
     def __getitem__(self, index: int) -> Atoms: ...
@@ -114,7 +116,7 @@ class Frames(Sequence[Atoms]):
         if "force" in found:
             results["forces"] = found["force"].astype(np.float64) / KJ_PER_MOL
         atoms.calc = SinglePointCalculator(atoms, **results)
-        atoms.info.update(step=int(self.steps[k]), time=float(self.times[k]))
+        atoms.info.update(step=int(self._read(STEPS, k)), time=float(self._read(TIMES, k)))
         return atoms
 
     def _column(self, name: str) -> NDArray[Any]:
@@ -123,10 +125,16 @@ class Frames(Sequence[Atoms]):
         return column
 
     def _read(self, name: str, rows: int | slice) -> Any:
+        with self._looked_at(name) as dataset:
+            return dataset[rows]
+
+    @contextmanager
+    def _looked_at(self, name: str) -> Iterator[h5py.Dataset]:
+        """As it is now."""
         try:
             dataset = self._file[name]
             dataset.id.refresh()
-            return dataset[rows]
+            yield dataset
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise RunFolderError(
                 f"{self._path} is damaged: {name} cannot be read ({error}); read other frames"

@@ -23,6 +23,7 @@ from support.contract import (
     PARTITIONS,
     ModelContract,
     assert_nothing_is_computed_twice,
+    count_inputs,
 )
 from support.esen_models import (
     DIRECT,
@@ -317,16 +318,8 @@ def test_nothing_is_computed_twice(kind: str, partitions: int | str) -> None:
 
 def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
     """Count the rows of the first argument in every call of the model's own parts."""
-
-    def counted(name: str) -> Callable[..., None]:
-        def hook(_: torch.nn.Module, arguments: tuple[Any, ...], __: Any) -> None:
-            rows[name] += len(arguments[0])
-
-        return hook
-
-    for name, part in module.named_modules():
-        if PARTS.fullmatch(name):
-            part.register_forward_hook(counted("energy_block" if "energy_block" in name else name))
+    known = ((name, part) for name, part in module.named_modules() if PARTS.fullmatch(name))
+    count_inputs((("energy_block" if "energy_block" in name else name, part) for name, part in known), rows)
 
 
 def test_experts_are_merged_once_for_all_partitions_and_steps() -> None:

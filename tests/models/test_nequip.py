@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from ase import Atoms
 from nequip.integrations.ase import NequIPCalculator
 from nequip.integrations.utils import basic_transforms
 from nequip.nn.graph_model import GraphModel
-from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice
+from nequip.utils.dtype import torch_default_dtype
+from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_inputs
 from support.nequip_models import ALLEGRO, NARROW, NARROW_ALLEGRO, PLAIN, SYMBOLS, build_narrow, narrow
 from support.originals import training_difference
 from support.structures import STRUCTURES, Structure, oxide_cell, rattled
@@ -74,16 +74,8 @@ def test_nothing_is_computed_twice(kind: str, partitions: int | str) -> None:
 
 def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
     """Count the rows of the first argument in every call of a part that computes atoms or edges."""
-
-    def counted(name: str) -> Callable[..., None]:
-        def hook(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...], __: Any) -> None:
-            rows[name] += len(arguments[0])
-
-        return hook
-
-    for name, part in module.named_modules():
-        if PARTS.fullmatch(name):
-            part.register_forward_hook(counted(name))
+    known = ((name, part) for name, part in module.named_modules() if PARTS.fullmatch(name))
+    count_inputs(known, rows)
 
 
 def expected_rows(name: str, rows: int, calculator: DistCalculator) -> int:
@@ -132,12 +124,8 @@ def test_types_of_other_names_need_a_map() -> None:
 def test_results_are_those_of_the_users_calculator() -> None:
     atoms, identity = small_oxide(), {symbol: symbol for symbol in SYMBOLS}
     for kind in (PLAIN, ALLEGRO):
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)  # as nequip's own loaders leave it
-        try:
+        with torch_default_dtype(torch.float64):  # as nequip's own loaders leave it
             expected = energy_of(theirs(narrow(kind), identity), atoms)
-        finally:
-            torch.set_default_dtype(before)
         assert energy_of(DistCalculator(narrow(kind), partitions=3), atoms) == pytest.approx(
             expected, rel=1e-12
         )

@@ -18,7 +18,7 @@ from ase.calculators.mixing import SumCalculator
 from sevenn.calculator import SevenNetCalculator, SevenNetD3Calculator
 from sevenn.nn.convolution import IrrepsScatterGatterFusedConvolution
 from sevenn.nn.sequential import AtomGraphSequential
-from support.contract import DTYPES, PARTITIONS, ModelContract, assert_nothing_is_computed_twice
+from support.contract import DTYPES, PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_inputs
 from support.originals import training_difference
 from support.parity import EXACT, all_results
 from support.sevennet_models import NARROW, OPTIONS, PLAIN, PUBLISHED, build_narrow, narrow, published
@@ -128,16 +128,8 @@ def test_nothing_is_computed_twice(kind: str, partitions: int | str) -> None:
 
 def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
     """Count the rows of the first argument in every call of a part that computes atoms or edges."""
-
-    def counted(name: str) -> Callable[..., None]:
-        def hook(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...], __: Any) -> None:
-            rows[name] += len(arguments[0])
-
-        return hook
-
-    for name, part in module.named_modules():
-        if PARTS.fullmatch(name):
-            part.register_forward_hook(counted(name))
+    known = ((name, part) for name, part in module.named_modules() if PARTS.fullmatch(name))
+    count_inputs(known, rows)
 
 
 def expected_rows(name: str, rows: int, calculator: DistCalculator) -> int:

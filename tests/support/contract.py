@@ -386,12 +386,23 @@ def assert_nothing_is_computed_twice(
     assert dict(ours) == {name: expected(name, rows, calculator) for name, rows in theirs.items()}
 
 
-def count_outputs(parts: Iterable[tuple[str, torch.nn.Module]], rows: Counter[str]) -> None:
-    """Count the rows of the output in every call of the named submodules."""
+Parts = Iterable[tuple[str, torch.nn.Module]]
 
+
+def count_outputs(parts: Parts, rows: Counter[str]) -> None:
+    """Count the rows of the output in every call of the named submodules."""
+    _count(parts, rows, lambda _, output: output)
+
+
+def count_inputs(parts: Parts, rows: Counter[str]) -> None:
+    """Count the rows of the first argument in every call of the named submodules."""
+    _count(parts, rows, lambda arguments, _: arguments[0])
+
+
+def _count(parts: Parts, rows: Counter[str], which: Callable[[Any, Any], torch.Tensor]) -> None:
     def counted(name: str) -> Callable[..., None]:
-        def hook(_: torch.nn.Module, __: Any, output: torch.Tensor) -> None:
-            rows[name] += len(output)
+        def hook(_: torch.nn.Module, arguments: Any, output: Any) -> None:
+            rows[name] += len(which(arguments, output))
 
         return hook
 

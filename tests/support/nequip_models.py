@@ -12,6 +12,7 @@ from allegro.model import AllegroModel
 from ase.data import chemical_symbols
 from nequip.model import FullNequIPGNNModel, NequIPGNNModel
 from nequip.nn.graph_model import GraphModel
+from nequip.utils.dtype import torch_default_dtype
 from nequip.utils.global_state import set_global_state
 from support.structures import NUMBERS
 
@@ -80,14 +81,10 @@ def narrow(kind: str = PLAIN) -> GraphModel:
 
 def build_narrow(kind: str = PLAIN, **changes: Any) -> GraphModel:
     """A float64 model with few features, steep enough for forces of the order of 1 eV/Å."""
-    before = torch.get_default_dtype()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch_default_dtype(torch.get_default_dtype()):
         warnings.simplefilter("ignore")
-        try:
-            set_global_state()  # without which its builders refuse to work
-            return _built(kind, changes).eval()
-        finally:
-            torch.set_default_dtype(before)
+        set_global_state()  # without which its builders refuse to work, and which leaves another default
+        return _built(kind, changes).eval()
 
 
 def _built(kind: str, changes: dict[str, Any]) -> GraphModel:

@@ -161,9 +161,8 @@ class Layers:
 
     def _embedded(self, types: Tensor) -> Tensor:
         assert self._embedding is not None
-        embedded: Tensor = self._embedding({AtomicDataDict.ATOM_TYPE_KEY: types})[
-            AtomicDataDict.NODE_ATTRS_KEY
-        ]
+        data = self._embedding({AtomicDataDict.ATOM_TYPE_KEY: types})
+        embedded: Tensor = data[AtomicDataDict.NODE_ATTRS_KEY]
         return embedded
 
     def _prepared(self, k: int, features: Tensor, types: Tensor, n_owned: int) -> Tensors:

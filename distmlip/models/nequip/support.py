@@ -19,6 +19,7 @@ from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
 from distmlip.models.interface import ModelLike
 from distmlip.models.options import refuse_unknown
 
+ENERGY: str = AtomicDataDict.PER_ATOM_ENERGY_KEY
 MAP = "chemical_species_to_atom_type_map"
 GRAPH_MODELS = ("nequip.nn.graph_model.GraphModel", "nequip.nn.compile.CompileGraphModel")
 DERIVATIVES = "nequip.nn.grad_output.ForceStressOutput"
@@ -168,6 +169,3 @@ def _types_of(species: dict[str, str], names: list[str]) -> dict[int, int]:
 def cutoff_of(model: Any) -> float:
     """Å"""
     return float(model.metadata["r_max"])
-
-
-ENERGY: str = AtomicDataDict.PER_ATOM_ENERGY_KEY
