@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from distmlip.models.checks import CheckedStage
+from distmlip.models.exchanges import Exchange
 from distmlip.models.local_graph import BondGraph, LocalGraph
-from distmlip.models.stages import Exchange, Stage
+from distmlip.models.stages import Stage
 
 _Indices: TypeAlias = NDArray[np.int64]
 _Groups: TypeAlias = tuple[_Indices, _Indices]
@@ -555,6 +556,8 @@ class Step:
     def n_angles(self) -> list[int]: ...
     @property
     def n_cut(self) -> list[int]: ...
+    @property
+    def n_read(self) -> list[int]: ...
 
 class Graphs:
     """The graph of a system over partitions, built anew when it has to be."""

@@ -82,13 +82,15 @@ void bind_ranks(py::module_& module) {
 std::shared_ptr<const exchange::Exchange> exchange_of(const py::handle& exchange) {
   static const std::map<std::string, decltype(&make<exchange::Halo>)> kinds{
       {"halo", &make<exchange::Halo>},
+      {"fold", &make<exchange::Fold>},
       {"add", &make<exchange::Add>},
       {"swap", &make<exchange::Swap>},
       {"all_sum", &make<exchange::AllSum>}};
   const auto kind = exchange.attr("kind").cast<std::string>();
   const auto found = kinds.find(kind);
   if (found == kinds.end())
-    throw std::invalid_argument("exchange of kind '" + kind + "'; it must be halo, add, swap or all_sum");
+    throw std::invalid_argument("exchange of kind '" + kind +
+                                "'; it must be halo, fold, add, swap or all_sum");
   return found->second(exchange.attr("name").cast<std::string>(),
                        exchange.attr("width").cast<std::vector<int64_t>>());
 }

@@ -1,4 +1,4 @@
-// One function per folder of csrc/, for what Python sees of it.
+// What Python sees of the folders of csrc/.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -16,13 +16,14 @@ void bind_kernels(pybind11::module_& module);
 void bind_neighbors(pybind11::module_& module);
 void bind_partition(pybind11::module_& module);
 void bind_executor(pybind11::module_& module);
+void bind_blocks(pybind11::module_& module);
 void bind_exchange(pybind11::module_& module);
 void bind_native(pybind11::module_& module);
 void bind_native_parts(pybind11::module_& module);
 void bind_operators(pybind11::module_& module);
 void bind_gated(pybind11::module_& module);
 
-/// What an exchange of Python (distmlip/models/stages.py) is here.
+/// What an exchange of Python (distmlip/models/exchanges.py) is here.
 std::shared_ptr<const exchange::Exchange> exchange_of(const pybind11::handle& exchange);
 
 }  // namespace distmlip::bindings

@@ -67,7 +67,11 @@ std::vector<int64_t> Fold::shape(const Crossing& at, size_t p) const {
   return with_rows(at.n_owned[p] + at.atoms.received(p), width());
 }
 
-int64_t Fold::received(const Crossing& at) const { return at.atoms.received(); }
+int64_t Fold::received(const Crossing& at) const {
+  int64_t total = 0;
+  for (const at::Tensor& rows : at.atoms.packed) total += rows.size(0);
+  return total;
+}
 
 std::shared_ptr<const Exchange> Fold::adjoint() const { return std::make_shared<Halo>(name(), width()); }
 

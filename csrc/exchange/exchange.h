@@ -1,4 +1,4 @@
-// The kinds of exchange that stages ask for (distmlip/models/stages.py says what each does), and their
+// The kinds of exchange that stages ask for (distmlip/models/exchanges.py says what each does), and their
 // adjoints.
 #pragma once
 
@@ -55,7 +55,7 @@ class Halo : public Exchange {
   PerPartition finish(const Crossing& at, PerPartition x, std::vector<Parcel> parcels) const override;
 };
 
-/// The adjoint: halo rows are added to their owners'.
+/// The adjoint of Halo: halo rows are added to their owners'. Received is each row that others read, once.
 class Fold : public Exchange {
  public:
   using Exchange::Exchange;

@@ -171,5 +171,8 @@ std::vector<int64_t> Step::n_angles() const {
 std::vector<int64_t> Step::n_cut() const {
   return sizes([&](size_t p) { return graphs_[p].n_cut(); });
 }
+std::vector<int64_t> Step::n_read() const {
+  return sizes([&](size_t p) { return atoms_.packed[p].size(0); });
+}
 
 }  // namespace distmlip::executor

@@ -65,6 +65,8 @@ class Step {
   std::vector<int64_t> n_bonds() const;
   std::vector<int64_t> n_angles() const;
   std::vector<int64_t> n_cut() const;
+  /// Atoms that other partitions read.
+  std::vector<int64_t> n_read() const;
 
   /// From dE/dvector of every partition; undefined gradients are zero. What the partitions of this process
   /// give: the sum over processes is the total.

@@ -22,9 +22,9 @@ from distmlip.errors import type_name
 from distmlip.evaluation.evaluator import Evaluator
 from distmlip.evaluation.settings import Settings
 from distmlip.machine.devices import Devices, name_of
+from distmlip.models.exchanges import Sizes
 from distmlip.models.interface import Adapter, Stage
 from distmlip.models.native import NativeChoice
-from distmlip.models.stages import Sizes
 from distmlip.records.profile import MeasuredStage
 
 COSTS = cache.Shelf("costs", CostModel.to_json, CostModel.from_json)

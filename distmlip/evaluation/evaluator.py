@@ -18,9 +18,11 @@ from distmlip.evaluation.graphs import Graphs
 from distmlip.evaluation.settings import Settings
 from distmlip.machine.memory import release_kept_pages
 from distmlip.models.checks import CheckedStage, checked
+from distmlip.models.exchanges import Sizes
 from distmlip.models.interface import Adapter, Evaluation, LocalGraph, Stage
 from distmlip.models.native import NativeChoice, Weights
-from distmlip.models.stages import Sizes, received
+from distmlip.models.quiet import quiet
+from distmlip.models.stages import received
 from distmlip.ranks.results import Counters, costs_of_all_ranks, of_all_ranks
 from distmlip.records.plan import Plan
 from distmlip.records.profile import MeasuredStage, StepCosts
@@ -155,7 +157,7 @@ class Evaluator:
         """Of the graph of each partition, on whatever rank, at the last atoms."""
         step = self.graphs.native.step
         halo = [len(rows) - n for rows, n in zip(step.local_atoms, step.n_owned, strict=True)]
-        sizes = [step.n_owned, halo, step.n_edges, step.n_bonds, step.n_angles, step.n_cut]
+        sizes = [step.n_owned, halo, step.n_edges, step.n_bonds, step.n_angles, step.n_cut, step.n_read]
         if self.settings.ranks is None:
             return Sizes(*sizes)
         total = self.settings.ranks.sum(np.array(sizes, np.float64))  # others' are zero
@@ -178,9 +180,11 @@ class Evaluator:
         return self._stages[model, device]
 
     def _unchecked(self, model: int, where: torch.device) -> Sequence[Stage]:
-        if self.native is not None:
-            return self.adapter.native_stages(model, self.native, bool(self.settings.recompute))
-        return self.adapter.stages(self.adapter.replicate(model, where), bool(self.settings.recompute))
+        recompute = bool(self.settings.recompute)
+        with quiet():
+            if self.native is not None:
+                return self.adapter.native_stages(model, self.native, recompute)
+            return self.adapter.stages(self.adapter.replicate(model, where), recompute)
 
     def _sweep(
         self, model: int, graphs: list[LocalGraph], with_virials: bool, measured: bool = False

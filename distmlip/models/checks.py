@@ -9,8 +9,9 @@ from torch import Tensor
 
 from distmlip._native import core
 from distmlip.errors import InvalidInputError
+from distmlip.models.exchanges import Exchange
 from distmlip.models.local_graph import LocalGraph
-from distmlip.models.stages import Exchange, Pullback, Stage, Tensors
+from distmlip.models.stages import Pullback, Stage, Tensors
 
 NAMES = tuple(field.name for field in fields(Stage) if field.name not in ("name", "before", "is_cheap"))
 WITH_BONDS = ("bonds", "angles")
@@ -115,7 +116,8 @@ def _check_exchanges(stage: Stage, has_bonds: bool) -> None:
     for exchange in stage.before:
         if not isinstance(exchange, Exchange):
             raise InvalidInputError(
-                f"before of stage {stage.name!r} has {exchange!r}; it must be a Halo, Add, Swap or AllSum"
+                f"before of stage {stage.name!r} has {exchange!r}; it must be a Halo, Fold, Add, Swap or "
+                "AllSum"
             )
         width = exchange.width
         if not isinstance(width, tuple | list) or not all(isinstance(n, int) and n >= 0 for n in width):

@@ -18,20 +18,11 @@ import torch
 from torch import Tensor
 
 from distmlip.errors import InvalidInputError, NotNativeError
+from distmlip.models.exchanges import Add, AllSum, Exchange, Fold, Halo, Swap
 from distmlip.models.local_graph import BondGraph, LocalGraph
 from distmlip.models.native import NativeChoice
 from distmlip.models.replicate import replicate
-from distmlip.models.stages import (
-    Add,
-    AllSum,
-    EagerStage,
-    Exchange,
-    Halo,
-    Stage,
-    Swap,
-    Tensors,
-    with_derived,
-)
+from distmlip.models.stages import EagerStage, Stage, Tensors, with_derived
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -46,6 +37,7 @@ __all__ = [
     "EagerStage",
     "Evaluation",
     "Exchange",
+    "Fold",
     "Halo",
     "LocalGraph",
     "ModelLike",

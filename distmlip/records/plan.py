@@ -27,7 +27,7 @@ class Received:
     stage: str
     """Before which it happens."""
     kind: str
-    """``"halo"``, ``"add"``, ``"swap"`` or ``"all_sum"``."""
+    """``"halo"``, ``"fold"``, ``"add"``, ``"swap"`` or ``"all_sum"``."""
     name: str
     """Of the tensor."""
     n_bytes: list[int]

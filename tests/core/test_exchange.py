@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distmlip._native import core
-from distmlip.models.interface import Add, AllSum, Exchange, Halo, Swap
+from distmlip.models.interface import Add, AllSum, Exchange, Fold, Halo, Swap
 from distmlip.training.stages import LocalCrossing
 
 EXCHANGES: dict[str, tuple[Exchange, bool]] = {
     "halo": (Halo("x", ()), False),
-    "fold": (Halo("x", ()), True),
+    "fold": (Fold("x", ()), False),
+    "folded back": (Halo("x", ()), True),
     "add": (Add("x", ()), False),
     "swap": (Swap("x", ()), False),
     "all_sum": (AllSum("x", ()), False),
@@ -109,7 +110,7 @@ class Case:
             return [x[rows] for x, rows in zip(self.x, self.rows, strict=True)]
         if name == "all_sum":
             return [x.sum(dim=0) for x in self.x]
-        if name == "fold":
+        if name in ("fold", "folded back"):
             return [torch.cat([own, halo]) for own, halo in zip(self.x, self.gathered(), strict=True)]
         return self.x
 
@@ -163,7 +164,7 @@ def test_adjoint(case: Case, name: str) -> None:
     x = case.inputs(name)
     forward = case.call(name, *x)
     y = [torch.randn_like(rows) for rows in forward]
-    back = case.call({"halo": "fold", "fold": "halo"}.get(name, name), *y)
+    back = case.call({"halo": "fold", "fold": "halo", "folded back": "halo"}.get(name, name), *y)
     left = sum((a * b).sum() for a, b in zip(forward, y, strict=True))
     right = sum((a * b).sum() for a, b in zip(x, back, strict=True))
     torch.testing.assert_close(left, right)

@@ -59,7 +59,7 @@ def with_output(index: int, name: str, change: Callable[[torch.Tensor], Any]) ->
     return changed
 
 
-READS = ("features", "first", "bond_total", "sum", "cut_opinions")
+READS = ("features", "first", "sent", "bond_total", "sum", "cut_opinions")
 HALO, ADD, SWAP = Halo("features", (WIDTH,)), Add("bond_total", (1,)), Swap("cut_opinions", (1,))
 
 MISTAKES: dict[str, tuple[Callable[[Stages], Stages], str]] = {

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import e3nn
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,7 @@ from support.structures import STRUCTURES, Structure, oxide_cell, rattled
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
-from distmlip.models.nequip.adapter import adapt
+from distmlip.models.nequip.adapter import adapt, named
 
 
 def small_oxide() -> Atoms:
@@ -168,6 +169,15 @@ def test_models_from_packages(tmp_path: Any) -> None:
     ours = DistCalculator(packaged, partitions=3)
     assert energy_of(ours, atoms) == energy_of(DistCalculator(model, partitions=3), atoms)
     assert ours.verify(atoms).forces < 1e-9
+
+
+def test_e3nn_is_left_as_it_was(tmp_path: Any) -> None:
+    """Its settings are those of all packages that use it."""
+    before = e3nn.get_optimization_defaults()
+    build_narrow(PLAIN)
+    with pytest.raises(InvalidInputError, match=r"nequip:.*none\.ckpt"):
+        named(str(tmp_path / "none.ckpt"))
+    assert e3nn.get_optimization_defaults() == before
 
 
 # ---- training

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import re
+import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import e3nn
@@ -29,6 +31,16 @@ from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.sevennet.adapter import adapt, pretrained
 
 pytestmark = pytest.mark.filterwarnings("ignore:No tensor product accelerator:UserWarning")
+
+
+@contextmanager
+def e3nn_mode(mode: str) -> Iterator[None]:
+    before = e3nn.get_optimization_defaults()["jit_mode"]
+    e3nn.set_optimization_defaults(jit_mode=mode)
+    try:
+        yield
+    finally:
+        e3nn.set_optimization_defaults(jit_mode=before)
 
 
 def small_oxide() -> Atoms:
@@ -79,15 +91,18 @@ class TestSevenNet(ModelContract):
 
     def test_torchscript_inside_the_model(self) -> None:
         """What e3nn makes before its version 0.6, and of every model under older versions of torch."""
-        before = e3nn.get_optimization_defaults()["jit_mode"]
-        e3nn.set_optimization_defaults(jit_mode="script")
-        try:
+        with e3nn_mode("script"):
             model = build_narrow("fixed_basis")
-        finally:
-            e3nn.set_optimization_defaults(jit_mode=before)
         assert any(isinstance(part, torch.jit.ScriptModule) for part in model.modules())
         for structure in ("oxide", "two_far_apart_molecules"):
             self.check(model, "fixed_basis", STRUCTURES[structure](), 3)
+
+    def test_layers_that_are_made_for_native_stages_warn_nobody(self) -> None:
+        """As TorchScript, which is what e3nn makes behind a model of NequIP, too."""
+        model, atoms = self.fresh_model(), self.prepare(STRUCTURES["oxide"]().atoms)
+        with e3nn_mode("script"), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert self.calculator(2, model).verify(atoms).forces < EXACT["forces"]
 
 
 @pytest.mark.slow

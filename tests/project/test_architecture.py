@@ -39,7 +39,7 @@ PYTHON_ORDER = [
 ]
 # Third-party package -> the folders of its families in distmlip/models, which alone import it.
 MODEL_PACKAGES = {package: {family.folder} for family in FAMILIES.values() for package in family.packages}
-MODEL_PACKAGES["e3nn"] = {"mace", "sevennet"}
+MODEL_PACKAGES["e3nn"] = {"mace", "nequip", "sevennet"}
 
 MAX_HEADER_LINES = 150
 MAX_SOURCE_LINES = 300

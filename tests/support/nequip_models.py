@@ -16,6 +16,8 @@ from nequip.utils.dtype import torch_default_dtype
 from nequip.utils.global_state import set_global_state
 from support.structures import NUMBERS
 
+from distmlip.models.nequip.support import usual_e3nn
+
 SYMBOLS = [chemical_symbols[z] for z in NUMBERS]
 SHIFTS = dict(zip(SYMBOLS, np.random.default_rng(0).normal(-4, 2, len(SYMBOLS)).tolist(), strict=True))
 """eV"""
@@ -81,7 +83,7 @@ def narrow(kind: str = PLAIN) -> GraphModel:
 
 def build_narrow(kind: str = PLAIN, **changes: Any) -> GraphModel:
     """A float64 model with few features, steep enough for forces of the order of 1 eV/Å."""
-    with warnings.catch_warnings(), torch_default_dtype(torch.get_default_dtype()):
+    with warnings.catch_warnings(), torch_default_dtype(torch.get_default_dtype()), usual_e3nn():
         warnings.simplefilter("ignore")
         set_global_state()  # without which its builders refuse to work, and which leaves another default
         return _built(kind, changes).eval()

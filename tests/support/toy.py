@@ -1,7 +1,8 @@
 """A small model with everything that the executor offers, and its undivided form written independently.
 
-Two message-passing layers over atoms (halo) that also see the mean of all atoms (all_sum), a three-body term
-that sums over both ends of a bond (add), and a product of what the two ends of a bond say (swap).
+Two message-passing layers over atoms (halo) that also see the mean of all atoms (all_sum), messages added up
+at senders (fold), a three-body term that sums over both ends of a bond (add), and a product of what the two
+ends of a bond say (swap).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from distmlip.models.interface import (
     AllSum,
     EagerStage,
     Evaluation,
+    Fold,
     Halo,
     LocalGraph,
     Stage,
@@ -68,13 +70,14 @@ def undivided(model: ToyModel, atoms: Atoms) -> dict[str, Any]:
         positions[senders] - positions[receivers] + shifts.double() @ torch.tensor(atoms.cell.array)
     ) @ deformation
     x = model.embedding[torch.as_tensor(atoms.numbers)]
-    layers = []
+    layers, sent = [], []
     for _ in range(2):
         messages = model.message(x[senders], x[receivers], vectors)
         x = x + torch.zeros_like(x).index_add(0, receivers, messages)
         layers.append(x)
+        sent.append(torch.zeros_like(x).index_add(0, senders, messages))
         x = x - x.sum(dim=0) / 7 if len(layers) == 1 else x
-    energy = (x**2 @ model.readout).sum() + 0.3 * layers[0].sum()
+    energy = (x**2 @ model.readout).sum() + 0.3 * layers[0].sum() + 0.1 * (sent[0] ** 2).sum()
     short = torch.linalg.vector_norm(vectors, dim=1) < BOND_CUTOFF
     bonds: dict[tuple[int, ...], Tensor] = {}
     keys = {}
@@ -109,9 +112,15 @@ def _embed(model: ToyModel) -> EagerStage:
         assert graph.bonds is not None
         edges = graph.bonds.bond_edge[graph.bonds.cut]
         opinions = model.opinion(x[graph.senders[edges]], vectors[edges])
-        return {"features": out, "first": out, "sum": out.sum(dim=0), "cut_opinions": opinions[:, None]}
+        return {
+            "features": out,
+            "first": out,
+            "sent": torch.zeros_like(x).index_add(0, graph.senders, messages),
+            "sum": out.sum(dim=0),
+            "cut_opinions": opinions[:, None],
+        }
 
-    writes = ("features", "first", "sum", "cut_opinions")
+    writes = ("features", "first", "sent", "sum", "cut_opinions")
     return EagerStage("first layer", function, writes=writes, computes=("atoms", "edges"))
 
 
@@ -135,7 +144,7 @@ def _finish(model: ToyModel) -> EagerStage:
         # Each end of a bond counts once, with the sum of both ends.
         per_edge = inputs["bond_total"][graph.bonds.edge_bond, 0] ** 2
         energy = (out**2 @ model.readout).index_add(0, graph.receivers, per_edge)
-        energy = energy + 0.3 * inputs["first"].sum(dim=1)
+        energy = energy + 0.3 * inputs["first"].sum(dim=1) + 0.1 * (inputs["sent"] ** 2).sum(dim=1)
         theirs = _opinions_of_the_other_ends(model, graph, vectors, inputs["cut_opinions"][:, 0])
         mine = model.opinion(model.embedding[graph.numbers[graph.senders]], vectors)
         energy = energy.index_add(0, graph.receivers, mine * theirs)
@@ -146,11 +155,12 @@ def _finish(model: ToyModel) -> EagerStage:
         function,
         before=(
             Halo("features", (WIDTH,)),
+            Fold("sent", (WIDTH,)),
             Add("bond_total", (1,)),
             AllSum("sum", (WIDTH,)),
             Swap("cut_opinions", (1,)),
         ),
-        reads=("features", "first", "bond_total", "sum", "cut_opinions"),
+        reads=("features", "first", "sent", "bond_total", "sum", "cut_opinions"),
         results=("energy", "norm"),
         system_results=("total",),
         computes=("atoms", "edges"),

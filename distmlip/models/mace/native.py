@@ -16,11 +16,12 @@ from distmlip._native import core
 from distmlip.errors import NotNativeError
 from distmlip.machine.devices import in_float64
 from distmlip.models import e3nn_native as e3
+from distmlip.models.exchanges import Halo
 from distmlip.models.mace.contractions import contraction_of
 from distmlip.models.mace.native_radial import RadialFunctions
 from distmlip.models.native import Builder, Irreps, Matrix, NativeChoice, NativeStage, StageMaker
 from distmlip.models.replicate import replicate
-from distmlip.models.stages import Halo, Stage
+from distmlip.models.stages import Stage
 
 if TYPE_CHECKING:
     from mace.modules import MACE

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
+from distmlip.models.exchanges import Halo
 from distmlip.models.matgl.tensornet_radial import (
     DEGREES,
     RadialFunctions,
@@ -39,7 +40,7 @@ from distmlip.models.native import (
     StageMaker,
     padded,
 )
-from distmlip.models.stages import Halo, Stage
+from distmlip.models.stages import Stage
 
 if TYPE_CHECKING:
     from matgl.models import TensorNet

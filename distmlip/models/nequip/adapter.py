@@ -14,7 +14,15 @@ from distmlip.errors import InvalidInputError
 from distmlip.models.interface import Adapter, ModelLike, Stage, with_derived
 from distmlip.models.nequip.original import original_of
 from distmlip.models.nequip.stages import Layers, prepared_copy
-from distmlip.models.nequip.support import ALLEGRO, cutoff_of, energy_model, kind_of, read_model, read_types
+from distmlip.models.nequip.support import (
+    ALLEGRO,
+    cutoff_of,
+    energy_model,
+    kind_of,
+    read_model,
+    read_types,
+    usual_e3nn,
+)
 from distmlip.models.options import chosen_dtype
 from distmlip.models.quiet import quiet
 
@@ -42,7 +50,7 @@ def named(name: str) -> NequIPCalculator:
         InvalidInputError: there is none.
     """
     try:
-        with quiet():
+        with quiet(), usual_e3nn():
             return NequIPCalculator._from_saved_model(name, device="cpu")
     except Exception as error:  # whatever the package raises for files of other kinds
         raise InvalidInputError(

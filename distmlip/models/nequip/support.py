@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ase.data import atomic_numbers
+from e3nn import get_optimization_defaults, set_optimization_defaults
 from nequip.data import AtomicDataDict
 from nequip.integrations.ase import NequIPCalculator
 from torch import nn
@@ -50,6 +52,17 @@ PARTS = (
 )
 """Every kind of part of a model of energies."""
 _PACKAGED = re.compile(r"<torch_package_\d+>\.")
+
+
+@contextmanager
+def usual_e3nn() -> Iterator[None]:
+    """What nequip builds or loads here leaves no trace in e3nn's settings: after it they say that what any
+    package makes of its layers is TorchScript, which cannot be copied and is deprecated."""
+    mode = get_optimization_defaults()["jit_mode"]
+    try:
+        yield
+    finally:
+        set_optimization_defaults(jit_mode=mode)
 
 
 def kind_of(part: object) -> str:

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
 from distmlip.models import e3nn_native as e3
+from distmlip.models.exchanges import Halo
 from distmlip.models.native import Builder, Matrix, NativeChoice, NativeStage, StageMaker
 from distmlip.models.sevennet.gates import GateParts, parts_of
 from distmlip.models.sevennet.radial import RadialFunctions, kink_of, require_type
 from distmlip.models.sevennet.stages import BETWEEN, Layers, prepared_copy
 from distmlip.models.sevennet.values import Rows, Values
-from distmlip.models.stages import Halo, Stage
+from distmlip.models.stages import Stage
 
 if TYPE_CHECKING:
     from sevenn.nn.sequential import AtomGraphSequential
