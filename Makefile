@@ -17,7 +17,7 @@ PYTEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 comma := ,
 TORCH_TESTS := tests/core tests/machine tests/choice tests/graph tests/evaluation tests/ranks/test_joining.py
-E3NN_TESTS := $(wildcard tests/models/test_esen*.py tests/models/test_nequip*.py tests/models/test_sevennet*.py)
+E3NN_TESTS := $(wildcard tests/models/test_esen*.py tests/models/test_nequip*.py tests/models/test_orb*.py tests/models/test_sevennet*.py)
 SOURCES := $(shell find csrc cmake distmlip build_backend -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE
 CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
@@ -148,7 +148,7 @@ $(VENV)/.bench: $(WHEEL)/.built
 $(VENV_E3NN)/.test: $(WHEEL)/.built tests/requirements-esen.txt | $(VENV_E3NN)/.torch
 	$(VENV_E3NN)/bin/pip install --quiet --no-deps fairchem-core==2.24.0
 	$(VENV_E3NN)/bin/pip install --quiet -r tests/requirements-esen.txt
-	$(call install,$(VENV_E3NN),sevennet$(comma)nequip$(comma)test)
+	$(call install,$(VENV_E3NN),sevennet$(comma)nequip$(comma)orb$(comma)test)
 	touch $@
 
 $(VENV)/.lint: pyproject.toml | $(BIN)/python

@@ -43,6 +43,7 @@ FAMILIES = {
     "mace": Family("mace", "mace-torch", "0.3.16", "0.3.16", "mace", ("mace", "e3nn")),
     "matgl": Family("matgl", "matgl", "4.1.1", "4.1.2", "matgl", ("matgl", "torch_geometric")),
     "nequip": Family("nequip", "nequip", "0.19.0", "0.19.1", "nequip", ("nequip", "allegro")),
+    "orb_models": Family("orb", "orb-models", "0.5.5", "0.5.5", "orb", ("orb_models",)),
     "sevenn": Family("sevennet", "sevenn", "0.12.0", "0.13.0", "sevennet", ("sevenn",)),
 }
 """By the top-level package that a model's class (or one of its bases) comes from."""

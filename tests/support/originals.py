@@ -21,7 +21,7 @@ def trainable_original(model: nn.Module, **options: Any) -> TrainableOriginal:
     adapter = adapter_for(model, torch.float64, **options)
     calculator: Any = adapter.original(torch.float64)
     predictors = {"CHGNet": _chgnet, "MACE": _mace, "matgl": _matgl, "SevenNet": _sevennet}
-    predictors |= dict.fromkeys(("NequIP", "Allegro"), _nequip)
+    predictors |= dict.fromkeys(("NequIP", "Allegro"), _nequip) | {"Orb": _orb}
     return predictors[adapter.family](calculator)
 
 
@@ -95,6 +95,30 @@ def _nequip(calculator: Any) -> TrainableOriginal:
         return Prediction(energy, output[AtomicDataDict.FORCE_KEY], stress)
 
     return model, predict
+
+
+def _orb(calculator: Any) -> TrainableOriginal:
+    model = calculator.model.requires_grad_().train()  # else it cuts the graph behind forces
+    for head in model.heads.values():
+        if hasattr(head, "normalizer"):
+            head.normalizer.online = False
+    kept = _outputs_of(model)
+
+    def predict(atoms: Atoms) -> Prediction:
+        calculator.calculate(atoms)
+        output = kept.pop()
+        energy = model.heads["energy"].normalizer.inverse(output["energy"])
+        xx, yy, zz, yz, zx, xy = output["grad_stress"][0]
+        stress = torch.stack([xx, xy, zx, xy, yy, yz, zx, yz, zz]).view(3, 3)
+        return Prediction(_orb_energy(model.heads["energy"], energy, atoms), output["grad_forces"], stress)
+
+    return model, predict
+
+
+def _orb_energy(head: Any, energy: Tensor, atoms: Atoms) -> Tensor:
+    """From that of an atom in the mean, without what isolated atoms have."""
+    numbers = torch.from_numpy(atoms.numbers)
+    return energy.reshape(()) * len(atoms) + head.reference(numbers, torch.tensor([len(atoms)])).reshape(())
 
 
 def _outputs_of(model: nn.Module) -> list[Any]:
