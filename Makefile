@@ -17,7 +17,7 @@ PYTEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 comma := ,
 TORCH_TESTS := tests/core tests/machine tests/choice tests/graph tests/evaluation tests/ranks/test_joining.py
-E3NN_TESTS := $(wildcard tests/models/test_esen*.py tests/models/test_nequip*.py tests/models/test_orb*.py tests/models/test_sevennet*.py)
+E3NN_TESTS := $(wildcard $(patsubst %,tests/models/test_%*.py,esen mattersim nequip orb sevennet))
 SOURCES := $(shell find csrc cmake distmlip build_backend -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE
 CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
@@ -144,10 +144,10 @@ $(VENV)/.bench: $(WHEEL)/.built
 	$(call install,$(VENV),chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)test$(comma)bench)
 	touch $@ $(VENV)/.test $(VENV)/.demo
 
-# fairchem without the CUDA packages that it asks for and does not need on a CPU.
-$(VENV_E3NN)/.test: $(WHEEL)/.built tests/requirements-esen.txt | $(VENV_E3NN)/.torch
-	$(VENV_E3NN)/bin/pip install --quiet --no-deps fairchem-core==2.24.0
-	$(VENV_E3NN)/bin/pip install --quiet -r tests/requirements-esen.txt
+# fairchem and mattersim without the CUDA packages that they ask for and do not need on a CPU.
+$(VENV_E3NN)/.test: $(WHEEL)/.built tests/requirements-esen.txt tests/requirements-mattersim.txt | $(VENV_E3NN)/.torch
+	$(VENV_E3NN)/bin/pip install --quiet --no-deps fairchem-core==2.24.0 mattersim==1.2.3
+	$(VENV_E3NN)/bin/pip install --quiet -r tests/requirements-esen.txt -r tests/requirements-mattersim.txt
 	$(call install,$(VENV_E3NN),sevennet$(comma)nequip$(comma)orb$(comma)test)
 	touch $@
 

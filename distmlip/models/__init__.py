@@ -42,6 +42,7 @@ FAMILIES = {
     "fairchem": Family("fairchem", "fairchem-core", "2.24.0", "2.24.0", "esen", ("fairchem",)),
     "mace": Family("mace", "mace-torch", "0.3.16", "0.3.16", "mace", ("mace", "e3nn")),
     "matgl": Family("matgl", "matgl", "4.1.1", "4.1.2", "matgl", ("matgl", "torch_geometric")),
+    "mattersim": Family("mattersim", "mattersim", "1.2.3", "1.2.3", "mattersim", ("mattersim",)),
     "nequip": Family("nequip", "nequip", "0.19.0", "0.19.1", "nequip", ("nequip", "allegro")),
     "orb_models": Family("orb", "orb-models", "0.5.5", "0.5.5", "orb", ("orb_models",)),
     "sevenn": Family("sevennet", "sevenn", "0.12.0", "0.13.0", "sevennet", ("sevenn",)),

@@ -13,7 +13,7 @@ from distmlip.models.quiet import quiet
 
 EXAMPLES = (
     "chgnet, chgnet:r2scan, mace:FILE, matgl:FOLDER, sevennet:7net-0, fairchem:FILE[:TASK], "
-    "nequip:FILE, orb:NAME[:FILE], python:MODULE:FUNCTION"
+    "mattersim:FILE, nequip:FILE, orb:NAME[:FILE], python:MODULE:FUNCTION"
 )
 
 

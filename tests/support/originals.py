@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from ase import Atoms
+from ase.units import GPa
 from torch import Tensor, nn
 
 from distmlip import DistModel, Prediction
@@ -21,7 +22,7 @@ def trainable_original(model: nn.Module, **options: Any) -> TrainableOriginal:
     adapter = adapter_for(model, torch.float64, **options)
     calculator: Any = adapter.original(torch.float64)
     predictors = {"CHGNet": _chgnet, "MACE": _mace, "matgl": _matgl, "SevenNet": _sevennet}
-    predictors |= dict.fromkeys(("NequIP", "Allegro"), _nequip) | {"Orb": _orb}
+    predictors |= dict.fromkeys(("NequIP", "Allegro"), _nequip) | {"Orb": _orb, "MatterSim": _mattersim}
     return predictors[adapter.family](calculator)
 
 
@@ -93,6 +94,18 @@ def _nequip(calculator: Any) -> TrainableOriginal:
             output[AtomicDataDict.STRESS_KEY].view(3, 3),
         )
         return Prediction(energy, output[AtomicDataDict.FORCE_KEY], stress)
+
+    return model, predict
+
+
+def _mattersim(calculator: Any) -> TrainableOriginal:
+    model = calculator.potential.model.requires_grad_().train()  # else it cuts the graph behind forces
+    kept = _outputs_of(calculator.potential)
+
+    def predict(atoms: Atoms) -> Prediction:
+        calculator.calculate(atoms)
+        output = kept.pop()
+        return Prediction(output["total_energy"].reshape(()), output["forces"], output["stresses"][0] * GPa)
 
     return model, predict
 

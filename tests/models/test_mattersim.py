@@ -1,0 +1,142 @@
+"""MatterSim over partitions gives what the undivided models give, and computes nothing twice."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from mattersim.forcefield.m3gnet.m3gnet import M3Gnet
+from mattersim.forcefield.potential import MatterSimCalculator, Potential
+from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_inputs
+from support.mattersim_models import KINDS, PLAIN, PUBLISHED, build_narrow, narrow, of_published_size
+from support.originals import training_difference
+from support.structures import STRUCTURES, Structure, oxide_cell, rattled
+
+from distmlip import DistCalculator
+from distmlip.errors import InvalidInputError, UnsupportedModelError
+from distmlip.models.mattersim.adapter import adapt, named
+
+
+def small_oxide() -> Atoms:
+    return rattled(oxide_cell() * (2, 1, 1), 0.08)
+
+
+class TestMatterSim(ModelContract):
+    kinds = tuple(KINDS)
+    published = tuple(PUBLISHED)
+    slow = ("5M",)
+
+    def model(self, kind: str) -> M3Gnet:
+        return narrow(kind)
+
+    def published_model(self, name: str) -> M3Gnet:
+        return of_published_size(name)
+
+    def fresh_model(self) -> M3Gnet:
+        return build_narrow()
+
+    def reference_structure(self, structure: Structure) -> Atoms:
+        """Our form of MatterSim's calculator is right about every boundary."""
+        return structure.atoms
+
+
+# ---- nothing is computed twice
+
+PARTS = re.compile(
+    r"atom_embedding|edge_encoder|final"
+    r"|graph_conv\.\d+\.((gated_mlp|edge_layer)_(atom|edge)|three_body\.(atom_mlp|edge_gate_mlp))"
+)
+
+
+@pytest.mark.parametrize("partitions", PARTITIONS)
+def test_nothing_is_computed_twice(partitions: int | str) -> None:
+    original: Any = adapt(narrow()).original()
+    assert_nothing_is_computed_twice(
+        narrow(),
+        STRUCTURES["metal_with_vacancies"]().atoms,
+        partitions,
+        count_rows,
+        (original, original.potential.model),
+        expected_rows,
+    )
+
+
+def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
+    """Count the rows of every call of a part that computes atoms or edges."""
+    count_inputs(((name, part) for name, part in module.named_modules() if PARTS.fullmatch(name)), rows)
+
+
+def expected_rows(name: str, rows: int, calculator: DistCalculator) -> int:
+    """What depends on types only is computed on halo rows, too."""
+    return rows + sum(calculator.plan().halo) if name == "atom_embedding" else rows
+
+
+def test_what_crosses() -> None:
+    """Atoms, before every block but the first."""
+    plan = DistCalculator(narrow(), partitions=3).plan(small_oxide())
+    assert [(exchange.stage, exchange.kind, exchange.name) for exchange in plan.exchanges] == [
+        ("block 1", "halo", "atoms")
+    ]
+
+
+# ---- models and calculators
+
+
+def test_results_are_those_of_the_users_calculator() -> None:
+    atoms = rattled(bulk("NaCl", "rocksalt", a=5.6, cubic=True), 0.1)
+    potential = Potential(of_published_size("1M"), device="cpu")
+    theirs = MatterSimCalculator(potential, device="cpu")
+    theirs.calculate(atoms)
+    for model in (potential, theirs, potential.model):
+        ours = DistCalculator(model, partitions=3)
+        ours.calculate(atoms)
+        for name in ("energy", "forces", "stress"):
+            expected = theirs.results[name]
+            np.testing.assert_allclose(
+                ours.results[name], expected, rtol=1e-4, atol=2e-3 * np.abs(expected).max()
+            )
+
+
+def test_checkpoints(tmp_path: Any) -> None:
+    model, path = of_published_size("1M"), tmp_path / "model.pth"
+    torch.save({"model_name": "m3gnet", "model_args": model.model_args, "model": model.state_dict()}, path)
+    atoms, energies = small_oxide(), []
+    for each in (model, named(str(path))):
+        ours = DistCalculator(each, partitions=2, dtype="float64")
+        ours.calculate(atoms)
+        energies.append(ours.results["energy"])
+    assert energies[0] == energies[1]
+
+
+def test_checkpoints_that_are_none(tmp_path: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"mattersim:.*none.pth.*give a checkpoint"):
+        named(str(tmp_path / "none.pth"))
+
+
+@pytest.mark.parametrize("kind", [PLAIN, "long angles"])
+def test_training(kind: str) -> None:
+    """Parameter gradients of a loss of energy, forces and stress are the undivided model's."""
+    assert training_difference(build_narrow(kind), small_oxide(), partitions=3) <= 1e-9
+
+
+# ---- what is refused
+
+
+def test_stress_in_other_units() -> None:
+    calculator = MatterSimCalculator(Potential(build_narrow(), device="cpu"), stress_weight=1.0, device="cpu")
+    with pytest.raises(UnsupportedModelError, match=r"stress_weight=1.0.*eV/Ang"):
+        DistCalculator(calculator)
+
+
+def test_models_of_other_kinds() -> None:
+    class Other(M3Gnet):
+        pass
+
+    with pytest.raises(UnsupportedModelError, match="Other cannot be distributed"):
+        DistCalculator(Other(units=8, device="cpu"))
