@@ -1,7 +1,7 @@
 """Stages in C++ beside the original, our eager stages and symmetrix-xl: µs per atom, errors, memory.
 
     python benchmarks/bench_native.py medium models          of CONTESTS; hours for all of MACE's
-    python benchmarks/bench_native.py sevennet               in the environment that has it
+    python benchmarks/bench_native.py sevennet nequip        in the environment that has them
     python benchmarks/bench_native.py medium --symmetrix VENV/bin/python
 
 A program's turn is a whole step of ASE (neighbour list, energy, forces, stress) over slightly moved LiMnO2,
@@ -97,6 +97,11 @@ CONTESTS: dict[str, list[Contest]] = {
     "sevennet": [
         Contest("SevenNet-0", 128, (*EAGER, *NATIVE)),
         *(Contest("SevenNet-0", size, (*EAGER, *NATIVE, *PARTITIONS, *ON_TWO[1:])) for size in SIZES),
+    ],
+    "nequip": [
+        Contest("NequIP, preset M", 128, (*EAGER, *NATIVE)),
+        Contest("NequIP, preset M", 288, (*EAGER, *NATIVE, *PARTITIONS, *ON_TWO[1:])),
+        Contest("NequIP, preset M", 1152, (*NATIVE, *PARTITIONS, *ON_TWO[1:])),
     ],
     "tensornet": [
         Contest(model, size, (*EAGER, *NATIVE, "distmlip, avx2", *PARTITIONS, *ON_TWO[1:]))

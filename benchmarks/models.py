@@ -145,6 +145,29 @@ def _of_nequip(build: Callable[..., torch.nn.Module], **size: Any) -> torch.nn.M
         ).eval()
 
 
+def orb() -> torch.nn.Module:
+    """Orb-v3 conservative with all neighbours within 6 Å (at most 120), with random weights: public ones are
+    downloads."""
+    from orb_models.forcefield.atomic_system import SystemConfig
+    from orb_models.forcefield.pretrained import orb_v3_conservative_architecture
+
+    torch.manual_seed(0)
+    model = orb_v3_conservative_architecture(device="cpu", system_config=SystemConfig(6.0, 120)).eval()
+    with torch.no_grad():
+        model.heads["energy"].mlp[-2].weight.mul_(50)  # forces of order 1 eV/Å
+    return model.requires_grad_(False)
+
+
+def mattersim() -> torch.nn.Module:
+    """The size of MatterSim-v1.0.0-1M with random weights: public ones are downloads."""
+    from mattersim.forcefield.m3gnet.m3gnet import M3Gnet
+
+    torch.manual_seed(0)
+    model = M3Gnet(num_blocks=3, units=128, cutoff=5.0, threebody_cutoff=4.0, device="cpu").eval()
+    model.normalizer.scale.mul_(500)  # forces of order 1 eV/Å
+    return model.requires_grad_(False)
+
+
 def esen() -> torch.nn.Module:
     """The size sm of eSEN (6 million parameters, 4 layers, lmax 2) with random weights: none are public."""
     from fairchem.core.models.base import HydraModelV2
@@ -197,8 +220,10 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "chgnet": chgnet,
     "esen": esen,
     "m3gnet": m3gnet,
+    "mattersim": mattersim,
     "mace": mace_medium,
     "nequip": nequip,
+    "orb": orb,
     "sevennet": sevennet,
     "tensornet": tensornet,
     "tensornet_torch": tensornet_torch,

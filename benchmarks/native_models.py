@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from models import chgnet, mace, sevennet, tensornet, tensornet_torch
+from models import chgnet, mace, nequip, sevennet, tensornet, tensornet_torch
 
 STEEP = {1.0: 2725.0, 1.5: 538.0, 2.0: 155.0}
 """By factors on radial weights: the scales with which forces in 288 atoms of LiMnO2 reach 10 eV/Å."""
@@ -49,6 +49,7 @@ NATIVE_MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "MACE medium, steep, radial weights × 1.5": partial(in_float64, {"atomic_inter_scale": STEEP[1.5]}, 1.5),
     "MACE medium, steep, radial weights × 2": partial(in_float64, {"atomic_inter_scale": STEEP[2.0]}, 2.0),
     "SevenNet-0": sevennet,
+    "NequIP, preset M": nequip,
     "TensorNet, warp": tensornet,
     "TensorNet, torch": tensornet_torch,
     "CHGNet 0.3.0": chgnet,

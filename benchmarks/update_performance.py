@@ -41,6 +41,8 @@ TITLES = {
     "mace": "MACE of MACE-MP-0 medium's size (4.7 million random weights), beside `MACECalculator`",
     "allegro": "Allegro (l = 2, 2 layers, 64 and 32 features, random weights), beside `NequIPCalculator`",
     "nequip": "NequIP of the size M of its presets (3.2 million random weights), beside `NequIPCalculator`",
+    "orb": "Orb-v3 conservative, neighbours within 6 Å (random weights), beside Orb's own modules",
+    "mattersim": "MatterSim of the size 1M (random weights), beside MatterSim's own modules",
     "sevennet": "SevenNet-0, pretrained, beside `SevenNetCalculator`",
     "tensornet": "TensorNet-MatPES-PBE-v2025.1 of matgl (warp), pretrained, beside `PESCalculator`",
     "tensornet_torch": "The same TensorNet in plain torch, beside `PESCalculator`",
@@ -52,6 +54,8 @@ SHORT_TITLES = {
     "mace": "MACE, size of MP-0 medium",
     "allegro": "Allegro, l = 2",
     "nequip": "NequIP, preset M",
+    "orb": "Orb-v3 conservative",
+    "mattersim": "MatterSim, size 1M",
     "sevennet": "SevenNet-0",
     "tensornet": "TensorNet (matgl, warp)",
 }
@@ -65,6 +69,8 @@ CHOSEN_ROWS = [
     ("esen", 128),
     ("nequip", 504),
     ("allegro", 504),
+    ("orb", 504),
+    ("mattersim", 504),
 ]
 """Families and atoms of the README's table: the largest of each that was measured beside its original, and
 CHGNet at a size that its original does not reach."""

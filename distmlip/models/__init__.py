@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from types import ModuleType
@@ -13,6 +12,7 @@ import torch
 
 from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
 from distmlip.models.interface import Adapter, ModelLike
+from distmlip.models.kinds import unpackaged
 from distmlip.models.mixtures import refuse_mixture
 from distmlip.models.quiet import quiet
 
@@ -48,8 +48,6 @@ FAMILIES = {
     "sevenn": Family("sevennet", "sevenn", "0.12.0", "0.13.0", "sevennet", ("sevenn",)),
 }
 """By the top-level package that a model's class (or one of its bases) comes from."""
-_PACKAGED = re.compile(r"^<torch_package_\d+>\.")
-"""Before the module of a class that was loaded with a model, by torch.package."""
 
 
 def adapter_for(model: ModelLike | Adapter, dtype: torch.dtype | None, **family_options: Any) -> Adapter:
@@ -67,7 +65,7 @@ def adapter_for(model: ModelLike | Adapter, dtype: torch.dtype | None, **family_
         _refuse_compiled(member)
         refuse_mixture(member, _is_supported)
     for kind in type(_first(model)).__mro__:
-        package = _PACKAGED.sub("", kind.__module__).partition(".")[0]
+        package = unpackaged(kind.__module__).partition(".")[0]
         family = FAMILIES.get(package)
         if family is not None:
             with quiet():  # parts of the family's package may be imported first here

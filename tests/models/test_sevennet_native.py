@@ -12,6 +12,7 @@ from ase import Atoms
 from sevenn.nn.edge_embedding import SphericalEncoding
 from sevenn.nn.sequential import AtomGraphSequential
 from support.expanded import watched
+from support.native_stages import FINE, assert_close, assert_exact, evaluator_of
 from support.sevennet_models import NARROW, OPTIONS, PLAIN, PUBLISHED, build_narrow, narrow, published
 from support.structures import STRUCTURES, oxide_cell, rattled
 
@@ -20,11 +21,8 @@ from distmlip._native import core
 from distmlip.choice.kernels import numbers_of
 from distmlip.choice.suspect import mismatch, suspect
 from distmlip.errors import NotNativeError
-from distmlip.evaluation.evaluator import Evaluator
-from distmlip.evaluation.settings import Settings
-from distmlip.machine.devices import Devices
 from distmlip.models import e3nn_native
-from distmlip.models.interface import Adapter, Evaluation
+from distmlip.models.interface import Adapter
 from distmlip.models.native import NativeChoice, TableSize
 from distmlip.models.replicate import replicate
 from distmlip.models.sevennet.adapter import adapt
@@ -34,7 +32,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:No tensor product accelerator:Us
 UNKNOWN_TO_EXACT = ("fixed_basis", "7net-0_22may2024")
 """With another radial activation than silu, and with harmonics that grow with the length: tables only."""
 EXACT_KINDS = tuple(kind for kind in NARROW if kind not in UNKNOWN_TO_EXACT)
-FINE = TableSize(64, 12)
 
 
 def model_of(name: str, dtype: torch.dtype = torch.float64) -> Adapter:
@@ -43,39 +40,8 @@ def model_of(name: str, dtype: torch.dtype = torch.float64) -> Adapter:
     return adapt(narrow(name), dtype, **OPTIONS.get(name, {}))
 
 
-def evaluator_of(
-    adapter: Adapter,
-    partitions: int,
-    native: NativeChoice | None,
-    recompute: core.Recompute = core.Recompute.stages,
-) -> Evaluator:
-    devices = Devices((torch.device("cpu"),), (0,))
-    settings = Settings(devices, partitions, method="slab", weights=None, recompute=recompute, skin=0.0)
-    evaluator = Evaluator(adapter, settings)
-    evaluator.use(native)
-    return evaluator
-
-
-def assert_close(found: Evaluation, expected: Evaluation, tolerance: float) -> None:
-    """Relative to the largest component, or to 1 eV/Å or eV."""
-    pairs = {
-        "energies": (found.atoms["energy"], expected.atoms["energy"]),
-        "forces": (found.forces, expected.forces),
-        "virial": (found.virial, expected.virial),
-        "virials": (found.virials, expected.virials),
-    }
-    for name, (ours, theirs) in pairs.items():
-        limit = tolerance * max(1.0, float(np.abs(theirs).max()))
-        assert np.abs(ours - theirs).max() <= limit, name
-    assert found.system["num_edges"] == expected.system["num_edges"]
-
-
 def assert_parity(name: str, atoms: Atoms, partitions: int, recompute: core.Recompute) -> None:
-    adapter = model_of(name)
-    own = evaluator_of(adapter, partitions, None)
-    native = evaluator_of(adapter, partitions, NativeChoice(numbers_of(atoms), None), recompute)
-    assert_close(native.evaluate(atoms)[0], own.evaluate(atoms)[0], 1e-12)
-    assert native.counters == own.counters
+    assert_exact(model_of(name), atoms, partitions, recompute)
 
 
 @pytest.mark.parametrize(("partitions", "recompute"), [(1, core.Recompute.never), (3, core.Recompute.stages)])

@@ -11,14 +11,15 @@ from nequip.integrations.ase import NequIPCalculator
 from torch import nn
 
 from distmlip.errors import InvalidInputError
-from distmlip.models.interface import Adapter, ModelLike, Stage, with_derived
+from distmlip.models.interface import Adapter, ModelLike, NativeChoice, Stage, with_derived
+from distmlip.models.kinds import kind_of
+from distmlip.models.nequip.native import native_stages
 from distmlip.models.nequip.original import original_of
 from distmlip.models.nequip.stages import Layers, prepared_copy
 from distmlip.models.nequip.support import (
     ALLEGRO,
     cutoff_of,
     energy_model,
-    kind_of,
     read_model,
     read_types,
     usual_e3nn,
@@ -79,6 +80,10 @@ class NequIPAdapter(Adapter):
         layers = Layers(module, self._types)
         return with_derived(layers.derive, layers.stages(), memoise=not recompute)
 
+    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
+        """See :class:`Adapter`."""
+        return native_stages(self.models[index], self.dtype, choice, self._types)
+
     def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`."""
         return original_of(self.models[0], self._types, dtype or self.dtype)
@@ -88,3 +93,7 @@ class AllegroAdapter(NequIPAdapter):
     """One Allegro model; see :func:`adapt`."""
 
     family: ClassVar[str] = "Allegro"
+
+    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:
+        """See :class:`Adapter`; there are none."""
+        return Adapter.native_stages(self, index, choice, recompute)

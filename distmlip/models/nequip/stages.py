@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from distmlip.machine.devices import in_float64
 from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
+from distmlip.models.kinds import kind_of
 from distmlip.models.nequip.support import (
     EMBEDDING,
     ENERGY,
@@ -27,7 +28,6 @@ from distmlip.models.nequip.support import (
     PAIR_POTENTIAL,
     TOTAL,
     energy_model,
-    kind_of,
 )
 from distmlip.models.replicate import replicate
 
@@ -82,42 +82,42 @@ class Layers:
         for number, index in types.items():
             lookup[number] = index
         self._lookup = lookup.to(device)
-        self._embedding: nn.Module | None = None
-        self._of_edges: list[nn.Module] = []
-        self._layers: list[Any] = []
-        self._rest: list[nn.Module] = []
+        self.embedding: nn.Module | None = None
+        self.of_edges: list[Any] = []
+        self.layers: list[Any] = []
+        self.rest: list[Any] = []
         """What follows the last layer; of a model without layers all of it."""
         parts = [part for part in energy_model(module).children() if kind_of(part) != TOTAL]
         has_layers = any(kind_of(part) == LAYER for part in parts)
         for part in parts:
             if kind_of(part) == LAYER:
-                self._layers.append(part)
+                self.layers.append(part)
             elif has_layers and kind_of(part) == EMBEDDING:
-                self._embedding = part
+                self.embedding = part
             elif has_layers and kind_of(part) in OF_EDGES:
-                self._of_edges.append(part)
+                self.of_edges.append(part)
             else:
-                self._rest.append(part)
+                self.rest.append(part)
 
     def stages(self) -> list[tuple[EagerStage, frozenset[str]]]:
         """The stages with the names of the derived tensors that they read."""
-        if not self._layers:
+        if not self.layers:
             stage = EagerStage(
                 name="energy", function=self._only, results=("energy",), computes=("atoms", "edges")
             )
             return [(stage, frozenset())]
-        return [(self._stage(k), self._derived(k)) for k in range(len(self._layers))]
+        return [(self._stage(k), self._derived(k)) for k in range(len(self.layers))]
 
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
         """Radial features and spherical harmonics of the edges, and what a pair potential reads."""
         data = self._data(graph, vectors)
-        for part in self._of_edges:
+        for part in self.of_edges:
             data = part(data)
         return {name: data[name] for name in names}
 
     def _derived(self, k: int) -> frozenset[str]:
         names = {AtomicDataDict.EDGE_ATTRS_KEY, AtomicDataDict.EDGE_EMBEDDING_KEY}
-        if k == len(self._layers) - 1 and any(kind_of(part) == PAIR_POTENTIAL for part in self._rest):
+        if k == len(self.layers) - 1 and any(kind_of(part) == PAIR_POTENTIAL for part in self.rest):
             names |= {AtomicDataDict.NORM_LENGTH_KEY, AtomicDataDict.EDGE_LENGTH_KEY}
         return frozenset(names)
 
@@ -129,55 +129,55 @@ class Layers:
         }
 
     def _stage(self, k: int) -> EagerStage:
-        last = k == len(self._layers) - 1
-        width = self._layers[k].conv.linear_1.irreps_out.dim
+        last = k == len(self.layers) - 1
+        width = self.layers[k].conv.linear_1.irreps_out.dim
         return EagerStage(
             name=f"layer {k}",
             function=partial(self._run, k),
             before=() if k == 0 else (Halo(FEATURES, (width,)),),
-            reads=() if k == 0 else self._between(k),
-            writes=() if last else self._between(k + 1),
+            reads=() if k == 0 else self.between(k),
+            writes=() if last else self.between(k + 1),
             results=("energy",) if last else (),
             computes=("atoms", "edges"),
         )
 
-    def _between(self, k: int) -> tuple[str, ...]:
+    def between(self, k: int) -> tuple[str, ...]:
         """What layer ``k`` reads."""
-        layer = self._layers[k]
+        layer = self.layers[k]
         return (FEATURES, *[OWN] * (layer.conv.sc is not None), *[BEFORE] * layer.resnet)
 
     def _run(self, k: int, graph: LocalGraph, vectors: Tensor, inputs: Tensors) -> Tensors:
         data = self._data(graph, vectors) | inputs
         types = data[AtomicDataDict.ATOM_TYPE_KEY]
         if k == 0:
-            data |= self._prepared(0, self._embedded(types), types, graph.n_owned)
+            data |= self.prepared(0, self.embedded(types), types, graph.n_owned)
         features = self._convolved(k, data, graph.n_owned)
-        if k < len(self._layers) - 1:
-            return self._prepared(k + 1, features, types[: graph.n_owned], graph.n_owned)
+        if k < len(self.layers) - 1:
+            return self.prepared(k + 1, features, types[: graph.n_owned], graph.n_owned)
         return self._energies({**data, FEATURES: features}, graph.n_owned)
 
     def _only(self, graph: LocalGraph, vectors: Tensor, _: Tensors) -> Tensors:
         return self._energies(self._data(graph, vectors), graph.n_owned)
 
-    def _embedded(self, types: Tensor) -> Tensor:
-        assert self._embedding is not None
-        data = self._embedding({AtomicDataDict.ATOM_TYPE_KEY: types})
+    def embedded(self, types: Tensor) -> Tensor:
+        assert self.embedding is not None
+        data = self.embedding({AtomicDataDict.ATOM_TYPE_KEY: types})
         embedded: Tensor = data[AtomicDataDict.NODE_ATTRS_KEY]
         return embedded
 
-    def _prepared(self, k: int, features: Tensor, types: Tensor, n_owned: int) -> Tensors:
+    def prepared(self, k: int, features: Tensor, types: Tensor, n_owned: int) -> Tensors:
         """What layer ``k`` reads, from features (of owned atoms, before the first layer of all)."""
-        layer = self._layers[k]
+        layer = self.layers[k]
         block, own = layer.conv, features[:n_owned]
         found = {BEFORE: own} if layer.resnet else {}
         if block.sc is not None:
-            found[OWN] = block.sc(own, self._embedded(types[:n_owned]))
+            found[OWN] = block.sc(own, self.embedded(types[:n_owned]))
         linear = {FEATURES: block.linear_1(features), AtomicDataDict.ATOM_TYPE_KEY: types}
         return {**found, FEATURES: block.avg_num_neighbors_norm(linear)[FEATURES]}
 
     def _convolved(self, k: int, data: Tensors, n_owned: int) -> Tensor:
         """The features that layer ``k`` gives owned atoms."""
-        layer = self._layers[k]
+        layer = self.layers[k]
         block = layer.conv
         receivers, senders = data[AtomicDataDict.EDGE_INDEX_KEY]
         convolved = block.tp_scatter(
@@ -195,7 +195,7 @@ class Layers:
         return result
 
     def _energies(self, data: Tensors, n_owned: int) -> Tensors:
-        for part in self._rest:
+        for part in self.rest:
             of_network = data.pop(ENERGY, None) if kind_of(part) == PAIR_POTENTIAL else None
             data = part(data)
             if ENERGY in data:

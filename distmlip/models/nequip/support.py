@@ -6,7 +6,6 @@ with it, and are no classes of the package that is installed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from torch import nn
 
 from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
 from distmlip.models.interface import ModelLike
+from distmlip.models.kinds import kind_of
 from distmlip.models.options import refuse_unknown
 
 ENERGY: str = AtomicDataDict.PER_ATOM_ENERGY_KEY
@@ -51,7 +51,6 @@ PARTS = (
     *("allegro.nn.tensorembed.TwoBodySphericalHarmonicTensorEmbed",),
 )
 """Every kind of part of a model of energies."""
-_PACKAGED = re.compile(r"<torch_package_\d+>\.")
 
 
 @contextmanager
@@ -63,11 +62,6 @@ def usual_e3nn() -> Iterator[None]:
         yield
     finally:
         set_optimization_defaults(jit_mode=mode)
-
-
-def kind_of(part: object) -> str:
-    """The name of its class, with its module."""
-    return _PACKAGED.sub("", type_name(part))
 
 
 def read_model(model: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from e3nn.nn import FullyConnectedNet
 from e3nn.o3 import FullyConnectedTensorProduct, Irreps, Linear, TensorProduct
@@ -16,15 +15,15 @@ from sevenn.nn.scale import ModalWiseRescale, Rescale, SpeciesWiseRescale
 from sevenn.nn.self_connection import SelfConnectionIntro, SelfConnectionLinearIntro, SelfConnectionOutro
 from torch import Tensor, nn
 
-from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
 from distmlip.models import e3nn_native as e3
+from distmlip.models.e3nn_gates import GateParts, parts_of
+from distmlip.models.e3nn_stage import Rows, StageWriter
 from distmlip.models.exchanges import Halo
-from distmlip.models.native import Builder, Matrix, NativeChoice, NativeStage, StageMaker
-from distmlip.models.sevennet.gates import GateParts, parts_of
+from distmlip.models.native import NativeChoice, NativeStage, StageMaker
 from distmlip.models.sevennet.radial import RadialFunctions, kink_of, require_type
 from distmlip.models.sevennet.stages import BETWEEN, Layers, prepared_copy
-from distmlip.models.sevennet.values import Rows, Values
+from distmlip.models.sevennet.values import Values
 from distmlip.models.stages import Stage
 
 if TYPE_CHECKING:
@@ -70,8 +69,8 @@ class _NativeLayers:
     def _stage(self, layer: int) -> Stage:
         first, last = layer == 0, layer == self.n_layers - 1
         convolution, parts = self.layers.layers[layer]
-        values = Values(self.maker.builder())
-        builder = values.builder
+        values = Values(StageWriter(self.maker))
+        builder = values.writer.builder
         if first:
             values.of_species = self._embedded()
         self._convolve(values, convolution)
@@ -113,7 +112,7 @@ class _NativeLayers:
         return parts_of(gates[0].gate, f"{self._name_of(gates[0])}.gate") if gates else None
 
     def _convolve(self, values: Values, part: IrrepsConvolution) -> None:
-        name, product = self._name_of(part), part.convolution
+        name, product, builder = self._name_of(part), part.convolution, values.writer.builder
         require_type(product, TensorProduct, f"{name}.convolution")
         convolved = e3.convolved(product, f"{name}.convolution")
         features = values.of_species.pop(keys.NODE_FEATURE, None)
@@ -122,16 +121,16 @@ class _NativeLayers:
             expanded = e3.expanded(product, convolved, part.weight_nn, features)
         if expanded is not None:
             n_degrees = len(expanded.message)
-            radial, groups = self.radial.hidden(values.builder, self._name_of_net(part), n_degrees)
-            message = values.builder.expansion(radial, expanded.message, groups)
+            radial, groups = self.radial.hidden(builder, self._name_of_net(part), n_degrees)
+            message = builder.expansion(radial, expanded.message, groups)
         else:
             irreps = e3.irreps_of(product.irreps_in1, f"{name}.convolution")
             if features is not None:
-                senders = values.builder.constant(irreps, features.numpy())
+                senders = builder.constant(irreps, features.numpy())
             else:
-                senders = values.builder.input(keys.NODE_FEATURE, irreps, of_senders=True)
-            radial = self.radial.of_convolution(values.builder, self._name_of_net(part), convolved)
-            message = values.builder.convolution(senders, radial, convolved.message, convolved.paths)
+                senders = builder.input(keys.NODE_FEATURE, irreps, of_senders=True)
+            radial = self.radial.of_convolution(builder, self._name_of_net(part), convolved)
+            message = builder.convolution(senders, radial, convolved.message, convolved.paths)
         values.rows[keys.NODE_FEATURE] = Rows(
             message, product.irreps_out, expanded or convolved, float(part.denominator)
         )
@@ -161,11 +160,7 @@ class _NativeLayers:
             self._add_self_connection(values, part)
         elif isinstance(part, EquivariantGate):
             assert gate is not None
-            rows = values.rows[part.key_x]
-            if rows.irreps != gate.irreps_in:
-                raise NotNativeError(f"{name} is given {rows.irreps}, not {gate.irreps_in}")
-            register = values.builder.gate(rows.register, e3.irreps_of(gate.irreps_out, name), gate.segments)
-            values.rows[part.key_x] = Rows(register, gate.irreps_out)
+            values.rows[part.key_x] = values.writer.gate(values.rows[part.key_x], gate, name)
         elif isinstance(part, FCN_e3nn):
             self._add_network(values, part)
         elif isinstance(part, RESCALES):
@@ -182,75 +177,32 @@ class _NativeLayers:
         irreps: Irreps,
         by_species: bool = False,
     ) -> None:
-        name, rows = self._name_of(part), values.rows[source]
-        found = [
-            e3.affine_maps(
-                self._function(part, source, target, species, rows.divisor), rows.irreps, irreps, name
-            )
+        functions = [
+            self._function(part, source, target, species)
             for species in range(self.maker.n_species if by_species else 1)
         ]
-        register = self._linear(values.builder, rows, irreps, [maps for maps, _ in found], name)
-        constants = torch.stack([constant for _, constant in found])
-        values.rows[target] = Rows(register, irreps)
-        self._add_constants(values, values.rows[target], constants, name)
+        rows = values.rows[source]
+        values.rows[target] = values.writer.affine(rows, irreps, functions, self._name_of(part))
 
-    def _linear(
-        self,
-        builder: Builder,
-        rows: Rows,
-        irreps: Irreps,
-        maps: list[dict[tuple[int, int], Matrix]],
-        name: str,
-    ) -> int:
-        """One map, or one per species."""
-        if rows.convolved is None:
-            of_core = e3.as_core(maps[0]) if len(maps) == 1 else e3.of_species(maps)
-        elif len(maps) == 1:
-            of_core = rows.convolved.maps_from(maps[0])
-        else:
-            raise NotNativeError(f"{name} reads a convolution and the species")
-        return builder.linear(rows.register, e3.irreps_of(irreps, name), of_core)
-
-    def _function(self, part: Any, source: str, target: str, species: int, divisor: float) -> e3.Linear:
-        """What a module makes of rows of atoms of a species, divided by this."""
+    def _function(self, part: Any, source: str, target: str, species: int) -> e3.Linear:
+        """What a module makes of rows of atoms of a species."""
 
         def function(rows: Tensor) -> Tensor:
             data = dict(self.species)
             for key in (keys.NODE_ATTR, keys.ATOM_TYPE):
                 data[key] = data[key][[species] * len(rows)]
-            output: Tensor = part({**data, source: rows / divisor})[target]
+            output: Tensor = part({**data, source: rows})[target]
             return output
 
         return function
 
-    def _add_constants(self, values: Values, rows: Rows, constants: Tensor, name: str) -> None:
-        """Add a row per species, or one that is the same for all."""
-        maps = []
-        for k, (where, (_, irrep)) in enumerate(zip(rows.irreps.slices(), rows.irreps, strict=True)):
-            of_irrep = constants[:, where]
-            if not bool(of_irrep.any()):
-                continue
-            if irrep.l > 0:
-                raise NotNativeError(f"{name} adds constants to {irrep}, which is no scalar")
-            maps.append(core.LinearMap(0, k, [row[None].numpy() for row in of_irrep]))
-        if not maps:
-            return
-        if values.one is None:
-            values.one = values.builder.constant([(0, 1)], np.ones((self.maker.n_species, 1)))
-        values.builder.add_linear(values.one, rows.register, maps)
-
     def _add_self_connection(self, values: Values, part: SelfConnectionOutro) -> None:
         name, rows = self._name_of(part), values.rows[part.key_x]
-        if rows.convolved is not None:
-            raise NotNativeError(f"{name} adds to what a convolution gave")
         if keys.SELF_CONNECTION_TEMP in values.of_species:
             constants = values.of_species.pop(keys.SELF_CONNECTION_TEMP)
-            self._add_constants(values, rows, constants, name)
-            return
-        irreps = e3.irreps_of(rows.irreps, name)
-        kept = values.builder.input(keys.SELF_CONNECTION_TEMP, irreps, of_senders=False)
-        same = [core.LinearMap(k, k, [np.eye(channels)]) for k, (_, channels) in enumerate(irreps)]
-        values.builder.add_linear(kept, rows.register, same)
+            values.writer.add_constants(rows, constants, name)
+        else:
+            values.writer.add_input(rows, keys.SELF_CONNECTION_TEMP, name)
 
     def _add_network(self, values: Values, part: FCN_e3nn) -> None:
         """A network that reads energies from scalars."""
@@ -259,13 +211,10 @@ class _NativeLayers:
         rows = values.rows[part.key_input]
         for layer in part.fcn:
             irreps = Irreps(f"{layer.h_out}x0e")
-            maps = e3.linear_maps(_linear_part(layer), rows.irreps, irreps, name)
-            register = self._linear(values.builder, rows, irreps, [maps], name)
+            rows = values.writer.affine(rows, irreps, [_linear_part(layer)], name)
             if layer.act is not None:
                 known, factor = e3.activation(layer.act, name)
-                gated = core.Gated(0, 0, -1, known, factor * layer.var_out**0.5)
-                register = values.builder.gate(register, [(0, layer.h_out)], [gated])
-            rows = Rows(register, irreps)
+                rows = values.writer.activated(rows, (known, factor * layer.var_out**0.5))
         values.rows[part.key_output] = rows
 
 

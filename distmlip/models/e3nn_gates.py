@@ -1,4 +1,4 @@
-"""e3nn's gates, taken apart for native stages."""
+"""e3nn's gates, taken apart for native stages. Like e3nn_native, it does not import e3nn."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from e3nn.nn import Gate
-from e3nn.o3 import Irreps
 from torch import Tensor
 
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
 from distmlip.models import e3nn_native as e3
+from distmlip.models.kinds import kind_of
+
+GATE = "e3nn.nn._gate.Gate"
 
 
 @dataclass(frozen=True)
 class GateParts:
     """A gate, of rows whose irreps are cut where something else happens to them."""
 
-    irreps_in: Irreps
+    irreps_in: Any
     """As the gate's own, but scalars, gates and what they are multiplied with stand apart."""
-    irreps_out: Irreps
+    irreps_out: Any
     segments: list[core.Gated]
 
 
@@ -42,7 +43,7 @@ def parts_of(gate: Any, part: str) -> GateParts:
     Raises:
         NotNativeError: it is no gate of e3nn, or has another activation than silu and tanh.
     """
-    if type(gate) is not Gate:
+    if kind_of(gate) != GATE:
         raise NotNativeError(f"{part} is a {type_name(gate)}, which native stages do not know")
     elements = torch.arange(gate.irreps_in.dim, dtype=torch.float64)[None]
     scalars, gates, gated = (row[0].long() for row in gate.sc(elements))
@@ -58,7 +59,8 @@ def parts_of(gate: Any, part: str) -> GateParts:
         core.Gated(index[piece.first], len(of_scalars) + to, index[by.first], *_known(by))
         for to, (piece, by) in enumerate(zip(of_gated, of_gates, strict=True))
     ]
-    return GateParts(Irreps([(piece.channels, piece.irrep) for piece in pieces]), gate.irreps_out, segments)
+    irreps = type(gate.irreps_out)([(piece.channels, piece.irrep) for piece in pieces])
+    return GateParts(irreps, gate.irreps_out, segments)
 
 
 def _activations(activation: Any, part: str) -> list[tuple[str, float]]:
@@ -75,7 +77,7 @@ def _known(piece: _Piece) -> tuple[str, float]:
 
 
 def _pieces(
-    elements: Tensor, irreps: Irreps, part: str, activations: list[tuple[str, float]] | None
+    elements: Tensor, irreps: Any, part: str, activations: list[tuple[str, float]] | None
 ) -> list[_Piece]:
     """Where these irreps stand in the rows; ``elements``: the place of each of their own."""
     pieces = []
