@@ -176,7 +176,8 @@ def _choices(sizes: list[Facts]) -> Iterator[str]:
 def cell(size: Facts, variant: str) -> str:
     """Seconds and memory of one variant, or why there are none."""
     if variant in size["seconds"]:
-        return f"{size['seconds'][variant]:.2f} s, {size['memory_mb'][variant]:,.0f} MB"
+        seconds = size["seconds"][variant]
+        return f"{seconds:.{2 if seconds >= 0.1 else 3}f} s, {size['memory_mb'][variant]:,.0f} MB"
     if variant not in size["not_run_expected_mb"]:
         return "not measured"
     return f"not run: would need about {size['not_run_expected_mb'][variant] / 1000:.0f} GB"

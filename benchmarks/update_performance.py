@@ -8,6 +8,7 @@ Both have marks around what is written here; what stands outside of them is not 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import bench_ranks
@@ -30,6 +31,7 @@ MILLION = RESULTS / "million.json"
 RUNS = RESULTS / "runs.json"
 ROOT = Path(__file__).parents[1]
 PERFORMANCE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
+MODEL_PAGES = ROOT / "docs" / "models"
 BEGIN, END = (
     "<!-- results: benchmarks/update_performance.py writes what follows -->",
     "<!-- end of results -->",
@@ -75,6 +77,17 @@ CHOSEN_ROWS = [
 """Families and atoms of the README's table: the largest of each that was measured beside its original, and
 CHGNet at a size that its original does not reach."""
 CHOSEN_VARIANTS = ("original", "auto", "P=4", "P=4, recompute")
+PAGES = {
+    "chgnet": (["chgnet"], ["CHGNet 0.3.0"]),
+    "mace": (["mace"], ["MACE medium"]),
+    "matgl": (["tensornet", "m3gnet"], ["TensorNet, warp", "TensorNet, torch"]),
+    "fairchem": (["esen"], []),
+    "sevennet": (["sevennet"], ["SevenNet-0"]),
+    "nequip": (["nequip", "allegro"], ["NequIP, preset M"]),
+    "orb": (["orb"], []),
+    "mattersim": (["mattersim"], []),
+}
+"""Of docs/models: the families whose steps, and the models whose native stages it shows."""
 
 
 def main() -> None:
@@ -90,7 +103,10 @@ def main() -> None:
     if all(path.exists() for path in GRAPHS):
         sections.insert(0, graphs())
     replace(PERFORMANCE, "\n\n".join(sections))
-    replace(README, chosen_rows(steps))
+    replace(README, chosen_rows(steps, CHOSEN_ROWS))
+    cases = json.loads(NATIVE.read_text())["cases"] if NATIVE.exists() else []
+    for page, (families, models) in PAGES.items():
+        replace(MODEL_PAGES / f"{page}.md", of_page(steps, cases, families, models))
 
 
 def replace(path: Path, text: str) -> None:
@@ -100,15 +116,35 @@ def replace(path: Path, text: str) -> None:
     path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
-def chosen_rows(steps: list[dict]) -> str:
-    """Seconds per step and memory of ``CHOSEN_ROWS``, beside the originals."""
+def chosen_rows(steps: list[dict], rows: Sequence[tuple[str, int]]) -> str:
+    """Seconds per step and memory of these families and atoms, beside the originals."""
     sizes = {(results["family"], size["n_atoms"]): size for results in steps for size in results["sizes"]}
     lines = ["| model | atoms | " + " | ".join(CHOSEN_VARIANTS) + " |"]
     lines.append("|" + "---|" * (len(CHOSEN_VARIANTS) + 2))
-    for family, n_atoms in CHOSEN_ROWS:
+    for family, n_atoms in rows:
         cells = [cell(sizes[family, n_atoms], variant) for variant in CHOSEN_VARIANTS]
         lines.append(f"| {SHORT_TITLES[family]} | {n_atoms} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def of_page(steps: list[dict], cases: list[dict], families: list[str], models: list[str]) -> str:
+    """What was measured of a family: steps, and native stages on one core."""
+    measured = [results for results in steps if results["family"] in families]
+    rows = [(results["family"], size["n_atoms"]) for results in measured for size in results["sizes"]]
+    cores = {f"{of['cores']} cores, {of['cpu']}" for of in (results["machine"] for results in measured)}
+    parts = [f"LiMnO2, float32 ({'; '.join(sorted(cores))}):", chosen_rows(steps, rows)]
+    native_cases = [case for case in cases if case["model"] in models and case["dtype"] == "float32"]
+    if native_cases:
+        lines = ["| model | atoms | original | exact | tables | processor |", "|---|---|---|---|---|---|"]
+        for case in native_cases:
+            programs = ("original", "distmlip, exact", "distmlip")
+            values = [native_tables.microseconds(case, name) for name in programs]
+            of = ["–" if value is None else f"{value:,.0f}" for value in values]
+            lines.append(
+                f"| {case['model']} | {case['n_atoms']:,} | {' | '.join(of)} | {case['machine']['cpu']} |"
+            )
+        parts += ["In C++, CPU µs per atom of a whole step on one core:", "\n".join(lines)]
+    return "\n\n".join(parts)
 
 
 def graphs() -> str:

@@ -31,6 +31,8 @@ class Family:
     """Of ``pip install distmlip[extra]``."""
     packages: tuple[str, ...]
     """That only the folder may import."""
+    files_run_code: bool = False
+    """Whether its model files are pickles."""
 
     def adapter_module(self) -> ModuleType:
         """Where the family's ``adapt`` is; imports the family's package."""
@@ -39,13 +41,13 @@ class Family:
 
 FAMILIES = {
     "chgnet": Family("chgnet", "chgnet", "0.4.0", "0.4.2", "chgnet", ("chgnet", "pymatgen")),
-    "fairchem": Family("fairchem", "fairchem-core", "2.24.0", "2.24.0", "esen", ("fairchem",)),
-    "mace": Family("mace", "mace-torch", "0.3.16", "0.3.16", "mace", ("mace", "e3nn")),
+    "fairchem": Family("fairchem", "fairchem-core", "2.24.0", "2.24.0", "esen", ("fairchem",), True),
+    "mace": Family("mace", "mace-torch", "0.3.16", "0.3.16", "mace", ("mace", "e3nn"), True),
     "matgl": Family("matgl", "matgl", "4.1.1", "4.1.2", "matgl", ("matgl", "torch_geometric")),
     "mattersim": Family("mattersim", "mattersim", "1.2.3", "1.2.3", "mattersim", ("mattersim",)),
-    "nequip": Family("nequip", "nequip", "0.19.0", "0.19.1", "nequip", ("nequip", "allegro")),
+    "nequip": Family("nequip", "nequip", "0.19.0", "0.19.1", "nequip", ("nequip", "allegro"), True),
     "orb_models": Family("orb", "orb-models", "0.5.5", "0.5.5", "orb", ("orb_models",)),
-    "sevenn": Family("sevennet", "sevenn", "0.12.0", "0.13.0", "sevennet", ("sevenn",)),
+    "sevenn": Family("sevennet", "sevenn", "0.12.0", "0.13.0", "sevennet", ("sevenn",), True),
 }
 """By the top-level package that a model's class (or one of its bases) comes from."""
 

@@ -17,8 +17,11 @@ EXAMPLES = (
 )
 
 
+PICKLES = "loading such a file runs code that is in it: take it from people whom you trust"
+
+
 def named_model(name: str) -> Any:
-    """A model object, or a family's own calculator.
+    """A model object, or a family's own calculator. Loading a file of some families runs code that is in it.
 
     Raises:
         InvalidInputError: nobody knows the name, or what is behind its colon.
@@ -41,7 +44,12 @@ def named_model(name: str) -> Any:
                 f"the model {name!r} needs a package that is missing ({error}); run: pip install "
                 f"{family.distribution}, or pip install '.[{family.extra}]' in distmlip's source folder"
             ) from error
-        return module.named(rest)
+        try:
+            return module.named(rest)
+        except InvalidInputError as error:
+            if not family.files_run_code:
+                raise
+            raise InvalidInputError(f"{error}; {PICKLES}") from error
 
 
 def _made_by(path: str) -> Any:

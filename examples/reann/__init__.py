@@ -1,0 +1,1 @@
+"""REANN, recursively embedded atom neural networks, over partitions: see README.md."""
