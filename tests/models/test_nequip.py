@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import e3nn
@@ -11,6 +14,9 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 from nequip.integrations.ase import NequIPCalculator
 from nequip.integrations.utils import basic_transforms
 from nequip.nn.graph_model import GraphModel
@@ -22,7 +28,10 @@ from support.structures import STRUCTURES, Structure, oxide_cell, rattled
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
+from distmlip.models.named import named_model
 from distmlip.models.nequip.adapter import adapt, named
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 def small_oxide() -> Atoms:
@@ -41,6 +50,13 @@ class TestNequIP(ModelContract):
     def reference_structure(self, structure: Structure) -> Atoms:
         """NequIP's calculator is right about every boundary."""
         return structure.atoms
+
+
+@pytest.mark.slow
+class TestNequIPByItsOwnModules(TestNequIP):
+    """Native stages run by default."""
+
+    kernels = "original"
 
 
 class TestAllegro(TestNequIP):
@@ -169,6 +185,43 @@ def test_models_from_packages(tmp_path: Any) -> None:
     ours = DistCalculator(packaged, partitions=3)
     assert energy_of(ours, atoms) == energy_of(DistCalculator(model, partitions=3), atoms)
     assert ours.verify(atoms).forces < 1e-9
+
+
+def test_checkpoints_and_packages_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nequip's own commands write."""
+    frames = []
+    for seed in range(8):
+        atoms = rattled(bulk("Cu", cubic=True) * (2, 2, 1), 0.1, seed)
+        atoms.numbers[:5] = 13
+        atoms.calc = SinglePointCalculator(atoms, energy=0.1 * seed, forces=np.ones((len(atoms), 3)))
+        frames.append(atoms)
+    write(tmp_path / "data.extxyz", frames)
+    for arguments in (
+        ["nequip-train", "-cp", str(DATA), "-cn", "nequip.yaml"],
+        ["nequip-package", "build", "best.ckpt", "model.nequip.zip"],
+    ):
+        command = [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    monkeypatch.chdir(tmp_path)
+    default = torch.get_default_dtype()
+    try:
+        energies = []
+        for name in ("best.ckpt", "model.nequip.zip"):
+            theirs = named_model(f"nequip:{name}")
+            ours = DistCalculator(theirs, partitions=3, dtype="float64")
+            assert ours.verify(frames[0]).forces < 1e-9
+            assert ours.plan(frames[0]).kernels.startswith("native stages")
+            energies.append(energy_of(ours, frames[0]))
+            assert energies[-1] == pytest.approx(energy_of(theirs, frames[0]), abs=1e-4)
+        assert energies[0] == energies[1]
+    finally:
+        torch.set_default_dtype(default)  # nequip's loaders leave another one
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "other.ckpt").write_text("no checkpoint")
+    with pytest.raises(InvalidInputError, match=r"nequip:.*other\.ckpt.*runs code that is in it"):
+        named_model(f"nequip:{tmp_path / 'other.ckpt'}")
 
 
 def test_e3nn_is_left_as_it_was(tmp_path: Any) -> None:
