@@ -72,7 +72,7 @@ class TestFairchem(ModelContract):
         return structure.atoms
 
 
-@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize("partitions", [pytest.param(1, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("name", ["sm", pytest.param("30M", marks=pytest.mark.slow)])
 def test_published_size(name: str, partitions: int) -> None:
     assert_parity(published(name), charged(quartz().atoms), partitions, **OMAT)

@@ -349,7 +349,15 @@ def test_charge_that_is_no_number(value: Any) -> None:
 # ---- accelerated models
 
 
-@pytest.mark.parametrize("kind", interaction_classes)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        if kind in ("RealAgnosticResidualInteractionBlock", "RealAgnosticDensityInteractionBlock")
+        else pytest.param(kind, marks=pytest.mark.slow)
+        for kind in interaction_classes
+    ],
+)
 def test_cuequivariance(kind: str) -> None:
     pytest.importorskip("cuequivariance_torch", reason="needs cuequivariance and cuequivariance-torch")
     from mace.cli.convert_e3nn_cueq import run as convert

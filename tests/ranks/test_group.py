@@ -63,7 +63,7 @@ def test_partitions_that_are_not_there(here: tuple[int, int]) -> None:
 # --- results ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_ranks", [1, 2, 3, 4])
+@pytest.mark.parametrize("n_ranks", [1, 2, pytest.param(3, marks=pytest.mark.slow), 4])
 def test_results_are_those_of_the_undivided_model(n_ranks: int) -> None:
     output = succeeded(run_ranks(n_ranks, "toy_parity.py"))
     assert output.count(PASSED) == n_ranks
