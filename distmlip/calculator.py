@@ -131,6 +131,7 @@ class DistCalculator(KeepsResults):
             settings.devices.require_float64("the model computes in", "dtype='float32' or devices='cpu'")
         self._evaluator = Evaluator(self._adapter, settings)
         self._automatic = Automatic(self._evaluator, recompute_is_open=recompute == "auto")
+        self._arguments = (self._adapter.portable(model), self._arguments[1])
         self._sharing = Sharing(self, group, self._adapter, self._arguments)
         self.implemented_properties = list(self._adapter.implemented_properties)
         # What ASE writes into trajectories: plain values, never the model.

@@ -17,6 +17,18 @@ def volume_of(atoms: Atoms) -> float:
     return volume if volume > 1e-12 * float(np.prod(atoms.cell.lengths())) else 0.0
 
 
+def as_originals_need(atoms: Atoms) -> Atoms:
+    """The same crystal or molecule for calculators that compute in single precision, or take the volume to be
+    the determinant of the cell: centred, and in a right-handed cell."""
+    moved: Atoms = atoms.copy()
+    moved.positions -= moved.positions.mean(axis=0)
+    if np.linalg.det(atoms.cell.array) < 0:
+        order = [1, 0, 2]
+        moved.set_cell(atoms.cell.array[order])
+        moved.pbc = atoms.pbc[order]
+    return moved
+
+
 def with_vacuum(atoms: Atoms, directions: NDArray[np.bool_], margin: float) -> Atoms:
     """The same atoms with other cell vectors in these ``directions`` (3,): normal to all others, and as long
     as the atoms extend, plus ``margin`` in Å."""

@@ -13,6 +13,13 @@ def type_name(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
+def reason_of(error: Exception) -> str:
+    """What another package's exception says, in one line of a message: its kind, and how it begins."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
+    said = " ".join(lines)
+    return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
+
+
 class DistMLIPError(Exception):
     """Base class of all exceptions of this package."""
 

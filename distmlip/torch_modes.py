@@ -12,6 +12,18 @@ AUTOCAST = ("cpu", "cuda")
 
 
 @contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """In the block it is torch's default dtype, for all threads of the process: for originals only, whose
+    arithmetic may depend on it."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
 def usual_modes() -> Iterator[None]:
     """In the block, on this thread: gradients on, no inference mode, no autocast, the CPU as default device.
 

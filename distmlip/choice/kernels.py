@@ -3,8 +3,9 @@ elements, after both were compared with the original."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -236,12 +237,27 @@ def _compared(adapter: Adapter, settings: Settings, atoms: Atoms) -> Outcome:
     return Outcome(numbers, None, str(unknown), cause=unknown)
 
 
+def _parts(models: Sequence[torch.nn.Module]) -> str:
+    """A short name of models apart from their weights: their parts' types and plain attributes."""
+    digest, of_all = hashlib.blake2b(digest_size=16), set(vars(torch.nn.Module()))
+    for model in models:
+        for name, part in model.named_modules():
+            plain = [
+                f"{key}={getattr(value, '__qualname__', type_name(value)) if callable(value) else value!r}"
+                for key, value in sorted(vars(part).items())
+                if key not in of_all and (callable(value) or isinstance(value, str | int | float))
+            ]
+            digest.update(f"{name} {type_name(part)} {plain}\n".encode())
+    return str(digest.hexdigest())
+
+
 def _key(adapter: Adapter, settings: Settings, numbers: tuple[int, ...]) -> cache.Key:
     """What an outcome depends on."""
     plain = {name: value for name, value in vars(adapter).items() if isinstance(value, str | int | float)}
     return {
         "model": [f"{adapter.family} {type_name(model)}" for model in adapter.models],
         "weights": digest_of(adapter.models, {}, with_buffers=True),
+        "parts": _parts(adapter.models),
         "options": {name: plain[name] for name in sorted(plain)},
         "numbers": numbers,
         "dtype": str(adapter.dtype),

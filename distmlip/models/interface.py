@@ -147,6 +147,11 @@ class Adapter(ABC):
     def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """The family's own calculator on an independent copy of the models: the undivided original."""
 
+    def portable(self, model: ModelLike) -> ModelLike:
+        """What copies of a calculator and other processes get in the place of ``model``, which the adapter
+        was made for: the same in a form that can be pickled."""
+        return model
+
     def system(self, atoms: Atoms) -> dict[str, Tensor]:  # noqa: ARG002  families without such quantities
         """Quantities besides positions and types that the model reads (charge, spin, …).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from collections import Counter
 from typing import Any
@@ -117,6 +119,53 @@ def test_checkpoints(tmp_path: Any) -> None:
 def test_checkpoints_that_are_none(tmp_path: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"mattersim:.*none.pth.*give a checkpoint"):
         named(str(tmp_path / "none.pth"))
+    torch.save({}, tmp_path / "empty.pth")
+    with pytest.raises(InvalidInputError, match=r"mattersim:.*empty.pth: KeyError: 'model_name'"):
+        named(str(tmp_path / "empty.pth"))
+
+
+def test_copies_and_pickles_have_the_same_model() -> None:
+    """MatterSim's own objects cannot be pickled, or come back with a model that they download."""
+    atoms, model = small_oxide(), build_narrow()
+    expected = None
+    for given in (
+        model,
+        Potential(model, device="cpu"),
+        MatterSimCalculator(Potential(model, device="cpu"), device="cpu"),
+    ):
+        calculator = DistCalculator(given, partitions=2)
+        for again in (calculator, pickle.loads(pickle.dumps(calculator)), copy.deepcopy(calculator)):
+            again.calculate(atoms)
+            expected = again.results["forces"] if expected is None else expected
+            np.testing.assert_array_equal(again.results["forces"], expected)
+
+
+@pytest.mark.parametrize("model", [of_published_size("1M"), narrow()], ids=["float32", "float64"])
+def test_verify_of_structures_that_lie_far_away_or_have_left_handed_cells(model: M3Gnet) -> None:
+    atoms = small_oxide()
+    limit = 1e-9 if model is narrow() else 5e-4
+    for default in (torch.float32, torch.float64):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(default)
+        try:
+            calculator = DistCalculator(model, partitions=2)
+            for change in (lambda moved: None, far_away, left_handed):
+                moved = atoms.copy()
+                change(moved)
+                verification = calculator.verify(moved)
+                assert verification.forces < limit
+                assert verification.stress is not None
+                assert verification.stress < limit
+        finally:
+            torch.set_default_dtype(before)
+
+
+def far_away(atoms: Atoms) -> None:
+    atoms.positions += [5000.0, 0.0, -300.0]
+
+
+def left_handed(atoms: Atoms) -> None:
+    atoms.set_cell(atoms.cell.array[[1, 0, 2]])
 
 
 @pytest.mark.parametrize("kind", [PLAIN, "long angles"])

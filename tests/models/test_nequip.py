@@ -218,10 +218,17 @@ def test_checkpoints_and_packages_by_name(tmp_path: Path, monkeypatch: pytest.Mo
         torch.set_default_dtype(default)  # nequip's loaders leave another one
 
 
+def test_maps_that_are_none() -> None:
+    with pytest.raises(InvalidInputError, match=r"map=\['Mn', 'O'\]; it must be a dictionary"):
+        DistCalculator(narrow(PLAIN), chemical_species_to_atom_type_map=["Mn", "O"])
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
+    default = torch.get_default_dtype()
     (tmp_path / "other.ckpt").write_text("no checkpoint")
     with pytest.raises(InvalidInputError, match=r"nequip:.*other\.ckpt.*runs code that is in it"):
         named_model(f"nequip:{tmp_path / 'other.ckpt'}")
+    assert torch.get_default_dtype() == default
 
 
 def test_e3nn_is_left_as_it_was(tmp_path: Any) -> None:

@@ -104,6 +104,18 @@ def test_a_calculation_in_single_precision_uses_tables() -> None:
 # ---- what is not known
 
 
+def test_models_with_the_same_weights_and_other_parts_are_compared_by_themselves() -> None:
+    """What was found out of one is not looked up for the other."""
+    atoms, kernels = rattled(oxide_cell(), 0.08), {}
+    for activation in ("silu", "gelu", "silu"):
+        model = build_narrow("deep_readout", readout_mlp_nonlinearity=activation)
+        calculator = DistCalculator(model, partitions=2)
+        assert calculator.verify(atoms).forces < 1e-9
+        kernels[activation] = calculator.plan(atoms).kernels
+    assert kernels["silu"].startswith("native stages")
+    assert "GELU" in kernels["gelu"]
+
+
 def test_allegro_has_no_native_stages() -> None:
     with pytest.raises(NotNativeError, match="no native stages for Allegro"):
         model_of(ALLEGRO).native_stages(0, exact_choice(), recompute=False)

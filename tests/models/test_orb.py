@@ -116,6 +116,30 @@ def test_which_of_equally_distant_neighbours_count_does_not_depend_on_partitions
         np.testing.assert_allclose(results["forces"], found[1]["forces"], atol=1e-10)
 
 
+def test_which_of_equally_distant_neighbours_count_does_not_depend_on_where_the_crystal_lies() -> None:
+    atoms, calculator = bulk("Cu", cubic=True) * (3, 3, 2), DistCalculator(narrow(NEAREST), partitions=2)
+    forces = calculator.get_forces(atoms).copy()
+    for shift in ([0.1, 0.2, 0.3], [-17.3, 41.9, 0.01]):
+        moved = atoms.copy()
+        moved.positions += shift
+        np.testing.assert_allclose(calculator.get_forces(moved), forces, atol=1e-9)
+        moved.wrap()
+        np.testing.assert_allclose(calculator.get_forces(moved), forces, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [PLAIN, DIRECT])
+def test_verify_of_structures_that_lie_far_away_or_have_left_handed_cells(kind: str) -> None:
+    for dtype, limit in (("float64", 1e-9), ("float32", 2e-3)):
+        calculator = DistCalculator(narrow(kind), partitions=2, dtype=dtype)
+        atoms = small_oxide()
+        atoms.set_cell(atoms.cell.array[[1, 0, 2]])
+        atoms.positions += [5000.0, 0.0, -300.0]
+        verification = calculator.verify(atoms)
+        assert verification.forces < limit
+        assert verification.stress is not None
+        assert verification.stress < limit
+
+
 def test_the_limit_is_that_of_the_option_the_calculator_or_the_model() -> None:
     atoms, model = small_oxide(), narrow()
     receivers = neighbor_list("i", atoms, 6.0)
@@ -141,10 +165,13 @@ def energy_of(calculator: Any, atoms: Atoms) -> float:
     return float(calculator.results["energy"])
 
 
-@pytest.mark.parametrize("limit", [0, -1, 2.5, "20"])
+@pytest.mark.parametrize("limit", [0, -1, 2.5, "20", True])
 def test_limits_that_are_none(limit: Any) -> None:
     with pytest.raises(InvalidInputError, match=f"max_num_neighbors={limit!r}"):
         DistCalculator(narrow(), max_num_neighbors=limit)
+    with pytest.raises(InvalidInputError, match=r"system_config=6\.0; it must be"):
+        DistCalculator(narrow(), system_config=6.0)
+    assert adapt(narrow(), max_num_neighbors=np.int64(20))._potential.max_neighbors == 20
 
 
 def test_a_model_that_does_not_say_how_far_it_sees() -> None:
@@ -204,7 +231,16 @@ def test_without_a_cell_there_is_no_stress() -> None:
     np.testing.assert_allclose(np.cross(molecule.positions, forces).sum(axis=0), 0, atol=1e-9)
 
 
-@pytest.mark.parametrize("info", [{}, {"charge": 1}, {"charge": 1, "spin": None}, {"charge": "1", "spin": 1}])
+@pytest.mark.parametrize(
+    "info",
+    [
+        {},
+        {"charge": 1},
+        {"charge": 1, "spin": None},
+        {"charge": "1", "spin": 1},
+        {"charge": np.nan, "spin": 1},
+    ],
+)
 def test_charge_and_spin_must_be_there(info: dict[str, Any]) -> None:
     atoms = small_oxide()
     atoms.info.update(info)
@@ -288,11 +324,14 @@ def test_a_network_without_heads() -> None:
 
 
 def test_names(tmp_path: Any) -> None:
-    with pytest.raises(InvalidInputError, match="orb-v3-conservative-inf-omat"):
-        named("orb-v9")
+    for name in ("orb-v9", "orb-v1"):  # of which the second cannot be had any more
+        with pytest.raises(InvalidInputError, match="there are orb-v3-conservative-omol"):
+            named(name)
+    with pytest.raises(InvalidInputError, match="no file behind the colon"):
+        named("orb-v2:")
     before = torch.get_default_dtype(), torch.get_float32_matmul_precision()
     torch.save(build_narrow().state_dict(), tmp_path / "other.pt")
-    with pytest.raises(InvalidInputError, match=r"orb:orb-v3-conservative-inf-omat:.*give a file"):
+    with pytest.raises(InvalidInputError, match=r"other.pt: RuntimeError: .*size mismatch.*give a file"):
         named(f"orb-v3-conservative-inf-omat:{tmp_path / 'other.pt'}")
     assert (torch.get_default_dtype(), torch.get_float32_matmul_precision()) == before
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from ase.calculators.calculator import Calculator
 from ase.units import GPa
+from loguru import logger
 from mattersim.forcefield.m3gnet.m3gnet import M3Gnet
 from mattersim.forcefield.potential import MatterSimCalculator, Potential
 from torch import nn
 
-from distmlip.errors import InvalidInputError, UnsupportedModelError, type_name
+from distmlip.errors import InvalidInputError, UnsupportedModelError, reason_of, type_name
 from distmlip.models.interface import Adapter, ModelLike, Stage, with_derived
 from distmlip.models.mattersim.original import original_of
 from distmlip.models.mattersim.stages import Blocks
@@ -37,13 +39,15 @@ def named(name: str) -> Potential:
     Raises:
         InvalidInputError: there is none.
     """
+    logger.disable("mattersim")
     try:
         return Potential.from_checkpoint(name, device="cpu", load_training_state=False)
     except Exception as error:  # whatever comes of downloads and of files of other kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InvalidInputError(
-            f"mattersim:{name}: {reason}; give a checkpoint's file, mattersim-v1.0.0-1m or -5m"
+            f"mattersim:{name}: {reason_of(error)}; give a checkpoint's file, mattersim-v1.0.0-1m or -5m"
         ) from error
+    finally:
+        logger.enable("mattersim")
 
 
 class MatterSimAdapter(Adapter):
@@ -64,6 +68,11 @@ class MatterSimAdapter(Adapter):
         blocks = Blocks(module)
         return with_derived(blocks.derive, blocks.stages(), memoise=not recompute)
 
+    def portable(self, model: ModelLike) -> ModelLike:  # noqa: ARG002
+        """See :class:`Adapter`; a ``Potential`` cannot be pickled, and a ``MatterSimCalculator`` comes back
+        with another model, which it downloads."""
+        return self.models[0]
+
     def original(self, dtype: torch.dtype | None = None) -> Calculator:
         """See :class:`Adapter`."""
         return original_of(self.models[0], dtype or self.dtype)
@@ -71,7 +80,7 @@ class MatterSimAdapter(Adapter):
 
 def _network_of(model: Any) -> M3Gnet:
     if isinstance(model, MatterSimCalculator):
-        if model.stress_weight != GPa:
+        if not math.isclose(model.stress_weight, GPa, rel_tol=1e-6):
             raise UnsupportedModelError(
                 f"the MatterSimCalculator has stress_weight={model.stress_weight}, so that its stress is not "
                 f"in eV/Ang^3; only stress_weight={GPa} (ase.units.GPa) can be distributed"

@@ -18,8 +18,9 @@ from mattersim.forcefield.potential import MatterSimCalculator, Potential
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from distmlip.cell import volume_of
+from distmlip.cell import as_originals_need, volume_of
 from distmlip.models.replicate import replicate
+from distmlip.torch_modes import default_dtype
 
 
 def original_of(model: M3Gnet, dtype: torch.dtype) -> Calculator:
@@ -42,8 +43,8 @@ class _Original(MatterSimCalculator):
         """See ASE."""
         Calculator.calculate(self, atoms, properties, system_changes)
         dtype = next(self.potential.parameters()).dtype
-        with _FloatsOf(dtype), torch.enable_grad():
-            found = self.potential(self._input(self.atoms, dtype))
+        with default_dtype(dtype), _FloatsOf(dtype), torch.enable_grad():
+            found = self.potential(self._input(as_originals_need(self.atoms), dtype))
         energy = found["total_energy"].item()
         self.results = {
             "energy": energy,

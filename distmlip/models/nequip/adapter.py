@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator
 from nequip.integrations.ase import NequIPCalculator
 from torch import nn
 
-from distmlip.errors import InvalidInputError
+from distmlip.errors import InvalidInputError, reason_of
 from distmlip.models.interface import Adapter, ModelLike, NativeChoice, Stage, with_derived
 from distmlip.models.kinds import kind_of
 from distmlip.models.nequip.native import native_stages
@@ -50,12 +50,14 @@ def named(name: str) -> NequIPCalculator:
     Raises:
         InvalidInputError: there is none.
     """
+    default = torch.get_default_dtype()
     try:
         with quiet(), usual_e3nn():
             return NequIPCalculator._from_saved_model(name, device="cpu")
     except Exception as error:  # whatever the package raises for files of other kinds
+        torch.set_default_dtype(default)  # nequip sets it before it reads
         raise InvalidInputError(
-            f"nequip:{name}: {error or type(error).__name__}; give a checkpoint or a package of nequip"
+            f"nequip:{name}: {reason_of(error)}; give a checkpoint or a package of nequip"
         ) from error
 
 

@@ -6,7 +6,7 @@ with it, and are no classes of the package that is installed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -153,6 +153,8 @@ def read_types(model: ModelLike, network: Any, given: Mapping[str, Any]) -> dict
     refuse_unknown(given, [MAP], "NequIP")
     mapped = given.get(MAP)
     if mapped not in (None, True):
+        if not isinstance(mapped, Mapping):
+            raise InvalidInputError(f"{MAP}={mapped!r}; it must be a dictionary {{symbol: type}}")
         return _types_of(dict(mapped), list(network.type_names))
     if isinstance(model, NequIPCalculator):
         (mapper,) = (of for of in model.transforms if kind_of(of).endswith("ChemicalSpeciesToAtomTypeMapper"))
@@ -167,10 +169,14 @@ def _types_of(species: dict[str, str], names: list[str]) -> dict[int, int]:
     ):
         if unknown:
             raise InvalidInputError(
-                f"{MAP} has {what} {', '.join(unknown)}, which are unknown; the model has the types "
-                f"{', '.join(names)}: give {{symbol: type}} for the elements"
+                f"{MAP} has {what} {_some(unknown)}, which are unknown; the model has the types "
+                f"{_some(names)}: give {{symbol: type}} for the elements"
             )
     return {atomic_numbers[symbol]: names.index(name) for symbol, name in species.items()}
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def cutoff_of(model: Any) -> float:

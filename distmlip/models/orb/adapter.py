@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from orb_models.forcefield.pretrained import ORB_PRETRAINED_MODELS
 from torch import Tensor, nn
 
 from distmlip.cell import volume_of
-from distmlip.errors import InvalidInputError
+from distmlip.errors import InvalidInputError, reason_of
 from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, ModelLike, Results, Stage, with_derived
 from distmlip.models.options import chosen_dtype, refuse_unknown
 from distmlip.models.orb.original import original_of
@@ -57,9 +58,13 @@ def named(name: str) -> Regressor:
     Raises:
         InvalidInputError: there is no such name, or its weights cannot be had.
     """
-    kind, _, path = name.partition(":")
-    if kind not in ORB_PRETRAINED_MODELS:
-        raise InvalidInputError(f"orb:{name}: there are {', '.join(ORB_PRETRAINED_MODELS)}")
+    kind, colon, path = name.partition(":")
+    # Models that are no longer to be had take no options.
+    known = [of for of, load in ORB_PRETRAINED_MODELS.items() if "compile" in signature(load).parameters]
+    if kind not in known:
+        raise InvalidInputError(f"orb:{name}: there are {', '.join(known)}")
+    if colon and not path:
+        raise InvalidInputError(f"orb:{name}: there is no file behind the colon; give orb:{kind}:FILE")
     weights = {"weights_path": path} if path else {}
     before = torch.get_default_dtype(), torch.get_float32_matmul_precision()
     try:
@@ -67,9 +72,8 @@ def named(name: str) -> Regressor:
             **weights, device="cpu", compile=False, precision="float32-highest"
         )
     except Exception as error:  # whatever comes of downloads and of files of other kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InvalidInputError(
-            f"orb:{name}: {reason}; give a file of its weights as orb:{kind}:FILE"
+            f"orb:{name}: {reason_of(error)}; give a file of its weights as orb:{kind}:FILE"
         ) from error
     finally:
         torch.set_default_dtype(before[0])
@@ -122,7 +126,8 @@ class OrbAdapter(Adapter):
         if self._potential.reads_charge_and_spin:
             for name in ("charge", "spin"):
                 value = atoms.info.get(name)
-                if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+                if not is_number or not np.isfinite(value):
                     raise InvalidInputError(
                         f"atoms.info[{name!r}] is {value!r}; the model reads the charge and the spin of the "
                         "system, as numbers: atoms.info.update(charge=0, spin=1)"

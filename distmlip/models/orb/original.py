@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,8 +13,10 @@ from orb_models.forcefield.atomic_system import SystemConfig
 from orb_models.forcefield.base import AtomGraphs
 from orb_models.forcefield.calculator import ORBCalculator
 
+from distmlip.cell import as_originals_need
 from distmlip.models.orb.support import N_TYPES, Potential
 from distmlip.models.replicate import replicate
+from distmlip.torch_modes import default_dtype
 
 NOT_OURS = ("rotational_grad", "grad_forces", "grad_stress")
 """Results that :class:`OrbAdapter` does not have: how the energy changes when a structure is turned; and
@@ -46,8 +47,8 @@ class _Original(ORBCalculator):
         """See ASE."""
         Calculator.calculate(self, atoms, properties, system_changes)
         dtype = next(self.model.parameters()).dtype
-        with _default_dtype(dtype), torch.enable_grad():
-            graph = _graph(self.atoms, self.system_config, dtype).to(self.device)
+        with default_dtype(dtype), torch.enable_grad():
+            graph = _graph(as_originals_need(self.atoms), self.system_config, dtype).to(self.device)
             self._update_results(self.model.predict(graph))
         for name in NOT_OURS if self.atoms.cell.volume > 0 else (*NOT_OURS, "stress"):
             self.results.pop(name, None)
@@ -85,13 +86,3 @@ def _graph(atoms: Atoms, config: SystemConfig, dtype: torch.dtype) -> AtomGraphs
         radius=config.radius,
         max_num_neighbors=torch.tensor([config.max_num_neighbors]),
     )
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 from orb_models.forcefield.atomic_system import SystemConfig
 from orb_models.forcefield.calculator import ORBCalculator
 from orb_models.forcefield.conservative_regressor import ConservativeForcefieldRegressor
@@ -89,13 +90,18 @@ def read_potential(
             "the model does not say how far it sees; give system_config=SystemConfig(radius=6.0, "
             "max_num_neighbors=120), or the values that it was trained with"
         )
+    if not isinstance(system_config, SystemConfig):
+        raise InvalidInputError(
+            f"system_config={system_config!r}; it must be orb-models' SystemConfig(radius=..., "
+            "max_num_neighbors=...)"
+        )
     limit = system_config.max_num_neighbors if max_num_neighbors is None else max_num_neighbors
-    if not isinstance(limit, int) or limit < 1:
+    if isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1:
         raise InvalidInputError(
             f"max_num_neighbors={limit!r}; it must be a number of neighbours, such as 120"
         )
     _require_supported(model)
-    return Potential(model, float(system_config.radius), limit)
+    return Potential(model, float(system_config.radius), int(limit))
 
 
 def _require_supported(model: Regressor) -> None:
