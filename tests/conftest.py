@@ -8,6 +8,7 @@ cuda` imports only the files that have such tests, because packages of the other
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,9 @@ def for_gpus(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As in a job in the background; what tests start would ignore it, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not for_gpus(config):
         # Torch has not looked yet; processes that tests start inherit it.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
