@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from distmlip._native import core
 from distmlip.errors import NotNativeError
 from distmlip.models import e3nn_native as e3
 from distmlip.models.e3nn_gates import GateParts
-from distmlip.models.native import Matrix, NativeChoice, StageMaker
+from distmlip.models.native import Builder, Matrix, NativeChoice, StageMaker
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,19 @@ class Rows:
     """Of the same rows: what they are still to be divided by."""
 
 
+class Radial(Protocol):
+    """What the convolutions of a model multiply by; ``key``: the family's, of one of them."""
+
+    def network(self, key: Any) -> Any:
+        """Of a convolution."""
+
+    def hidden(self, builder: Builder, key: Any, n_degrees: int) -> tuple[int, list[int]]:
+        """What the last layer of its network reads, and which group of it belongs to each degree."""
+
+    def of_convolution(self, builder: Builder, key: Any, convolved: e3.Convolved) -> int:
+        """Weights of its paths."""
+
+
 class StageWriter:
     """Of one stage. Methods raise ``NotNativeError``, which names the part, for what the core has not."""
 
@@ -38,6 +51,30 @@ class StageWriter:
         self.builder = maker.builder()
         self._choice: NativeChoice = maker.choice
         self._one: int | None = None
+
+    def convolution(
+        self, product: Any, part: str, source: str, senders: Tensor | None, radial: Radial, key: Any
+    ) -> Rows:
+        """What a tensor product "uvu" of senders with harmonics gives receivers.
+
+        ``source``: the name of the input that has the senders; or ``senders`` (n_species, width), where they
+        depend on their species only. ``key``: of the convolution, for ``radial``.
+        """
+        convolved = e3.convolved(product, part)
+        if senders is not None:
+            expanded = e3.expanded(product, convolved, radial.network(key), senders)
+            if expanded is not None:
+                functions, groups = radial.hidden(self.builder, key, len(expanded.message))
+                message = self.builder.expansion(functions, expanded.message, groups)
+                return Rows(message, product.irreps_out, expanded)
+        irreps = e3.irreps_of(product.irreps_in1, part)
+        if senders is None:
+            register = self.builder.input(source, irreps, of_senders=True)
+        else:
+            register = self.builder.constant(irreps, senders.numpy())
+        functions = radial.of_convolution(self.builder, key, convolved)
+        message = self.builder.convolution(register, functions, convolved.message, convolved.paths)
+        return Rows(message, product.irreps_out, convolved)
 
     def affine(self, rows: Rows, irreps: Any, functions: Sequence[e3.Linear], part: str) -> Rows:
         """Rows of these irreps, from a function that may add constants: one, or one for each species."""

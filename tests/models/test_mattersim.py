@@ -18,15 +18,12 @@ from mattersim.forcefield.potential import MatterSimCalculator, Potential
 from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_inputs
 from support.mattersim_models import KINDS, PLAIN, PUBLISHED, build_narrow, narrow, of_published_size
 from support.originals import training_difference
-from support.structures import STRUCTURES, Structure, oxide_cell, rattled
+from support.structures import STRUCTURES, Structure, rattled, small_oxide
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.mattersim.adapter import adapt, named
-
-
-def small_oxide() -> Atoms:
-    return rattled(oxide_cell() * (2, 1, 1), 0.08)
+from distmlip.torch_modes import default_dtype
 
 
 class TestMatterSim(ModelContract):
@@ -145,9 +142,7 @@ def test_verify_of_structures_that_lie_far_away_or_have_left_handed_cells(model:
     atoms = small_oxide()
     limit = 1e-9 if model is narrow() else 5e-4
     for default in (torch.float32, torch.float64):
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(default)
-        try:
+        with default_dtype(default):
             calculator = DistCalculator(model, partitions=2)
             for change in (lambda moved: None, far_away, left_handed):
                 moved = atoms.copy()
@@ -156,8 +151,6 @@ def test_verify_of_structures_that_lie_far_away_or_have_left_handed_cells(model:
                 assert verification.forces < limit
                 assert verification.stress is not None
                 assert verification.stress < limit
-        finally:
-            torch.set_default_dtype(before)
 
 
 def far_away(atoms: Atoms) -> None:

@@ -21,10 +21,16 @@ from nequip.integrations.ase import NequIPCalculator
 from nequip.integrations.utils import basic_transforms
 from nequip.nn.graph_model import GraphModel
 from nequip.utils.dtype import torch_default_dtype
-from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_inputs
+from support.contract import (
+    PARTITIONS,
+    ModelContract,
+    assert_nothing_is_computed_twice,
+    count_inputs,
+    energy_of,
+)
 from support.nequip_models import ALLEGRO, NARROW, NARROW_ALLEGRO, PLAIN, SYMBOLS, build_narrow, narrow
 from support.originals import training_difference
-from support.structures import STRUCTURES, Structure, oxide_cell, rattled
+from support.structures import STRUCTURES, Structure, rattled, small_oxide
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
@@ -32,10 +38,6 @@ from distmlip.models.named import named_model
 from distmlip.models.nequip.adapter import adapt, named
 
 DATA = Path(__file__).parents[1] / "data"
-
-
-def small_oxide() -> Atoms:
-    return rattled(oxide_cell() * (2, 1, 1), 0.08)
 
 
 class TestNequIP(ModelContract):
@@ -100,11 +102,6 @@ def expected_rows(name: str, rows: int, calculator: DistCalculator) -> int:
 
 
 # ---- types
-
-
-def energy_of(calculator: Any, atoms: Atoms) -> float:
-    calculator.calculate(atoms)
-    return float(calculator.results["energy"])
 
 
 def theirs(model: GraphModel, species: dict[str, str], **options: Any) -> NequIPCalculator:

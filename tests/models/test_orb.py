@@ -19,20 +19,23 @@ from orb_models.forcefield.pretrained import (
     orb_v3_conservative_architecture,
     orb_v3_direct_architecture,
 )
-from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_inputs
+from support.contract import (
+    PARTITIONS,
+    ModelContract,
+    assert_nothing_is_computed_twice,
+    count_inputs,
+    energy_of,
+)
 from support.orb_models import DIRECT, EVERY, FEW, KINDS, NEAREST, PLAIN, build_narrow, narrow
 from support.originals import training_difference
 from support.parity import all_results
-from support.structures import STRUCTURES, Structure, oxide_cell, rattled
+from support.structures import STRUCTURES, Structure, rattled, small_oxide
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.orb.adapter import adapt, named
 from distmlip.models.orb.original import NOT_OURS
-
-
-def small_oxide() -> Atoms:
-    return rattled(oxide_cell() * (2, 1, 1), 0.08)
+from distmlip.torch_modes import default_dtype
 
 
 class TestOrb(ModelContract):
@@ -160,11 +163,6 @@ def test_the_limit_is_that_of_the_option_the_calculator_or_the_model() -> None:
     assert len({*energies.values(), energy_of(DistCalculator(model), atoms)}) == 3
 
 
-def energy_of(calculator: Any, atoms: Atoms) -> float:
-    calculator.calculate(atoms)
-    return float(calculator.results["energy"])
-
-
 @pytest.mark.parametrize("limit", [0, -1, 2.5, "20", True])
 def test_limits_that_are_none(limit: Any) -> None:
     with pytest.raises(InvalidInputError, match=f"max_num_neighbors={limit!r}"):
@@ -189,13 +187,9 @@ def test_a_model_that_does_not_say_how_far_it_sees() -> None:
 @pytest.mark.parametrize("kind", [PLAIN, DIRECT, "both forces"])
 def test_results_are_those_of_the_users_calculator(kind: str) -> None:
     model, atoms = build_narrow(kind), small_oxide()
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # as Orb's own loaders leave it
-    try:
+    with default_dtype(torch.float64):  # as Orb's own loaders leave it
         theirs = ORBCalculator(model, device="cpu")
         theirs.calculate(atoms)
-    finally:
-        torch.set_default_dtype(before)
     ours = DistCalculator(model, partitions=3)
     ours.calculate(atoms)
     found = all_results(ours)
@@ -210,12 +204,8 @@ def test_neighbours_that_orb_does_not_find_in_skewed_cells() -> None:
     larger = skewed * (3, 2, 3)
     model = build_narrow(repels=False)  # of the repulsion conservative models take the mean
     ours, theirs = DistCalculator(model, partitions=3), ORBCalculator(model, device="cpu")
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
+    with default_dtype(torch.float64):
         expected = energy_of(theirs, larger) / len(larger)
-    finally:
-        torch.set_default_dtype(before)
     assert energy_of(ours, larger) / len(larger) == pytest.approx(expected, rel=1e-12)
     assert energy_of(ours, skewed) / len(skewed) == pytest.approx(expected, rel=1e-12)
 

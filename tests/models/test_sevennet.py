@@ -24,7 +24,7 @@ from support.contract import PARTITIONS, ModelContract, assert_nothing_is_comput
 from support.originals import training_difference
 from support.parity import EXACT, all_results
 from support.sevennet_models import NARROW, OPTIONS, PLAIN, PUBLISHED, build_narrow, narrow, published
-from support.structures import STRUCTURES, Structure, oxide_cell, periodic, rattled
+from support.structures import STRUCTURES, Structure, periodic, small_oxide
 
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedModelError
@@ -41,10 +41,6 @@ def e3nn_mode(mode: str) -> Iterator[None]:
         yield
     finally:
         e3nn.set_optimization_defaults(jit_mode=before)
-
-
-def small_oxide() -> Atoms:
-    return rattled(oxide_cell() * (2, 1, 1), 0.08)
 
 
 class TestSevenNet(ModelContract):

@@ -29,10 +29,17 @@ from support.torch_globals import MODES, modes
 from distmlip import DistCalculator
 from distmlip.errors import InvalidInputError, UnsupportedElementError
 from distmlip.models import adapter_for
+from distmlip.torch_modes import default_dtype
 
 MORE_THAN_ATOMS = "more than atoms"
 PARTITIONS: tuple[int | str, ...] = (1, 2, 3, 4, 8, MORE_THAN_ATOMS)
 DTYPES = (torch.float64, torch.float32)
+
+
+def energy_of(calculator: Any, atoms: Atoms) -> float:
+    """eV"""
+    calculator.calculate(atoms)
+    return float(calculator.results["energy"])
 
 
 def number_of(partitions: int | str, atoms: Atoms) -> int:
@@ -288,15 +295,11 @@ class ModelContract:
     @pytest.mark.parametrize("default", DTYPES, ids=str)
     def test_parity_whatever_the_default_dtype(self, default: torch.dtype) -> None:
         kind = self.kinds[0]
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(default)
-        try:
+        with default_dtype(default):
             ours = self.results(oxide().atoms, 2)
             theirs = adapter_for(self.model(kind), torch.float64, **self.options_of(kind)).original()
             theirs.calculate(self.prepare(oxide().atoms), ["energy", "forces"])
             difference = self.calculator(2).verify(self.prepare(oxide().atoms))
-        finally:
-            torch.set_default_dtype(before)
         assert difference.forces < EXACT["forces"]
         np.testing.assert_allclose(ours["forces"], theirs.results["forces"], rtol=0, atol=EXACT["forces"])
 

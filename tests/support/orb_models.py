@@ -23,6 +23,7 @@ from orb_models.forcefield.forcefield_heads import (
 from orb_models.forcefield.gns import MoleculeGNS
 from orb_models.forcefield.nn_util import ChargeSpinConditioner
 from orb_models.forcefield.rbf import BesselBasis
+from support.torch_globals import torch_globals
 
 PLAIN, DIRECT, NEAREST = "conservative", "direct", "conservative of the nearest"
 EVERY, FEW = SystemConfig(6.0, 200), SystemConfig(6.0, 20)
@@ -48,15 +49,9 @@ def narrow(kind: str = PLAIN) -> Any:
 
 def build_narrow(kind: str = PLAIN, **changes: Any) -> Any:
     """A float64 model with few features, steep enough for forces of the order of 1 eV/Å."""
-    before = torch.get_default_dtype()
-    with warnings.catch_warnings(), torch.random.fork_rng():
+    with warnings.catch_warnings(), torch_globals(0, torch.float64):
         warnings.simplefilter("ignore")
-        torch.manual_seed(0)
-        torch.set_default_dtype(torch.float64)
-        try:
-            return _built(**{**KINDS[kind], **changes}).eval()
-        finally:
-            torch.set_default_dtype(before)
+        return _built(**{**KINDS[kind], **changes}).eval()
 
 
 def _built(

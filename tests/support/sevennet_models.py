@@ -15,6 +15,7 @@ from sevenn.model_build import build_E3_equivariant_model
 from sevenn.nn.sequential import AtomGraphSequential
 from sevenn.util import chemical_species_preprocess, load_checkpoint
 from support.structures import NUMBERS
+from support.torch_globals import torch_globals
 
 PLAIN = "plain"
 SHIFTS = np.random.default_rng(0).normal(-4, 2, len(NUMBERS)).tolist()
@@ -115,14 +116,8 @@ def build_narrow(kind: str = PLAIN, **changes: Any) -> AtomGraphSequential:
         **NARROW[kind],
         **changes,
     }
-    before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        torch.set_default_dtype(torch.float64)  # of e3nn's constants
-        try:
-            return build_E3_equivariant_model(config).double()
-        finally:
-            torch.set_default_dtype(before)
+    with torch_globals(0, torch.float64):  # the dtype of e3nn's constants
+        return build_E3_equivariant_model(config).double()
 
 
 @functools.cache

@@ -63,6 +63,11 @@ def oxide() -> Structure:
     return periodic(rattled(oxide_cell() * (3, 2, 1), 0.08))
 
 
+def small_oxide() -> Atoms:
+    """Two cells of the oxide."""
+    return rattled(oxide_cell() * (2, 1, 1), 0.08)
+
+
 def triclinic() -> Structure:
     crystal = ase.build.bulk("MnO", "rocksalt", a=4.44) * (2, 3, 2)
     shear = np.array([[1.0, 0.0, 0.0], [0.12, 1.0, 0.0], [-0.09, 0.15, 1.0]])

@@ -19,12 +19,10 @@ from distmlip.models.kinds import kind_of
 from distmlip.models.native import NativeChoice, NativeStage, StageMaker
 from distmlip.models.nequip.native_radial import DEEP_LINEAR, LINEAR, RadialFunctions, envelope_power
 from distmlip.models.nequip.stages import BEFORE, FEATURES, OWN, Layers, prepared_copy
-from distmlip.models.nequip.support import ENERGY, PAIR_POTENTIAL, cutoff_of
+from distmlip.models.nequip.support import ENERGY, PAIR_POTENTIAL, READOUT, SCALE, cutoff_of
 from distmlip.models.stages import Stage
 
 PRODUCT = "e3nn.o3._tensor_product._tensor_product.TensorProduct"
-READOUT = "nequip.nn.mlp.ScalarMLP"
-SCALE = "nequip.nn.atomwise.PerTypeScaleShift"
 EXPONENT, LENGTH = 0.23, 0.46850
 WEIGHTS, EXPONENTS = (0.02817, 0.28022, 0.50986, 0.18175), (0.20162, 0.40290, 0.94229, 3.19980)
 """Of the screening function of nequip's ``ZBL``, whose unit of length is in Å."""
@@ -44,7 +42,6 @@ class _NativeLayers:
         # Weights are folded in float64; those of a model in float32 are exact there.
         self._layers = Layers(prepared_copy(model, torch.device("cpu"), torch.float64), types)
         self._types = torch.tensor([types[number] for number in choice.numbers])
-        self._numbers = choice.numbers
         self._maker = StageMaker(choice, dtype, cutoff_of(model), sign=1)
         with torch.no_grad():
             self._radial = RadialFunctions(self._maker, self._layers, self._types)
@@ -107,21 +104,7 @@ class _NativeLayers:
         product, name = self._layers.layers[k].conv.tp_scatter.tp, f"layer{k}_convnet.conv.tp_scatter.tp"
         if kind_of(product) != PRODUCT:
             raise NotNativeError(f"{name} is a {kind_of(product)}, which native stages do not know")
-        builder, convolved = writer.builder, e3.convolved(product, name)
-        if features is not None:
-            expanded = e3.expanded(product, convolved, self._radial.network(k), features)
-            if expanded is not None:
-                groups = [0] * len(expanded.message)
-                register = builder.expansion(self._radial.hidden(builder, k), expanded.message, groups)
-                return Rows(register, product.irreps_out, expanded)
-        irreps = e3.irreps_of(product.irreps_in1, name)
-        if features is None:
-            senders = builder.input(FEATURES, irreps, of_senders=True)
-        else:
-            senders = builder.constant(irreps, features.numpy())
-        radial = self._radial.of_convolution(builder, k, convolved)
-        message = builder.convolution(senders, radial, convolved.message, convolved.paths)
-        return Rows(message, product.irreps_out, convolved)
+        return writer.convolution(product, name, FEATURES, features, self._radial, k)
 
     def _for_next(self, writer: StageWriter, k: int, rows: Rows) -> dict[str, Rows]:
         """What layer ``k`` reads."""

@@ -17,11 +17,8 @@ from distmlip.models import e3nn_native as e3
 from distmlip.models.kinds import kind_of
 from distmlip.models.native import Builder, StageMaker
 from distmlip.models.nequip.stages import Layers
+from distmlip.models.nequip.support import BESSEL, FACTOR, HARMONICS, NORMALIZER
 
-NORMALIZER = "nequip.nn.embedding._edge.EdgeLengthNormalizer"
-BESSEL = "nequip.nn.embedding._edge.BesselEdgeLengthEncoding"
-HARMONICS = "nequip.nn.embedding._edge.SphericalHarmonicEdgeAttrs"
-FACTOR = "nequip.nn.misc.ApplyFactor"
 ENVELOPE = "nequip.nn.embedding.cutoffs.PolynomialCutoff"
 LINEAR = "nequip.nn.mlp.ScalarLinearLayer"
 DEEP_LINEAR = "nequip.nn.mlp.DeepLinearMLP"
@@ -97,14 +94,14 @@ class RadialFunctions:
             return builder.network(self._basis(), hidden, factor, groups)
         return self._tables(builder, self._nets[k], convolved.columns)
 
-    def hidden(self, builder: Builder, k: int) -> int:
-        """What the last layer of a convolution's network reads."""
+    def hidden(self, builder: Builder, k: int, n_degrees: int) -> tuple[int, list[int]]:
+        """What the last layer of a convolution's network reads: one group, for all degrees."""
         if self._maker.choice.table is None:
             hidden, _, factor = e3.network(self._nets[k], self._name_of(k))
-            return builder.hidden(self._basis(), hidden, factor)
+            return builder.hidden(self._basis(), hidden, factor), [0] * n_degrees
         last = e3.last_layer(self._nets[k])
         assert last is not None
-        return self._tables(builder, e3.hidden(self._nets[k]), [len(last)])
+        return self._tables(builder, e3.hidden(self._nets[k]), [len(last)]), [0] * n_degrees
 
     @property
     def reach(self) -> list[float]:

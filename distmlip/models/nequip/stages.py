@@ -21,11 +21,14 @@ from distmlip.machine.devices import in_float64
 from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
 from distmlip.models.kinds import kind_of
 from distmlip.models.nequip.support import (
+    BESSEL,
     EMBEDDING,
     ENERGY,
     LAYER,
+    NORMALIZER,
     OF_EDGES,
     PAIR_POTENTIAL,
+    SCALE,
     TOTAL,
     energy_model,
 )
@@ -35,10 +38,10 @@ FEATURES: str = AtomicDataDict.NODE_FEATURES_KEY
 OWN, BEFORE = "self connection", "features before"
 """What a convolution keeps of an atom itself and adds; and the features that a layer adds its own to."""
 IN_FLOAT64: dict[str, re.Pattern[str]] = {
-    "nequip.nn.embedding._edge.EdgeLengthNormalizer": re.compile("_rmax_recip"),
-    "nequip.nn.embedding._edge.BesselEdgeLengthEncoding": re.compile("bessel_weights"),
-    "nequip.nn.atomwise.PerTypeScaleShift": re.compile("scales|shifts"),
-    "nequip.nn.pair_potential.ZBL": re.compile("_qqr2exesquare"),
+    NORMALIZER: re.compile("_rmax_recip"),
+    BESSEL: re.compile("bessel_weights"),
+    SCALE: re.compile("scales|shifts"),
+    PAIR_POTENTIAL: re.compile("_qqr2exesquare"),
     "allegro.nn.spline.PerClassSpline": re.compile(".*"),
 }
 """Tensors that are in float64 in a model of whatever dtype, by the kind of part that has them."""

@@ -34,18 +34,16 @@ CONTRACTER = "allegro.nn._strided._contract.Contracter"
 ALLEGRO = "allegro.nn._allegro.Allegro_Module"
 TOTAL = "nequip.nn.atomwise.AtomwiseReduce"
 PAIR_POTENTIAL = "nequip.nn.pair_potential.ZBL"
-OF_EDGES = (
-    "nequip.nn.embedding._edge.EdgeLengthNormalizer",
-    "nequip.nn.embedding._edge.SphericalHarmonicEdgeAttrs",
-    "nequip.nn.embedding._edge.BesselEdgeLengthEncoding",
-    "nequip.nn.embedding._edge.AddRadialCutoffToData",
-    "nequip.nn.misc.ApplyFactor",
-)
+READOUT = "nequip.nn.mlp.ScalarMLP"
+SCALE = "nequip.nn.atomwise.PerTypeScaleShift"
+NORMALIZER = "nequip.nn.embedding._edge.EdgeLengthNormalizer"
+HARMONICS = "nequip.nn.embedding._edge.SphericalHarmonicEdgeAttrs"
+BESSEL = "nequip.nn.embedding._edge.BesselEdgeLengthEncoding"
+FACTOR = "nequip.nn.misc.ApplyFactor"
+OF_EDGES = (NORMALIZER, HARMONICS, BESSEL, "nequip.nn.embedding._edge.AddRadialCutoffToData", FACTOR)
 """What is computed of edge vectors and types alone."""
 PARTS = (
-    *(EMBEDDING, LAYER, TOTAL, PAIR_POTENTIAL, *OF_EDGES, SEQUENCE),
-    "nequip.nn.mlp.ScalarMLP",
-    "nequip.nn.atomwise.PerTypeScaleShift",
+    *(EMBEDDING, LAYER, TOTAL, PAIR_POTENTIAL, *OF_EDGES, SEQUENCE, READOUT, SCALE),
     *(ALLEGRO, "allegro.nn._edgeembed.ProductTypeEmbedding", "allegro.nn.edgewise.EdgewiseReduce"),
     *("allegro.nn.scalarembed.TwoBodySplineScalarEmbed",),
     *("allegro.nn.tensorembed.TwoBodySphericalHarmonicTensorEmbed",),

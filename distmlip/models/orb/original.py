@@ -13,7 +13,7 @@ from orb_models.forcefield.atomic_system import SystemConfig
 from orb_models.forcefield.base import AtomGraphs
 from orb_models.forcefield.calculator import ORBCalculator
 
-from distmlip.cell import as_originals_need
+from distmlip.cell import as_originals_need, volume_of
 from distmlip.models.orb.support import N_TYPES, Potential
 from distmlip.models.replicate import replicate
 from distmlip.torch_modes import default_dtype
@@ -50,7 +50,7 @@ class _Original(ORBCalculator):
         with default_dtype(dtype), torch.enable_grad():
             graph = _graph(as_originals_need(self.atoms), self.system_config, dtype).to(self.device)
             self._update_results(self.model.predict(graph))
-        for name in NOT_OURS if self.atoms.cell.volume > 0 else (*NOT_OURS, "stress"):
+        for name in NOT_OURS if volume_of(self.atoms) > 0 else (*NOT_OURS, "stress"):
             self.results.pop(name, None)
 
 

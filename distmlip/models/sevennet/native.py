@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from distmlip.errors import NotNativeError, type_name
 from distmlip.models import e3nn_native as e3
 from distmlip.models.e3nn_gates import GateParts, parts_of
-from distmlip.models.e3nn_stage import Rows, StageWriter
+from distmlip.models.e3nn_stage import StageWriter
 from distmlip.models.exchanges import Halo
 from distmlip.models.native import NativeChoice, NativeStage, StageMaker
 from distmlip.models.sevennet.radial import RadialFunctions, kink_of, require_type
@@ -112,28 +113,18 @@ class _NativeLayers:
         return parts_of(gates[0].gate, f"{self._name_of(gates[0])}.gate") if gates else None
 
     def _convolve(self, values: Values, part: IrrepsConvolution) -> None:
-        name, product, builder = self._name_of(part), part.convolution, values.writer.builder
+        name, product = self._name_of(part), part.convolution
         require_type(product, TensorProduct, f"{name}.convolution")
-        convolved = e3.convolved(product, f"{name}.convolution")
-        features = values.of_species.pop(keys.NODE_FEATURE, None)
-        expanded = None
-        if features is not None:
-            expanded = e3.expanded(product, convolved, part.weight_nn, features)
-        if expanded is not None:
-            n_degrees = len(expanded.message)
-            radial, groups = self.radial.hidden(builder, self._name_of_net(part), n_degrees)
-            message = builder.expansion(radial, expanded.message, groups)
-        else:
-            irreps = e3.irreps_of(product.irreps_in1, f"{name}.convolution")
-            if features is not None:
-                senders = builder.constant(irreps, features.numpy())
-            else:
-                senders = builder.input(keys.NODE_FEATURE, irreps, of_senders=True)
-            radial = self.radial.of_convolution(builder, self._name_of_net(part), convolved)
-            message = builder.convolution(senders, radial, convolved.message, convolved.paths)
-        values.rows[keys.NODE_FEATURE] = Rows(
-            message, product.irreps_out, expanded or convolved, float(part.denominator)
+        senders = values.of_species.pop(keys.NODE_FEATURE, None)
+        rows = values.writer.convolution(
+            product,
+            f"{name}.convolution",
+            keys.NODE_FEATURE,
+            senders,
+            self.radial,
+            self._name_of_net(part),
         )
+        values.rows[keys.NODE_FEATURE] = replace(rows, divisor=float(part.denominator))
 
     def _name_of_net(self, part: IrrepsConvolution) -> str:
         return f"{self._name_of(part)}.weight_nn"

@@ -70,6 +70,10 @@ class RadialFunctions:
                 "functions do not know"
             )
 
+    def network(self, name: str) -> Any:
+        """Of this name."""
+        return self._nets[name]
+
     def of_convolution(self, builder: Builder, name: str, convolved: e3.Convolved) -> int:
         """Weights of a convolution's paths, of the network of this name."""
         net = self._nets[name]
