@@ -115,6 +115,18 @@ CONTESTS: dict[str, list[Contest]] = {
         for size in SIZES
     ],
     "urea": [Contest(model, size, (*EAGER, "distmlip")) for model in IN_UREA for size in SIZES],
+    "m3gnet": [
+        Contest("M3GNet", size, (*EAGER, "distmlip", "distmlip, avx2", *PARTITIONS, *ON_TWO[1:]))
+        for size in SIZES
+    ],
+    "chgnet_matgl": [
+        Contest("CHGNet of matgl", size, (*EAGER, "distmlip", "distmlip, avx2", *PARTITIONS, *ON_TWO[1:]))
+        for size in (128, 288)
+    ],
+    "mattersim": [
+        Contest("MatterSim, size 1M", size, (*EAGER, "distmlip", *PARTITIONS, *ON_TWO[1:]))
+        for size in (128, 288)
+    ],
     "chgnet64": [Contest("CHGNet 0.3.0", 288, ("distmlip",), "float64")],
     "chgnet10k": [Contest("CHGNet 0.3.0", 10_368, ("distmlip", *PARTITIONS, *ON_TWO[1:]))],
     "chgnet100k": [Contest("CHGNet 0.3.0", 100_352, ("distmlip, P=auto",))],
@@ -265,7 +277,7 @@ def fma_peak() -> dict[str, float]:
 def versions(symmetrix: str | None) -> dict[str, str]:
     """Of the packages that take part."""
     found = {}
-    for package in ("distmlip", "mace-torch", "matgl", "chgnet", "sevenn"):
+    for package in ("distmlip", "mace-torch", "matgl", "chgnet", "sevenn", "mattersim"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

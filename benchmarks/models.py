@@ -92,6 +92,25 @@ def m3gnet() -> torch.nn.Module:
     return _matgl("M3GNet-MatPES-PBE-v2025.1-PES")
 
 
+def chgnet_matgl() -> torch.nn.Module:
+    """CHGNet of matgl at the size of its MatPES models (2.7 million parameters), with random weights."""
+    from matgl.apps.pes import Potential
+    from matgl.models import CHGNet
+
+    torch.manual_seed(0)
+    size = {
+        **{f"dim_{of}_embedding": 128 for of in ("atom", "bond", "angle")},
+        "max_n": 63,
+        "max_f": 32,
+        "learn_basis": False,
+        "num_blocks": 5,
+        **{f"{of}_hidden_dims": (128,) for of in ("atom_conv", "bond_update", "bond_conv")},
+        "final_hidden_dims": (128, 128),
+        "normalization": "layer",
+    }
+    return Potential(CHGNet(**size), calc_magmom=True).eval()
+
+
 def _matgl(name: str) -> torch.nn.Module:
     import matgl
 

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from models import chgnet, mace, nequip, sevennet, tensornet, tensornet_torch
+from models import (
+    chgnet,
+    chgnet_matgl,
+    m3gnet,
+    mace,
+    mattersim,
+    nequip,
+    sevennet,
+    tensornet,
+    tensornet_torch,
+)
 
 STEEP = {1.0: 2725.0, 1.5: 538.0, 2.0: 155.0}
 """By factors on radial weights: the scales with which forces in 288 atoms of LiMnO2 reach 10 eV/Å."""
@@ -53,6 +63,9 @@ NATIVE_MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "TensorNet, warp": tensornet,
     "TensorNet, torch": tensornet_torch,
     "CHGNet 0.3.0": chgnet,
+    "M3GNet": m3gnet,
+    "CHGNet of matgl": chgnet_matgl,
+    "MatterSim, size 1M": mattersim,
     "TensorNet, torch, urea": tensornet_torch,
     "CHGNet 0.3.0, urea": chgnet,
 }

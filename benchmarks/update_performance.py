@@ -80,12 +80,12 @@ CHOSEN_VARIANTS = ("original", "auto", "P=4", "P=4, recompute")
 PAGES = {
     "chgnet": (["chgnet"], ["CHGNet 0.3.0"]),
     "mace": (["mace"], ["MACE medium"]),
-    "matgl": (["tensornet", "m3gnet"], ["TensorNet, warp", "TensorNet, torch"]),
+    "matgl": (["tensornet", "m3gnet"], ["TensorNet, warp", "TensorNet, torch", "M3GNet", "CHGNet of matgl"]),
     "fairchem": (["esen"], []),
     "sevennet": (["sevennet"], ["SevenNet-0"]),
     "nequip": (["nequip", "allegro"], ["NequIP, preset M"]),
     "orb": (["orb"], []),
-    "mattersim": (["mattersim"], []),
+    "mattersim": (["mattersim"], ["MatterSim, size 1M"]),
 }
 """Of docs/models: the families whose steps, and the models whose native stages it shows."""
 

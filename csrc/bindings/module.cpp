@@ -38,6 +38,7 @@ PYBIND11_MODULE(_core, module) {
   distmlip::bindings::bind_native(module);
   distmlip::bindings::bind_operators(module);
   distmlip::bindings::bind_gated(module);
+  distmlip::bindings::bind_directed(module);
   distmlip::bindings::bind_executor(module);
   distmlip::bindings::bind_blocks(module);
 }

@@ -31,8 +31,8 @@ class Cells {
   int n() const { return static_cast<int>(slopes_.size()); }
 
   /// Of this length; the nearest one if it is in none. `t`: from -1 to 1 in the cell; `slope`: dt/dlength.
-  template <class T>
-  int find(T length, T& t, T& slope) const {
+  template <class Length, class T>
+  int find(Length length, T& t, T& slope) const {
     const auto r = static_cast<double>(length);
     const double place = (r - ends_.front()) * bins_per_length_, last = static_cast<double>(cell_at_.size());
     int cell = cell_at_[static_cast<size_t>(std::min(std::max(0.0, place), last - 1))];  // also of no number

@@ -84,7 +84,7 @@ class Adapter(ABC):
     family: ClassVar[str]
     models: Sequence[torch.nn.Module]
     """The user's own objects; never modified."""
-    has_radial_tables: ClassVar[bool] = True
+    has_radial_tables: bool = True
     """Whether native stages have radial functions that tables may replace."""
     cutoff: float
     """Å; edges are the pairs with distance ``< cutoff``."""

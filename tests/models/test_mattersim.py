@@ -21,7 +21,7 @@ from support.originals import training_difference
 from support.structures import STRUCTURES, Structure, rattled, small_oxide
 
 from distmlip import DistCalculator
-from distmlip.errors import InvalidInputError, UnsupportedModelError
+from distmlip.errors import InvalidInputError, NotNativeError, UnsupportedModelError
 from distmlip.models.mattersim.adapter import adapt, named
 from distmlip.torch_modes import default_dtype
 
@@ -30,6 +30,7 @@ class TestMatterSim(ModelContract):
     kinds = tuple(KINDS)
     published = tuple(PUBLISHED)
     slow = ("5M",)
+    kernels = "original"
 
     def model(self, kind: str) -> M3Gnet:
         return narrow(kind)
@@ -43,6 +44,44 @@ class TestMatterSim(ModelContract):
     def reference_structure(self, structure: Structure) -> Atoms:
         """Our form of MatterSim's calculator is right about every boundary."""
         return structure.atoms
+
+
+class TestNativeMatterSim(TestMatterSim):
+    kernels = "fused"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_native_stages_give_the_same_bits_on_threads_and_with_recompute(dtype: torch.dtype) -> None:
+    atoms = rattled(small_oxide() * (3, 2, 2), 0.08)
+    before, found = torch.get_num_threads(), []
+    try:
+        for n_threads, recompute in ((1, False), (2, False), (2, True)):
+            torch.set_num_threads(n_threads)
+            used = DistCalculator(narrow(), partitions=3, kernels="fused", dtype=dtype, recompute=recompute)
+            used.calculate(atoms.copy())
+            found.append(used.results)
+    finally:
+        torch.set_num_threads(before)
+    for results in found[1:]:
+        for name in ("energy", "energies", "forces", "stress"):
+            np.testing.assert_array_equal(results[name], found[0][name], err_msg=name)
+
+
+def test_native_stages_compute_nothing_twice() -> None:
+    """As many rows as the model's own modules, and as many that cross."""
+    counted = []
+    for kernels in ("original", "fused"):
+        used = DistCalculator(narrow(), partitions=4, skin=0.0, kernels=kernels)
+        used.calculate(STRUCTURES["oxide"]().atoms)
+        counted.append({of: rows for of, rows in used.counters.items() if of.startswith("block")})
+    assert counted[0] == counted[1]
+
+
+def test_what_native_stages_do_not_know_is_named() -> None:
+    model, atoms = build_narrow(units=12), small_oxide()
+    with pytest.raises(NotNativeError, match="atoms have 12 features; native stages are for multiples of 16"):
+        DistCalculator(model, kernels="fused").get_forces(atoms)
+    assert "12 features" in DistCalculator(model).plan(atoms).kernels
 
 
 # ---- nothing is computed twice

@@ -183,3 +183,58 @@ def forces_of(model: Potential, atoms: Atoms) -> np.ndarray:
     calculator = DistCalculator(model, partitions=2)
     calculator.calculate(atoms)
     return calculator.results["forces"]
+
+
+WIDE = {"dim_node_embedding": 16, "dim_edge_embedding": 32, "units": 16}
+NATIVE_M3GNETS: dict[str, dict[str, Any]] = {
+    "plain": {"steepness": 60.0},
+    "with_phi": {"use_phi": True, "max_n": 2, "steepness": 120.0},
+    "smooth": {**M3GNETS["smooth"], "steepness": 120.0},
+    "one_block": {"nblocks": 1, "steepness": 150.0},
+    "four_blocks": {"nblocks": 4, "max_n": 2, "max_l": 4},
+    # Spherical Bessel functions of this degree are not exact in float64 as matgl has them.
+    "degree_four": {"max_l": 5, "max_n": 2, "nblocks": 2, "use_smooth": True, "steepness": 120.0},
+    "wide_three_body_cutoff": {"threebody_cutoff": 6.0, "cutoff": 3.6, "steepness": 120.0},
+}
+"""Kinds of M3GNet that native stages know, with features in multiples of 16."""
+
+WIDE_CHGNET = {
+    "dim_atom_embedding": 16,
+    "dim_bond_embedding": 32,
+    "dim_angle_embedding": 48,
+    "bond_conv_hidden_dims": (16,),
+}
+NATIVE_CHGNETS: dict[str, dict[str, Any]] = {
+    "plain": CHGNETS["plain"],
+    "without_edge_update": {},
+    "layer_norm": {"bond_update_hidden_dims": (16, 32), "normalization": "layer", "steepness": 8.0},
+    "layer_norm_without_edge_update": CHGNETS["layer_norm_without_edge_update"],
+    "without_angle_update": {"angle_update_hidden_dims": None, "bond_update_hidden_dims": ()},
+    **{
+        name: CHGNETS[name]
+        for name in (
+            "without_line_graph",
+            "weights_of_atom_graph",
+            "weights_of_line_graph",
+            "one_block",
+            "two_blocks",
+            "five_blocks_without_edge_update",
+            "wide_three_body_cutoff",
+            "three_site_targets",
+            "without_site_targets",
+        )
+    },
+}
+"""Kinds of CHGNet that native stages know."""
+
+
+@functools.cache
+def native_m3gnet(kind: str) -> Potential:
+    """A potential of a kind that tests do not change."""
+    return build_m3gnet(**WIDE, **NATIVE_M3GNETS[kind])
+
+
+@functools.cache
+def native_chgnet(kind: str) -> Potential:
+    """A potential of a kind that tests do not change."""
+    return build_chgnet(**WIDE_CHGNET, **NATIVE_CHGNETS[kind])

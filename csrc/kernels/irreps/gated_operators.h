@@ -26,6 +26,11 @@ struct GatedOperators {
   /// From gradients (n_rows, width) to those of what x was, which are written over it.
   void (*gated_back)(const Gate<T>& gate, int n_rows, const T* gradients, const T* slopes, const T* roots,
                      T* x);
+  /// Of n_rows rows of n numbers: without their mean, over the root of their variance plus epsilon, which is
+  /// kept unless `kept` is null, times scales plus shifts; written over x. `roots`: [row].
+  void (*layer_norm)(int n_rows, int n, const T* scales, const T* shifts, T epsilon, T* x, T* kept, T* roots);
+  /// The adjoint, over the gradients.
+  void (*layer_norm_back)(int n_rows, int n, const T* scales, const T* kept, const T* roots, T* gradients);
   /// out[row] += x · weights[row][0] · weights[row][1]; the second may be null.
   void (*weigh)(int n_rows, int n, const T* x, const T* const* weights, T* const* out);
   /// The adjoint: gradients of x are written over it, those of weights are added.

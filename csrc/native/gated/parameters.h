@@ -10,10 +10,10 @@
 namespace distmlip::native::gated {
 
 /// silu(core) · sigmoid(gate). Both are sums of projections, which the caller adds up, [core | gate]; or,
-/// with hidden layers, linear in silu of these sums.
+/// with hidden layers, linear in silu of these sums, layer by layer.
 struct PerceptronParameters {
-  std::vector<Matrix> hidden;  ///< of core and of gate: (hidden channels, channels); empty: there are none
-  std::vector<double> bias;    ///< behind hidden layers
+  std::vector<Matrix> hidden;  ///< of each layer, of core and of gate: (hidden channels, those behind it)
+  std::vector<double> bias;    ///< behind each hidden layer, [core | gate]
   std::vector<double> scales;  ///< of the normalisation of both halves, whose means are zero already; and
   std::vector<double> shifts;  ///< both are empty if there is none
   double epsilon = 0;

@@ -29,11 +29,10 @@ from distmlip.models.chgnet.native_layers import (
     bessel,
     bond_messages,
     out_of,
-    padded_rows,
-    weights_of,
 )
 from distmlip.models.chgnet.stages import Blocks
 from distmlip.models.interface import EagerStage, Exchange, Halo, LocalGraph, Stage, Swap, Tensors
+from distmlip.models.linear_layers import padded_rows, weights_of
 from distmlip.models.native import PADDING, Matrix, NativeStage, padded
 
 if TYPE_CHECKING:

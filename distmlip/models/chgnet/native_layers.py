@@ -8,16 +8,15 @@ Raises:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from chgnet.model.functions import GatedMLP
 from torch import nn
 
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
-from distmlip.models.native import PADDING, Matrix, padded
+from distmlip.models.linear_layers import GatedLayers, gated_layers, weights_of
+from distmlip.models.native import Matrix
 
 if TYPE_CHECKING:
     from chgnet.model.basis import RadialBessel
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 def atom_messages(layer: AtomConv) -> core.AtomMessages:
     """Messages of edges, with what atoms make of them."""
     _require_plain(layer, layer.atom_norm)
-    layers = gated_layers(layer.twoBody_atom, 3)
+    layers = _gated_layers(layer.twoBody_atom, 3)
     receivers, bonds, senders = layers.parts
     out, out_bias = out_of(layer)
     return core.AtomMessages(
@@ -37,7 +36,7 @@ def atom_messages(layer: AtomConv) -> core.AtomMessages:
         bias=layers.sums_bias,
         out=out,
         out_bias=out_bias,
-        perceptron=layers.perceptron(),
+        perceptron=_perceptron(layers),
     )
 
 
@@ -54,7 +53,7 @@ def angle_update(layer: AngleUpdate) -> core.AngleLayer:
 
 
 def _angle_layer(mlp: GatedMLP) -> core.AngleLayer:
-    layers = gated_layers(mlp, 4)
+    layers = _gated_layers(mlp, 4)
     first, second, angles, centres = layers.parts
     return core.AngleLayer(
         first=first,
@@ -62,7 +61,7 @@ def _angle_layer(mlp: GatedMLP) -> core.AngleLayer:
         angles=angles,
         centres=centres,
         bias=layers.sums_bias,
-        perceptron=layers.perceptron(),
+        perceptron=_perceptron(layers),
     )
 
 
@@ -84,53 +83,20 @@ def out_of(layer: AtomConv | BondConv) -> tuple[Matrix, list[float]]:
     return weights_of(linears[0]), [] if bias is None else bias.tolist()
 
 
-@dataclass(frozen=True)
-class GatedLayers:
-    """A gated perceptron whose first layer is divided among what it is applied to; [core | gate]."""
-
-    parts: list[Matrix]
-    """Of the first layer: (channels, sums) each."""
-    sums_bias: list[float]
-    hidden: list[Matrix]
-    """Of core and of gate, behind silu; none, if the first layer is the last one."""
-    bias: list[float]
-    """Behind hidden layers."""
-    scales: list[float]
-    shifts: list[float]
-    epsilon: float
-
-    def perceptron(self) -> core.GatedPerceptron:
-        """What comes behind the sums."""
-        return core.GatedPerceptron(
-            hidden=self.hidden,
-            bias=self.bias,
-            scales=self.scales,
-            shifts=self.shifts,
-            epsilon=self.epsilon,
-        )
-
-
-def gated_layers(mlp: GatedMLP, n_parts: int) -> GatedLayers:
+def _gated_layers(mlp: GatedMLP, n_parts: int) -> GatedLayers:
     """Take one apart that is applied to so many rows side by side."""
-    both, norms = _layers_of(mlp), _norms_of(mlp)
-    center = np.eye(both[0][-1].out_features)
-    if norms:
-        center = center - 1 / len(center)  # takes off the mean, which is linear
-    last = [(weights_of(linears[-1]) @ center, _bias_of(linears[-1]) @ center) for linears in both]
-    first, hidden = last, []
-    if len(both[0]) == 2:
-        first, hidden = [(weights_of(linears[0]), _bias_of(linears[0])) for linears in both], last
-    weights = np.concatenate([weight for weight, _ in first], axis=1)
-    if weights.shape[1] % (2 * PADDING):
-        raise NotNativeError(f"hidden layers have {weights.shape[1] // 2} numbers, no multiple of {PADDING}")
-    return GatedLayers(
-        parts=[part.copy() for part in np.split(weights, n_parts)],
-        sums_bias=_joined(bias for _, bias in first),
-        hidden=[weight for weight, _ in hidden],
-        bias=_joined(bias for _, bias in hidden),
-        scales=_joined(norm.weight.numpy() for norm in norms),
-        shifts=_joined(norm.bias.numpy() for norm in norms),
-        epsilon=norms[0].eps if norms else 0.0,
+    both = _layers_of(mlp)
+    return gated_layers(both, _norms_of(mlp), [both[0][0].in_features // n_parts] * n_parts)
+
+
+def _perceptron(layers: GatedLayers) -> core.GatedPerceptron:
+    """What comes behind the sums."""
+    return core.GatedPerceptron(
+        hidden=layers.hidden,
+        bias=layers.bias,
+        scales=layers.scales,
+        shifts=layers.shifts,
+        epsilon=layers.epsilon,
     )
 
 
@@ -183,21 +149,3 @@ def bessel(basis: RadialBessel) -> core.RadialBasis:
         power=int(power),
         envelope="none" if plain else "polynomial",
     )
-
-
-def weights_of(linear: nn.Linear) -> Matrix:
-    """(in, out)"""
-    return linear.weight.T.numpy().copy()
-
-
-def _bias_of(linear: nn.Linear) -> Matrix:
-    return np.zeros(linear.out_features) if linear.bias is None else linear.bias.numpy()
-
-
-def padded_rows(matrix: Matrix) -> Matrix:
-    """With zeros, to as many rows as the core's bases have."""
-    return np.pad(matrix, ((0, padded(len(matrix)) - len(matrix)), (0, 0)))
-
-
-def _joined(parts: Iterable[Matrix]) -> list[float]:
-    return [float(number) for part in parts for number in part]

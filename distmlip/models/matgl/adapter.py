@@ -95,6 +95,7 @@ class MatglAdapter(Adapter):
         self.dtype = chosen_dtype(dtype, potential.data_std.dtype, kind, architecture.dtypes)
         self.cutoff = architecture.cutoff
         self.bond_cutoff = architecture.bond_cutoff
+        self.has_radial_tables = architecture.has_radial_tables
         self._architecture = architecture
         self._options = options
         self._mean, offsets = _offsets(potential)
@@ -115,7 +116,7 @@ class MatglAdapter(Adapter):
         return with_derived(architecture.derive, architecture.stages(), memoise=not recompute)
 
     def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:
-        """See :class:`Adapter`; of TensorNet."""
+        """See :class:`Adapter`."""
         assert index == 0
         return self._architecture.native_stages(self.dtype, choice, recompute)
 

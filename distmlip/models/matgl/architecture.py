@@ -44,6 +44,8 @@ class Architecture(ABC):
     """In which it can be evaluated."""
     options: tuple[str, ...] = ()
     """What it reads besides the structure: arguments of ``PESCalculator``."""
+    has_radial_tables: ClassVar[bool] = True
+    """See :class:`Adapter`."""
     site_properties: tuple[str, ...] = ()
     """ASE results per atom, besides energies, that its stages give as ``results``."""
 
@@ -53,12 +55,19 @@ class Architecture(ABC):
         self.cutoff = float(self.network.cutoff) + AT_CUTOFF
         numbers = [atomic_numbers[symbol] for symbol in self.network.element_types]
         device = potential.data_std.device
+        self.numbers = torch.tensor(numbers)  # of its elements, in their order
         self._element_of_number = torch.full((max(numbers) + 1,), -1, device=device)
         self._element_of_number[numbers] = torch.arange(len(numbers), device=device)
 
     def of_replica(self, replica: Potential) -> Self:
         """The same, to be run."""
         return type(self)(replica)
+
+    def copy(self, dtype: torch.dtype) -> Self:
+        """Of a replica on the host, prepared."""
+        replica = self.of_replica(copy_of(self.potential, torch.device("cpu"), dtype))
+        replica.prepare()
+        return replica
 
     @abstractmethod
     def require_supported(self) -> None:

@@ -19,9 +19,19 @@ from matgl.utils.cutoff import polynomial_cutoff
 from torch import Tensor, nn
 
 from distmlip.errors import UnsupportedModelError
-from distmlip.models.interface import EagerStage, Exchange, Halo, LocalGraph, Swap, Tensors
+from distmlip.models.interface import (
+    EagerStage,
+    Exchange,
+    Halo,
+    LocalGraph,
+    NativeChoice,
+    Stage,
+    Swap,
+    Tensors,
+)
 from distmlip.models.matgl.architecture import AT_CUTOFF, Architecture
 from distmlip.models.matgl.line_graph import LineGraph
+from distmlip.models.matgl.native_chgnet import NativeCHGNet
 
 if TYPE_CHECKING:
     from matgl.apps.pes import Potential
@@ -45,6 +55,7 @@ class CHGNetArchitecture(Architecture):
     """
 
     name: ClassVar[str] = "CHGNet"
+    has_radial_tables: ClassVar[bool] = False
     network: CHGNet
 
     def __init__(self, potential: Potential) -> None:
@@ -92,6 +103,12 @@ class CHGNetArchitecture(Architecture):
             if self._updates_nodes(k) and self.updates_edges:
                 stages.append(self._line_graph(k))
         return stages
+
+    def native_stages(self, dtype: torch.dtype, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
+        """See :class:`Architecture`."""
+        # Weights are folded in float64; those of a model in float32 are exact there.
+        exact, replica = (self.copy(of) for of in (torch.float64, dtype))
+        return NativeCHGNet(exact, replica, self.numbers, dtype, recompute).stages()
 
     def _block(self, k: int) -> tuple[EagerStage, frozenset[str]]:
         """The line graph is part of it if the atom graph leaves edges as they are."""

@@ -8,6 +8,7 @@ exchange completes their rows. M3GNet's edges run from receiver to sender, so it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,8 +18,9 @@ from matgl.utils.cutoff import polynomial_cutoff
 from torch import Tensor, nn
 
 from distmlip.errors import UnsupportedModelError
-from distmlip.models.interface import EagerStage, Halo, LocalGraph, Tensors
+from distmlip.models.interface import EagerStage, Halo, LocalGraph, NativeChoice, Stage, Tensors
 from distmlip.models.matgl.architecture import Architecture
+from distmlip.models.matgl.native_m3gnet import NativeM3GNet
 
 if TYPE_CHECKING:
     from matgl.apps.pes import Potential
@@ -36,6 +38,7 @@ class M3GNetArchitecture(Architecture):
     """
 
     name: ClassVar[str] = "M3GNet"
+    has_radial_tables: ClassVar[bool] = False
     network: M3GNet
 
     def __init__(self, potential: Potential) -> None:
@@ -75,6 +78,12 @@ class M3GNetArchitecture(Architecture):
     def stages(self) -> list[tuple[EagerStage, frozenset[str]]]:
         """See :class:`Architecture`; one stage per block."""
         return [(self._stage(k), DERIVED) for k in range(self.last + 1)]
+
+    def native_stages(self, dtype: torch.dtype, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
+        """See :class:`Architecture`."""
+        # Weights are folded in float64; those of a model in float32 are exact there.
+        exact, replica = (self.copy(of) for of in (torch.float64, dtype))
+        return NativeM3GNet(exact, replica, self.numbers, dtype).stages()
 
     def _stage(self, k: int) -> EagerStage:
         first, last = k == 0, k == self.last

@@ -23,12 +23,11 @@ from torch import Tensor, nn
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
 from distmlip.models.exchanges import Halo
+from distmlip.models.linear_layers import bias_of, weights_of
 from distmlip.models.matgl.tensornet_radial import (
     DEGREES,
     RadialFunctions,
-    bias_of,
     projections_of,
-    weights_of,
 )
 from distmlip.models.matgl.tensors import N_NUMBERS, Algebra
 from distmlip.models.native import (
@@ -118,7 +117,7 @@ class NativeTensorNet:
             builder.add_linear(
                 hidden, gated, [core.LinearMap(0, 3 + k, [weights_of(second)[:, k::3].copy()])]
             )
-            builder.add_linear(ones, gated, [core.LinearMap(0, 3 + k, [bias_of(second)[:, k::3].copy()])])
+            builder.add_linear(ones, gated, [core.LinearMap(0, 3 + k, [bias_of(second)[None, k::3].copy()])])
         gates = [core.Gated(k, k, 3 + k, "silu", 1.0) for k in DEGREES]
         return self._stage(builder, -1, builder.gate(gated, self.tensors, gates), ones)
 
@@ -187,7 +186,7 @@ class NativeTensorNet:
         weights = weights_of(network.linear)
         maps = [core.LinearMap(k, 0, [weights[k * units : (k + 1) * units]]) for k in DEGREES]
         features = builder.linear(hidden, [(0, network.linear.out_features)], maps)
-        builder.add_linear(ones, features, [core.LinearMap(0, 0, [bias_of(network.linear)])])
+        builder.add_linear(ones, features, [core.LinearMap(0, 0, [bias_of(network.linear)[None]])])
         product = builder.linear(ones, SCALAR * 2, [])
         for position, (modules, end) in enumerate(
             ((readout.gated.layers, nn.Linear), (readout.gated.gates, nn.Sigmoid))
@@ -197,7 +196,7 @@ class NativeTensorNet:
             for linear in linears[:-1]:
                 rows = self._activated(builder, self._dense(builder, rows, linear, ones), linear.out_features)
             builder.add_linear(rows, product, [core.LinearMap(0, position, [weights_of(linears[-1])])])
-            builder.add_linear(ones, product, [core.LinearMap(0, position, [bias_of(linears[-1])])])
+            builder.add_linear(ones, product, [core.LinearMap(0, position, [bias_of(linears[-1])[None]])])
         energy = builder.gate(product, SCALAR, [core.Gated(0, 0, 1, "sigmoid", 1.0)])
         builder.output("energy", energy, in_float64=True, is_flat=True, factor=self.scale)
 
@@ -211,7 +210,7 @@ class NativeTensorNet:
         target = builder.linear(
             source, [(0, linear.out_features)], [core.LinearMap(0, 0, [weights_of(linear)])]
         )
-        builder.add_linear(ones, target, [core.LinearMap(0, 0, [bias_of(linear)])])
+        builder.add_linear(ones, target, [core.LinearMap(0, 0, [bias_of(linear)[None]])])
         return target
 
     @staticmethod

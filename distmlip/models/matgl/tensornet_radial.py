@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from matgl.layers._basis import SphericalBesselFunction
 from matgl.utils.cutoff import cosine_cutoff
-from torch import Tensor, nn
+from torch import Tensor
 
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
+from distmlip.models.linear_layers import bias_of, weights_of
 from distmlip.models.native import Builder, Matrix, StageMaker, padded
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class RadialFunctions:
                 [units] * 3,
                 by_species=False,
             )
-        layers = [np.vstack([weights_of(linear), bias_of(linear)]) for linear in part.linears_scalar]
+        layers = [np.vstack([weights_of(linear), bias_of(linear)[None]]) for linear in part.linears_scalar]
         layers[0] = np.vstack([self._sines @ layers[0][:-1], layers[0][-1:]])
         last = np.zeros((len(layers[-1]), 3, padded(units)))
         last[:, :, :units] = layers[-1].reshape(-1, units, 3).swapaxes(1, 2)
@@ -137,15 +138,3 @@ def projections_of(embedding: Any) -> list[tuple[Tensor, Tensor]]:
         return list(zip(both.weight.chunk(3), both.bias.chunk(3), strict=True))
     three = (embedding.distance_proj1, embedding.distance_proj2, embedding.distance_proj3)
     return [(projection.weight, projection.bias) for projection in three]
-
-
-def weights_of(linear: nn.Linear) -> Matrix:
-    """(in, out)."""
-    weights: Matrix = np.ascontiguousarray(linear.weight.detach().numpy().T)
-    return weights
-
-
-def bias_of(linear: nn.Linear) -> Matrix:
-    """(1, out)."""
-    bias = np.zeros(linear.out_features) if linear.bias is None else linear.bias.detach().numpy()
-    return bias[None]

@@ -15,10 +15,12 @@ from mattersim.forcefield.potential import MatterSimCalculator, Potential
 from torch import nn
 
 from distmlip.errors import InvalidInputError, UnsupportedModelError, reason_of, type_name
-from distmlip.models.interface import Adapter, ModelLike, Stage, with_derived
+from distmlip.models.interface import Adapter, ModelLike, NativeChoice, Stage, with_derived
+from distmlip.models.mattersim.native import NativeBlocks
 from distmlip.models.mattersim.original import original_of
 from distmlip.models.mattersim.stages import Blocks
 from distmlip.models.options import chosen_dtype, refuse_unknown
+from distmlip.models.replicate import replicate
 
 
 def adapt(model: ModelLike, dtype: torch.dtype | None = None, **family_options: Any) -> MatterSimAdapter:
@@ -54,6 +56,7 @@ class MatterSimAdapter(Adapter):
     """One MatterSim model; see :func:`adapt`."""
 
     family: ClassVar[str] = "MatterSim"
+    has_radial_tables: ClassVar[bool] = False
 
     def __init__(self, model: M3Gnet, dtype: torch.dtype | None) -> None:
         self.models = [model]
@@ -67,6 +70,13 @@ class MatterSimAdapter(Adapter):
         """See :class:`Adapter`; one stage per block."""
         blocks = Blocks(module)
         return with_derived(blocks.derive, blocks.stages(), memoise=not recompute)
+
+    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
+        """See :class:`Adapter`."""
+        # Weights are folded in float64; those of a model in float32 are exact there.
+        host = torch.device("cpu")
+        exact, replica = (replicate(self.models[index], host, of) for of in (torch.float64, self.dtype))
+        return NativeBlocks(exact, replica, self.dtype).stages()
 
     def portable(self, model: ModelLike) -> ModelLike:  # noqa: ARG002
         """See :class:`Adapter`; a ``Potential`` cannot be pickled, and a ``MatterSimCalculator`` comes back
