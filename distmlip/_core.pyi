@@ -337,6 +337,101 @@ def gated_block(
 def gated_bases(*, is_double: bool, basis: BondBasis) -> NativeStage:
     """A stage that evaluates the basis functions for all blocks."""
 
+class LengthTables:
+    """Functions of the length, in groups of columns."""
+
+    def __init__(
+        self, *, ends: Sequence[float], columns: Sequence[int], cells: Sequence[ArrayLike]
+    ) -> None: ...
+
+class GatedLayer:
+    """A gated perceptron of rows that gather others."""
+
+    def __init__(
+        self,
+        *,
+        sources: Sequence[ArrayLike],
+        own: ArrayLike,
+        bias: Sequence[float],
+        hidden: Sequence[ArrayLike],
+        hidden_bias: Sequence[float],
+        scales: Sequence[float],
+        shifts: Sequence[float],
+        epsilon: float,
+    ) -> None: ...
+
+class WeightedLayer:
+    """Times a group of functions of the length."""
+
+    def __init__(self, layer: GatedLayer, weights: int) -> None: ...
+
+class AngularFunction:
+    """sin^order times a polynomial of the cosine of an angle."""
+
+    def __init__(self, polynomial: Sequence[float], order: int) -> None: ...
+
+class ThreeBodySums:
+    """What edges get of the angles with others."""
+
+    def __init__(
+        self,
+        *,
+        functions: Sequence[AngularFunction],
+        of_column: Sequence[int],
+        degrees: Sequence[int],
+        margin: float,
+        functions_of_length: int,
+        reads_centres: bool,
+        layer: GatedLayer,
+    ) -> None: ...
+
+class NodeUpdate:
+    """Of nodes of a line graph by angles."""
+
+    def __init__(self, messages: WeightedLayer, out: ArrayLike) -> None: ...
+
+class EndAtoms:
+    """What the next three-body sums read of atoms: sigmoids."""
+
+    def __init__(self, weights: ArrayLike, bias: Sequence[float]) -> None: ...
+
+class LayerNorm:
+    """Of rows."""
+
+    def __init__(self, scales: Sequence[float], shifts: Sequence[float], epsilon: float) -> None: ...
+
+def directed_block(
+    *,
+    is_double: bool,
+    atoms: int,
+    edges: int,
+    tables: LengthTables,
+    messages: WeightedLayer,
+    embedding: int = -1,
+    species: ArrayLike | None = None,
+    end_species: ArrayLike | None = None,
+    has_nodes: bool = False,
+    angles: GatedLayer | None = None,
+    nodes: NodeUpdate | None = None,
+    three_body: ThreeBodySums | None = None,
+    edge_update: WeightedLayer | None = None,
+    out: ArrayLike | None = None,
+    atom_norm: LayerNorm | None = None,
+    edge_norm: LayerNorm | None = None,
+    end_atoms: EndAtoms | None = None,
+    gives_edges: bool = False,
+    gives_crossing: bool = False,
+) -> NativeStage:
+    """A stage; csrc/native/directed/parameters.h says what it is given."""
+
+def directed_nodes(*, is_double: bool, tables: LengthTables, nodes: NodeUpdate) -> NativeStage:
+    """A stage that updates nodes of a line graph, which are edges before."""
+
+def directed_angles(
+    *, is_double: bool, frequencies: Sequence[float], embedding: ArrayLike, margin: float
+) -> NativeStage:
+    """A stage that embeds angles."""
+
 class StageBuilder32:
     """Puts a native stage in float32 together; calls return the number of a register (or of radial
     functions). Irreps are pairs (degree, channels)."""

@@ -20,6 +20,7 @@ OF_PYBIND11 = r"""
 distmlip._core.(Cost|Crossing|Decomposition|Evaluation|FlushedTeam|GraphPart|Graphs|LocalTensors|RankGroup|Routes)
 distmlip._core.(DefaultStreams|MeasuredStage|StageRows|StageSpecs|Step)
 distmlip._core.(AngleLayer|AtomMessages|BondBasis|GatedPerceptron)
+distmlip._core.(AngularFunction|EndAtoms|GatedLayer|LayerNorm|LengthTables|NodeUpdate|ThreeBodySums|WeightedLayer)
 distmlip._core.(Agnesi|Cells|ConvolutionPath|Gated|LinearMap|RadialBasis|Repulsion)
 distmlip._core.(DeviceContraction|DeviceConvolution|DeviceEdges|DeviceGate|DeviceMessages|DeviceTensorFunction)
 distmlip._core.(NativeStage|StageBuilder32|StageBuilder64)

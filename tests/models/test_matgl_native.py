@@ -41,12 +41,10 @@ pytestmark = [
 ]
 
 MATPES = "M3GNet-MatPES-PBE-v2025.1-PES"
-STRUCTURES_OF_KINDS = ("oxide", "two_far_apart_molecules", "without_angles", "thin_in_all_directions")
 
 
 class TestNativeM3GNet(ModelContract):
     kinds = tuple(NATIVE_M3GNETS)
-    structures_of_kinds = STRUCTURES_OF_KINDS
     published = (MATPES,)
     kernels = "fused"
 
@@ -62,7 +60,6 @@ class TestNativeM3GNet(ModelContract):
 
 class TestNativeCHGNet(ModelContract):
     kinds = tuple(NATIVE_CHGNETS)
-    structures_of_kinds = STRUCTURES_OF_KINDS
     published = ("2.7M",)
     slow = published
     kernels = "fused"

@@ -193,7 +193,7 @@ NATIVE_M3GNETS: dict[str, dict[str, Any]] = {
     "one_block": {"nblocks": 1, "steepness": 150.0},
     "four_blocks": {"nblocks": 4, "max_n": 2, "max_l": 4},
     # Spherical Bessel functions of this degree are not exact in float64 as matgl has them.
-    "degree_four": {"max_l": 5, "max_n": 2, "nblocks": 2, "use_smooth": True, "steepness": 120.0},
+    "degree_four": {"max_l": 5, "max_n": 2, "nblocks": 2, "use_smooth": True, "steepness": 400.0},
     "wide_three_body_cutoff": {"threebody_cutoff": 6.0, "cutoff": 3.6, "steepness": 120.0},
 }
 """Kinds of M3GNet that native stages know, with features in multiples of 16."""
@@ -208,19 +208,15 @@ NATIVE_CHGNETS: dict[str, dict[str, Any]] = {
     "plain": CHGNETS["plain"],
     "without_edge_update": {},
     "layer_norm": {"bond_update_hidden_dims": (16, 32), "normalization": "layer", "steepness": 8.0},
-    "layer_norm_without_edge_update": CHGNETS["layer_norm_without_edge_update"],
     "without_angle_update": {"angle_update_hidden_dims": None, "bond_update_hidden_dims": ()},
     **{
         name: CHGNETS[name]
         for name in (
             "without_line_graph",
-            "weights_of_atom_graph",
             "weights_of_line_graph",
             "one_block",
-            "two_blocks",
             "five_blocks_without_edge_update",
             "wide_three_body_cutoff",
-            "three_site_targets",
             "without_site_targets",
         )
     },

@@ -6,6 +6,7 @@
 #include "kernels/irreps/exponential_inline.h"
 #include "kernels/irreps/gated_inline.h"
 #include "kernels/irreps/harmonics_inline.h"
+#include "kernels/irreps/layer_norm_inline.h"
 #include "kernels/irreps/row_sums_inline.h"
 #include "kernels/irreps/scaling_inline.h"
 #include "kernels/irreps/tables_inline.h"

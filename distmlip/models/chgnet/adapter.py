@@ -84,7 +84,7 @@ class CHGNetAdapter(Adapter):
     """One CHGNet; see :func:`adapt`."""
 
     family: ClassVar[str] = "CHGNet"
-    has_radial_tables: ClassVar[bool] = False  # bases are sines, which cost nothing beside the rest
+    has_radial_tables = False  # bases are sines, which cost nothing beside the rest
 
     def __init__(self, model: CHGNet, dtype: torch.dtype | None, on_isolated_atoms: IsolatedAtoms) -> None:
         _require_supported(model)

@@ -19,26 +19,15 @@ from matgl.utils.cutoff import polynomial_cutoff
 from torch import Tensor, nn
 
 from distmlip.errors import UnsupportedModelError
-from distmlip.models.interface import (
-    EagerStage,
-    Exchange,
-    Halo,
-    LocalGraph,
-    NativeChoice,
-    Stage,
-    Swap,
-    Tensors,
-)
+from distmlip.models.interface import EagerStage, Exchange, Halo, LocalGraph, Stage, Swap, Tensors
 from distmlip.models.matgl.architecture import AT_CUTOFF, Architecture
 from distmlip.models.matgl.line_graph import LineGraph
-from distmlip.models.matgl.native_chgnet import NativeCHGNet
+from distmlip.models.matgl.native_chgnet import MARGIN, NativeCHGNet
+from distmlip.models.native import NativeChoice
 
 if TYPE_CHECKING:
     from matgl.apps.pes import Potential
     from matgl.models import CHGNet
-
-MARGIN = 1e-7
-"""How far matgl keeps cosines from 1 and -1."""
 
 CARRIED = frozenset({"edges", "nodes", "angles"})
 """Tensors between stages that only their own partition reads."""
@@ -106,9 +95,7 @@ class CHGNetArchitecture(Architecture):
 
     def native_stages(self, dtype: torch.dtype, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
         """See :class:`Architecture`."""
-        # Weights are folded in float64; those of a model in float32 are exact there.
-        exact, replica = (self.copy(of) for of in (torch.float64, dtype))
-        return NativeCHGNet(exact, replica, self.numbers, dtype, recompute).stages()
+        return NativeCHGNet(self, dtype, recompute).stages()
 
     def _block(self, k: int) -> tuple[EagerStage, frozenset[str]]:
         """The line graph is part of it if the atom graph leaves edges as they are."""

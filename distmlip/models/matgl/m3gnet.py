@@ -81,9 +81,7 @@ class M3GNetArchitecture(Architecture):
 
     def native_stages(self, dtype: torch.dtype, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
         """See :class:`Architecture`."""
-        # Weights are folded in float64; those of a model in float32 are exact there.
-        exact, replica = (self.copy(of) for of in (torch.float64, dtype))
-        return NativeM3GNet(exact, replica, self.numbers, dtype).stages()
+        return NativeM3GNet(self, dtype).stages()
 
     def _stage(self, k: int) -> EagerStage:
         first, last = k == 0, k == self.last

@@ -38,24 +38,17 @@ EMBEDDING = 0
 class NativeCHGNet:
     """The native stages of a network."""
 
-    def __init__(
-        self,
-        exact: CHGNetArchitecture,
-        replica: CHGNetArchitecture,
-        numbers: Tensor,
-        dtype: torch.dtype,
-        recompute: bool,
-    ) -> None:
-        """``exact``: in float64, of which everything is made; ``replica``: in the stages' dtype, for what is
-        left behind the blocks; ``numbers``: the atomic numbers of its elements.
+    def __init__(self, architecture: CHGNetArchitecture, dtype: torch.dtype, recompute: bool) -> None:
+        """``dtype``: of the stages; ``recompute``: whether they are to be computed again for the way back.
 
         Raises:
             NotNativeError: a part of the model is of a kind that native stages do not know; so do methods.
         """
-        self.exact = exact
-        self.replica = replica
+        # Weights are folded in float64; those of a model in float32 are exact there.
+        self.exact = exact = architecture.copy(torch.float64)
+        self.replica = architecture.copy(dtype)
         self.network: CHGNet = exact.network
-        self.numbers = numbers
+        self.numbers = architecture.numbers
         self.dtype = dtype
         self.recompute = recompute
         network = self.network

@@ -45,19 +45,17 @@ FUNCTIONS, EDGE_WEIGHTS, ATOM_WEIGHTS, EMBEDDING = range(4)
 class NativeM3GNet:
     """The native stages of a network."""
 
-    def __init__(
-        self, exact: M3GNetArchitecture, replica: M3GNetArchitecture, numbers: Tensor, dtype: torch.dtype
-    ) -> None:
-        """``exact``: in float64, of which everything is made; ``replica``: in the stages' dtype, for what is
-        left behind the blocks; ``numbers``: the atomic numbers of its elements.
+    def __init__(self, architecture: M3GNetArchitecture, dtype: torch.dtype) -> None:
+        """``dtype``: of the stages.
 
         Raises:
             NotNativeError: a part of the model is of a kind that native stages do not know; so do methods.
         """
-        self.exact = exact
-        self.replica = replica
-        self.network: M3GNet = exact.network
-        self.numbers = numbers
+        # Weights are folded in float64; those of a model in float32 are exact there.
+        self.exact = architecture.copy(torch.float64)
+        self.replica = architecture.copy(dtype)
+        self.network: M3GNet = self.exact.network
+        self.numbers = architecture.numbers
         self.dtype = dtype
         embedding = self.network.embedding
         self.atoms, self.edges = int(embedding.dim_node_embedding), int(embedding.dim_edge_embedding)

@@ -56,7 +56,7 @@ class MatterSimAdapter(Adapter):
     """One MatterSim model; see :func:`adapt`."""
 
     family: ClassVar[str] = "MatterSim"
-    has_radial_tables: ClassVar[bool] = False
+    has_radial_tables = False
 
     def __init__(self, model: M3Gnet, dtype: torch.dtype | None) -> None:
         self.models = [model]
