@@ -61,10 +61,10 @@ def _cells_of(function: Function, cutoff: float, kinks: Sequence[float], dtype: 
     bonds = function(torch.linspace(OF_BONDS * cutoff, cutoff, N_BONDS, dtype=torch.float64))
     scale = float(bonds.abs().max())
     while pending:
+        grids = [Grid(cell, COEFFICIENTS[dtype]) for cell in pending]
+        values = function(torch.cat([grid.lengths for grid in grids]))
         halves = []
-        for first, last in pending:
-            grid = Grid((first, last), COEFFICIENTS[dtype])
-            of = np.abs(grid.coefficients(function(grid.lengths))[0])
+        for (first, last), of in zip(pending, np.abs(grids[0].coefficients(values)), strict=True):
             is_short = last - first <= cutoff * SHORTEST_CELL
             if is_short or of[-2:].max() <= ROUNDING[dtype] * max(scale, of.max()):
                 accepted.append(last)
