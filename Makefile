@@ -97,10 +97,10 @@ bench-graph: $(VENV)/.bench
 
 # With SYMMETRIX=VENV/bin/python beside symmetrix-xl, which is installed there. Hours.
 bench-native: $(VENV)/.test $(VENV_E3NN)/.test
-	$(BIN)/python benchmarks/bench_native.py medium float64 models steep steep64 tensornet tensornet64 tensornet10k chgnet chgnet64 chgnet10k 10k $(SYMMETRIX:%=--symmetrix %)
+	$(BIN)/python benchmarks/bench_native.py medium float64 models steep steep64 tensornet tensornet64 tensornet10k chgnet chgnet64 chgnet10k m3gnet chgnet_matgl 10k $(SYMMETRIX:%=--symmetrix %)
 	$(BIN)/python benchmarks/bench_native.py 100k chgnet100k --rounds 0
 	$(BIN)/python benchmarks/million.py
-	$(VENV_E3NN)/bin/python benchmarks/bench_native.py sevennet nequip
+	$(VENV_E3NN)/bin/python benchmarks/bench_native.py sevennet nequip mattersim
 	$(BIN)/python benchmarks/plot_native.py
 	$(BIN)/python benchmarks/update_performance.py
 
