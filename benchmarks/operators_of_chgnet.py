@@ -16,7 +16,8 @@ from torch import Tensor
 
 from distmlip import neighbor_list
 from distmlip._native import core
-from distmlip.models.chgnet.native_layers import GatedLayers, gated_layers
+from distmlip.models.chgnet.native_layers import layers_of
+from distmlip.models.linear_layers import GatedLayers
 
 BLOCK = 1
 CUTOFF = 6.0
@@ -33,7 +34,7 @@ def gated_messages(size: int, device: str) -> Contest:
     inputs = tuple(torch.randn(n, width, generator=random).to(device) for n in (len(atoms), n_bonds, n_bonds))
     seed = torch.randn(len(atoms), width, generator=random).to(device)
     exact_layer = chgnet().double().atom_conv_layers[BLOCK]
-    known = gated_layers(exact_layer.twoBody_atom.requires_grad_(False), 3)
+    known = layers_of(exact_layer.twoBody_atom.requires_grad_(False), 3)
     exact = with_gradients(
         original(exact_layer.to(device), edges), tuple(of.double() for of in inputs), seed.double()
     )

@@ -172,29 +172,36 @@ void ThreeBody<T>::angular(double cosine, Memory& memory) const {
   }
 }
 
-/// By the addition theorem, Σ_m Y_lm(a) Y_lm(b) = (2 l + 1) P_l(a · b), without what an edge gives itself.
+/// By the addition theorem, Σ_m Y_lm(a) Y_lm(b) = (2 l + 1) P_l(a · b), without what an edge gives itself: in
+/// float64, because that may be far more than what it gets of the others.
 template <class T>
 void ThreeBody<T>::add_sums(int n, Memory& memory) const {
-  const int width = padded_columns(), n_columns = columns();
-  T* totals = memory.of_harmonics.data();
-  std::fill_n(totals, harmonics_per_edge * width, T(0));
+  const int width = padded_columns();
+  add_up(n, memory, memory.weights.data(), memory.of_harmonics.data());
   for (int k = 0; k < n; ++k) {
     const T *y = memory.harmonics.data() + k * harmonics_per_edge, *w = memory.weights.data() + k * width;
-    for (int h = 0; h < n_harmonics(); ++h)
-      for (int c = 0; c < width; ++c) totals[h * width + c] += y[h] * w[c];
+    for (int c = 0; c < columns(); ++c) {
+      double sum = 0;
+      for (const int h : harmonics_of(c)) {
+        const auto of_edge = static_cast<double>(y[h]);
+        sum += of_edge * (memory.of_harmonics[static_cast<size_t>(h * width + c)] -
+                          of_edge * static_cast<double>(w[c]));
+      }
+      memory.sums[static_cast<size_t>(k * width + c)] += static_cast<T>(sum);
+    }
   }
-  for (int c = 0; c < n_columns; ++c) {  // only harmonics of the column's degree
-    const int degree = degree_of_[static_cast<size_t>(c)];
-    for (int h = 0; h < n_harmonics(); ++h)
-      if (h < degree * degree || h >= (degree + 1) * (degree + 1)) totals[h * width + c] = 0;
-  }
+}
+
+/// Sums over edges of harmonics times rows: [harmonic][column].
+template <class T>
+void ThreeBody<T>::add_up(int n, const Memory& memory, const T* rows, double* totals) const {
+  const int width = padded_columns();
+  std::fill_n(totals, harmonics_per_edge * width, 0.0);
   for (int k = 0; k < n; ++k) {
-    const T* y = memory.harmonics.data() + k * harmonics_per_edge;
-    T* sums = memory.sums.data() + k * width;
+    const T *y = memory.harmonics.data() + k * harmonics_per_edge, *row = rows + k * width;
     for (int h = 0; h < n_harmonics(); ++h)
-      for (int c = 0; c < width; ++c) sums[c] += y[h] * totals[h * width + c];
-    const T* w = memory.weights.data() + k * width;
-    for (int c = 0; c < n_columns; ++c) sums[c] -= T(2 * degree_of_[static_cast<size_t>(c)] + 1) * w[c];
+      for (int c = 0; c < width; ++c)
+        totals[h * width + c] += static_cast<double>(y[h]) * static_cast<double>(row[c]);
   }
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <ranges>
 
 #include "native/directed/length_tables.h"
 #include "native/directed/triples.h"
@@ -47,10 +48,16 @@ class ThreeBody {
   void find_pairs(int n, Memory& memory) const;
   void angular(double cosine, Memory& memory) const;
   void add_sums(int n, Memory& memory) const;
+  void add_up(int n, const Memory& memory, const T* rows, double* totals) const;
   void add_pairs(Memory& memory) const;
   void back(Memory& memory, const Gradients& gradients) const;
   void sums_back(int n, Memory& memory) const;
   void pairs_back(Memory& memory) const;
+  /// Of the column's degree.
+  std::ranges::iota_view<int, int> harmonics_of(int column) const {
+    const int degree = degree_of_[static_cast<size_t>(column)];
+    return {degree * degree, (degree + 1) * (degree + 1)};
+  }
   int n_harmonics() const { return (largest_degree_ + 1) * (largest_degree_ + 1); }
   bool by_pairs() const { return degree_of_.empty(); }
 

@@ -87,33 +87,26 @@ void ThreeBody<T>::back(Memory& memory, const Gradients& gradients) const {
 
 template <class T>
 void ThreeBody<T>::sums_back(int n, Memory& memory) const {
-  const int width = padded_columns(), n_columns = columns();
-  T *totals = memory.of_harmonics.data(), *by_totals = memory.by_of_harmonics.data();
-  std::fill_n(by_totals, harmonics_per_edge * width, T(0));
-  for (int k = 0; k < n; ++k) {
-    const T *y = memory.harmonics.data() + k * harmonics_per_edge, *by = memory.by_sums.data() + k * width;
-    for (int h = 0; h < n_harmonics(); ++h)
-      for (int c = 0; c < width; ++c) by_totals[h * width + c] += y[h] * by[c];
-  }
-  for (int c = 0; c < n_columns; ++c) {
-    const int degree = degree_of_[static_cast<size_t>(c)];
-    for (int h = 0; h < n_harmonics(); ++h)
-      if (h < degree * degree || h >= (degree + 1) * (degree + 1)) by_totals[h * width + c] = 0;
-  }
+  const int width = padded_columns();
+  const double *totals = memory.of_harmonics.data(), *by_totals = memory.by_of_harmonics.data();
+  add_up(n, memory, memory.by_sums.data(), memory.by_of_harmonics.data());
   for (int k = 0; k < n; ++k) {
     const T *y = memory.harmonics.data() + k * harmonics_per_edge, *by = memory.by_sums.data() + k * width,
             *w = memory.weights.data() + k * width;
     T *by_w = memory.by_weights.data() + k * width,
       *by_y = memory.by_harmonics.data() + k * harmonics_per_edge;
-    for (int h = 0; h < n_harmonics(); ++h) {
-      T of_y = 0;
-      for (int c = 0; c < width; ++c) {
-        by_w[c] += y[h] * by_totals[h * width + c];
-        of_y += by[c] * totals[h * width + c] + w[c] * by_totals[h * width + c];
+    for (int c = 0; c < columns(); ++c) {
+      const auto weight = static_cast<double>(w[c]), given = static_cast<double>(by[c]);
+      double of_weight = 0;
+      for (const int h : harmonics_of(c)) {
+        const auto of_edge = static_cast<double>(y[h]);
+        const double by_others = by_totals[h * width + c] - of_edge * given,
+                     others = totals[h * width + c] - of_edge * weight;
+        of_weight += of_edge * by_others;
+        by_y[h] += static_cast<T>(given * others + weight * by_others);
       }
-      by_y[h] = of_y;
+      by_w[c] += static_cast<T>(of_weight);
     }
-    for (int c = 0; c < n_columns; ++c) by_w[c] -= T(2 * degree_of_[static_cast<size_t>(c)] + 1) * by[c];
   }
 }
 

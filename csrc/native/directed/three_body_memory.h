@@ -27,16 +27,16 @@ struct ThreeBody<T>::Memory {
   Buffer<T> weights, sums;      ///< of each edge: what it gives others; what it gets, but for its own
   std::vector<const T*> ends;   ///< of each edge: the row of the atom that it reads
   std::vector<Pair> pairs;
-  std::vector<double> values, slopes;  ///< of columns at an angle
-  Buffer<T> of_harmonics;              ///< [harmonic]: sums over edges
+  std::vector<double> values, slopes;            ///< of columns at an angle
+  Buffer<double> of_harmonics, by_of_harmonics;  ///< [harmonic]: sums over edges
   typename LengthTables<T>::Places places;
   // On the way back: gradients.
-  Buffer<T> by_sums, by_weights, by_of_harmonics, by_harmonics, by_length;
+  Buffer<T> by_sums, by_weights, by_harmonics, by_length;
   std::vector<T> by_vectors;
   std::vector<T*> to_vectors;
 
   void reserve(size_t n, size_t columns, size_t table_columns, bool keep) {
-    const auto at_least = [](Buffer<T>& buffer, size_t size) {
+    const auto at_least = [](auto& buffer, size_t size) {
       if (buffer.size() < size + slack) buffer.resize(size + slack);
     };
     const auto rows = n + rows_per_block;

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def atom_messages(layer: AtomConv) -> core.AtomMessages:
     """Messages of edges, with what atoms make of them."""
     _require_plain(layer, layer.atom_norm)
-    layers = _gated_layers(layer.twoBody_atom, 3)
+    layers = layers_of(layer.twoBody_atom, 3)
     receivers, bonds, senders = layers.parts
     out, out_bias = out_of(layer)
     return core.AtomMessages(
@@ -53,7 +53,7 @@ def angle_update(layer: AngleUpdate) -> core.AngleLayer:
 
 
 def _angle_layer(mlp: GatedMLP) -> core.AngleLayer:
-    layers = _gated_layers(mlp, 4)
+    layers = layers_of(mlp, 4)
     first, second, angles, centres = layers.parts
     return core.AngleLayer(
         first=first,
@@ -83,9 +83,9 @@ def out_of(layer: AtomConv | BondConv) -> tuple[Matrix, list[float]]:
     return weights_of(linears[0]), [] if bias is None else bias.tolist()
 
 
-def _gated_layers(mlp: GatedMLP, n_parts: int) -> GatedLayers:
+def layers_of(mlp: GatedMLP, n_parts: int) -> GatedLayers:
     """Take one apart that is applied to so many rows side by side."""
-    both = _layers_of(mlp)
+    both = _linear_layers(mlp)
     return gated_layers(both, _norms_of(mlp), [both[0][0].in_features // n_parts] * n_parts)
 
 
@@ -100,7 +100,7 @@ def _perceptron(layers: GatedLayers) -> core.GatedPerceptron:
     )
 
 
-def _layers_of(mlp: GatedMLP) -> list[list[nn.Linear]]:
+def _linear_layers(mlp: GatedMLP) -> list[list[nn.Linear]]:
     """Those of core and of gate: one each, or two."""
     if type(mlp) is not GatedMLP or type(mlp.activation) is not nn.SiLU:
         raise NotNativeError(
