@@ -47,8 +47,8 @@ class TestMatterSim(ModelContract):
 
 
 class TestNativeMatterSim(TestMatterSim):
-    """Of narrow models: with random weights at published sizes, carbon and oxygen that nearly touch are not as
-    exact in float32 as by the model's own modules, which then run."""
+    """Of narrow models: with random weights at published sizes, carbon and oxygen that nearly touch are not
+    as exact in float32 as by the model's own modules, which then run."""
 
     kernels = "fused"
     published = ()
