@@ -6,7 +6,7 @@ Raises:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -53,17 +53,6 @@ def gated_layer(
         shifts=layers.shifts,
         epsilon=layers.epsilon,
     )
-
-
-def linears_of(modules: Iterable[nn.Module], *ends: type[nn.Module]) -> list[nn.Linear]:
-    """Of linear layers with SiLU between, and ``ends`` behind the last one."""
-    layers = list(modules)
-    linears = [layer for layer in layers if type(layer) is nn.Linear]
-    kinds = [kind for _ in linears for kind in (nn.Linear, nn.SiLU)][:-1]
-    if [type(layer) for layer in layers] != [*kinds, *ends]:
-        names = ", ".join(type(layer).__name__ for layer in layers)
-        raise NotNativeError(f"a perceptron of {names}; native stages know linear layers and SiLU")
-    return linears
 
 
 def norm_of(norm: nn.Module | None) -> core.LayerNorm | None:

@@ -33,6 +33,21 @@ def joined(parts: Iterable[Matrix | Tensor]) -> list[float]:
     return [float(number) for part in parts for number in part]
 
 
+def linears_of(modules: Iterable[nn.Module], *ends: type[nn.Module]) -> list[nn.Linear]:
+    """Of linear layers with SiLU between, and ``ends`` behind the last one; dropouts do nothing in eval mode.
+
+    Raises:
+        NotNativeError: there are others.
+    """
+    layers = [layer for layer in modules if not isinstance(layer, nn.Dropout | nn.Identity)]
+    linears = [layer for layer in layers if type(layer) is nn.Linear]
+    kinds = [kind for _ in linears for kind in (nn.Linear, nn.SiLU)][:-1]
+    if [type(layer) for layer in layers] != [*kinds, *ends]:
+        names = ", ".join(type(layer).__name__ for layer in layers)
+        raise NotNativeError(f"a perceptron of {names}; native stages know linear layers and SiLU")
+    return linears
+
+
 @dataclass(frozen=True)
 class GatedLayers:
     """A gated perceptron whose first layer is divided among what it is applied to; [core | gate]."""

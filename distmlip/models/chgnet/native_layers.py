@@ -7,7 +7,6 @@ Raises:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from chgnet.model.functions import GatedMLP
@@ -15,7 +14,7 @@ from torch import nn
 
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
-from distmlip.models.linear_layers import GatedLayers, gated_layers, weights_of
+from distmlip.models.linear_layers import GatedLayers, gated_layers, linears_of, weights_of
 from distmlip.models.native import Matrix
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def _require_plain(layer: nn.Module, norm: nn.Module | None) -> None:
 
 def out_of(layer: AtomConv | BondConv) -> tuple[Matrix, list[float]]:
     """What messages are multiplied by, and what is added to them; nothing, if nothing is."""
-    linears = _linears_of(layer.mlp_out.layers) if layer.use_mlp_out else []
+    linears = linears_of(layer.mlp_out.layers) if layer.use_mlp_out else []
     if len(linears) != 1:
         raise NotNativeError(
             f"{type_name(layer)} has {len(linears)} layers behind its messages; one is known"
@@ -106,7 +105,7 @@ def _linear_layers(mlp: GatedMLP) -> list[list[nn.Linear]]:
         raise NotNativeError(
             f"a gated perceptron is a {type_name(mlp)} with {type_name(mlp.activation)}; SiLU is known"
         )
-    both = [_linears_of(part.layers) for part in (mlp.mlp_core, mlp.mlp_gate)]
+    both = [linears_of(part.layers) for part in (mlp.mlp_core, mlp.mlp_gate)]
     if len(both[0]) > 2 or len(both[0]) != len(both[1]):
         raise NotNativeError("gated perceptrons have more than one hidden layer")
     return both
@@ -122,17 +121,6 @@ def _norms_of(mlp: GatedMLP) -> list[nn.LayerNorm]:
     if mlp.bn1.eps != mlp.bn2.eps:
         raise NotNativeError("core and gate are normalised with different eps")
     return norms
-
-
-def _linears_of(layers: Iterable[nn.Module]) -> list[nn.Linear]:
-    """Of linear layers with SiLU between; dropouts do nothing in eval mode."""
-    layers = [layer for layer in layers if not isinstance(layer, nn.Dropout | nn.Identity)]
-    linears = [layer for layer in layers if type(layer) is nn.Linear]
-    kinds = [kind for _ in linears for kind in (nn.Linear, nn.SiLU)][:-1]
-    if [type(layer) for layer in layers] != kinds:
-        names = ", ".join(type(layer).__name__ for layer in layers)
-        raise NotNativeError(f"a perceptron of {names}; native stages know linear layers and SiLU")
-    return linears
 
 
 def bessel(basis: RadialBessel) -> core.RadialBasis:

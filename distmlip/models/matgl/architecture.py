@@ -28,6 +28,8 @@ Options: TypeAlias = Mapping[str, ArrayLike | Tensor | None]
 
 AT_CUTOFF = 1e-10
 """Å; atoms at the cutoff itself are neighbours, too: not every network is smooth there."""
+MARGIN = 1e-7
+"""How far matgl keeps cosines of angles from 1 and -1."""
 
 
 class Architecture(ABC):

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from distmlip.errors import UnsupportedModelError
 from distmlip.models.interface import EagerStage, Exchange, Halo, LocalGraph, Stage, Swap, Tensors
-from distmlip.models.matgl.architecture import AT_CUTOFF, Architecture
+from distmlip.models.matgl.architecture import AT_CUTOFF, MARGIN, Architecture
 from distmlip.models.matgl.line_graph import LineGraph
-from distmlip.models.matgl.native_chgnet import MARGIN, NativeCHGNet
+from distmlip.models.matgl.native_chgnet import NativeCHGNet
 from distmlip.models.native import NativeChoice
 
 if TYPE_CHECKING:

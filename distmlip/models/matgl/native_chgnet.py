@@ -20,6 +20,7 @@ from distmlip.models.exchanges import Exchange, Halo
 from distmlip.models.length_tables import Function, length_tables
 from distmlip.models.linear_layers import weights_of
 from distmlip.models.local_graph import LocalGraph
+from distmlip.models.matgl.architecture import MARGIN
 from distmlip.models.native import Matrix, NativeStage, padded
 from distmlip.models.stages import EagerStage, Stage, Tensors
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
     from distmlip.models.matgl.chgnet import CHGNetArchitecture
 
-MARGIN = 1e-7
-"""How far matgl keeps cosines from 1 and -1."""
 EMBEDDING = 0
 """Of edges, the group of functions of the length."""
 

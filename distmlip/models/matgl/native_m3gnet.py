@@ -23,11 +23,12 @@ from distmlip.models.directed_layers import (
     end_atoms,
     gated_layer,
     legendre,
-    linears_of,
     require_padded,
 )
 from distmlip.models.exchanges import Halo
 from distmlip.models.length_tables import Function, length_tables
+from distmlip.models.linear_layers import linears_of
+from distmlip.models.matgl.architecture import MARGIN
 from distmlip.models.native import NativeStage
 from distmlip.models.stages import EagerStage, Stage, Tensors
 
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
     from distmlip.models.matgl.m3gnet import M3GNetArchitecture
 
-MARGIN = 1e-7
-"""How far matgl keeps cosines from 1 and -1."""
 FUNCTIONS, EDGE_WEIGHTS, ATOM_WEIGHTS, EMBEDDING = range(4)
 """Groups of functions of the length; the embedding is the first block's."""
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from distmlip._native import core
 from distmlip.errors import NotNativeError, type_name
 from distmlip.models.exchanges import Halo
-from distmlip.models.linear_layers import bias_of, weights_of
+from distmlip.models.linear_layers import bias_of, linears_of, weights_of
 from distmlip.models.matgl.tensornet_radial import (
     DEGREES,
     RadialFunctions,
@@ -188,10 +188,10 @@ class NativeTensorNet:
         features = builder.linear(hidden, [(0, network.linear.out_features)], maps)
         builder.add_linear(ones, features, [core.LinearMap(0, 0, [bias_of(network.linear)[None]])])
         product = builder.linear(ones, SCALAR * 2, [])
-        for position, (modules, end) in enumerate(
-            ((readout.gated.layers, nn.Linear), (readout.gated.gates, nn.Sigmoid))
+        for position, (modules, ends) in enumerate(
+            ((readout.gated.layers, ()), (readout.gated.gates, (nn.Sigmoid,)))
         ):
-            linears = _linears_of(modules, end)
+            linears = linears_of(modules, *ends)
             rows = features
             for linear in linears[:-1]:
                 rows = self._activated(builder, self._dense(builder, rows, linear, ones), linear.out_features)
@@ -247,17 +247,3 @@ class NativeTensorNet:
 def _mixed(linears: Iterable[Any]) -> list[core.LinearMap]:
     """Of the three parts of tensors."""
     return [core.LinearMap(degree, degree, [weights_of(linear)]) for degree, linear in enumerate(linears)]
-
-
-def _linears_of(modules: nn.Sequential, end: type[nn.Module]) -> list[nn.Linear]:
-    """Of layers with SiLU between, and this behind the last one.
-
-    Raises:
-        NotNativeError: there are others.
-    """
-    kinds = [type(module) for module in modules]
-    linears = [module for module in modules if isinstance(module, nn.Linear)]
-    expected = [kind for _ in linears for kind in (nn.Linear, nn.SiLU)][:-1]
-    if kinds != (expected if end is nn.Linear else [*expected, end]):
-        raise NotNativeError("final_layer.gated has layers or activations that native stages do not know")
-    return linears
