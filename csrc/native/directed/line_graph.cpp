@@ -1,30 +1,15 @@
 #include "native/directed/line_graph.h"
 
-#include "core/error.h"
+#include "native/indices.h"
 
 namespace distmlip::native::directed {
 namespace {
-
-struct Indices {
-  Indices(const at::Tensor& tensor, const char* name) : n(tensor.defined() ? tensor.numel() : 0) {
-    if (!tensor.defined() || !tensor.device().is_cpu() || tensor.scalar_type() != at::kLong ||
-        !tensor.is_contiguous())
-      invalid(name, " must be contiguous int64 numbers on the host");
-    data = tensor.const_data_ptr<int64_t>();
-  }
-  size_t at(int64_t k, int64_t limit) const {
-    if (data[k] < 0 || data[k] >= limit) invalid("index ", data[k], " of ", limit);
-    return static_cast<size_t>(data[k]);
-  }
-  const int64_t* data;
-  int64_t n;
-};
 
 /// The two edges of every bond, or one and -1.
 std::vector<std::array<int32_t, 2>> edges_of_bonds(const Indices& bond_of, int64_t n_bonds) {
   std::vector<std::array<int32_t, 2>> both(static_cast<size_t>(n_bonds), {-1, -1});
   for (int64_t e = 0; e < bond_of.n; ++e) {
-    auto& [first, second] = both[bond_of.at(e, n_bonds)];
+    auto& [first, second] = both[static_cast<size_t>(bond_of.at(e, n_bonds))];
     if (second >= 0) invalid("a bond of three edges");
     (first < 0 ? first : second) = static_cast<int32_t>(e);
   }
@@ -35,20 +20,22 @@ std::vector<std::array<int32_t, 2>> edges_of_bonds(const Indices& bond_of, int64
 
 LineGraph::LineGraph(const executor::NativeGraph& graph, const EdgeTopology& topology) {
   if (!graph.bonds) invalid("the graph has no bonds");
-  const Indices bond_of(graph.bonds->edge_bond, "edge_bond"), edge_of(graph.bonds->bond_edge, "bond_edge"),
-      cut(graph.bonds->cut, "cut"), pairs(graph.bonds->angles, "angles");
+  const Indices bond_of = indices_of(graph.bonds->edge_bond, "edge_bond"),
+                edge_of = indices_of(graph.bonds->bond_edge, "bond_edge"),
+                cut = indices_of(graph.bonds->cut, "cut"), pairs = indices_of(graph.bonds->angles, "angles");
   const int64_t n_edges = topology.n_edges, n_bonds = edge_of.n;
   if (bond_of.n != n_edges || pairs.n % 2 != 0) invalid("a graph whose parts do not fit together");
   const auto both = edges_of_bonds(bond_of, n_bonds);
   std::vector<bool> is_node(both.size(), false);
   for (int64_t a = 0; a < pairs.n; a += 2)
-    is_node[bond_of.at(static_cast<int64_t>(pairs.at(a, n_edges)), n_bonds)] = true;
+    is_node[static_cast<size_t>(bond_of.at(pairs.at(a, n_edges), n_bonds))] = true;
   std::vector<int32_t> cut_row(both.size(), -1);
   for (int64_t k = 0; k < cut.n; ++k) {
-    const size_t bond = cut.at(k, n_bonds);
+    const int64_t row = cut.at(k, n_bonds);
+    const auto bond = static_cast<size_t>(row);
     is_node[bond] = true;
     cut_row[bond] = static_cast<int32_t>(k);
-    cut_edges.push_back(static_cast<int32_t>(edge_of.at(static_cast<int64_t>(bond), n_edges)));
+    cut_edges.push_back(static_cast<int32_t>(edge_of.at(row, n_edges)));
   }
   std::vector<int32_t> node_at(static_cast<size_t>(n_edges), -1);
   for (size_t e = 0; e < node_at.size(); ++e) {
@@ -67,18 +54,15 @@ LineGraph::LineGraph(const executor::NativeGraph& graph, const EdgeTopology& top
         reverse >= 0 ? node_at[static_cast<size_t>(reverse)] : static_cast<int32_t>(n_nodes()) + row;
   }
   for (const int32_t edge : cut_edges) cut_nodes.push_back(node_at[static_cast<size_t>(edge)]);
-  list_angles(pairs.data, pairs.n / 2, node_at, topology);
+  list_angles(pairs, node_at, topology);
 }
 
-void LineGraph::list_angles(const int64_t* pairs, int64_t n, const std::vector<int32_t>& node_at,
+void LineGraph::list_angles(const Indices& pairs, const std::vector<int32_t>& node_at,
                             const EdgeTopology& topology) {
   first_angle.assign(static_cast<size_t>(topology.n_owned) + 1, 0);
-  for (int64_t a = 0; a < 2 * n; a += 2) {
-    const auto at = [&](int64_t k) {
-      if (pairs[k] < 0 || pairs[k] >= topology.n_edges) invalid("index ", pairs[k], " of ", topology.n_edges);
-      return static_cast<size_t>(pairs[k]);
-    };
-    const size_t first = at(a), second = at(a + 1);
+  for (int64_t a = 0; a < pairs.n; a += 2) {
+    const auto first = static_cast<size_t>(pairs.at(a, topology.n_edges)),
+               second = static_cast<size_t>(pairs.at(a + 1, topology.n_edges));
     const auto centre = static_cast<int32_t>(topology.receivers[first]);
     if (topology.receivers[second] != centre || node_at[first] < 0 || node_at[second] < 0)
       invalid("an angle of edges ", first, " and ", second);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "native/directed/triples.h"
+#include "native/indices.h"
 
 namespace distmlip::native::directed {
 
@@ -28,8 +29,7 @@ struct LineGraph {
   std::vector<int64_t> first_angle;  ///< of each owned atom, and the end
 
  private:
-  void list_angles(const int64_t* pairs, int64_t n, const std::vector<int32_t>& node_at,
-                   const EdgeTopology& topology);
+  void list_angles(const Indices& pairs, const std::vector<int32_t>& node_at, const EdgeTopology& topology);
 };
 
 }  // namespace distmlip::native::directed

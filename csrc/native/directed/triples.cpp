@@ -2,19 +2,16 @@
 
 #include <limits>
 
-#include "core/error.h"
+#include "native/indices.h"
 
 namespace distmlip::native::directed {
 namespace {
 
 const int64_t* indices(const at::Tensor& tensor, int64_t n, int64_t limit, const char* name) {
-  if (!tensor.defined() || !tensor.device().is_cpu() || tensor.scalar_type() != at::kLong ||
-      !tensor.is_contiguous() || tensor.numel() != n)
-    invalid(name, " must be ", n, " contiguous int64 numbers on the host");
-  const auto* data = tensor.const_data_ptr<int64_t>();
-  for (int64_t k = 0; k < n; ++k)
-    if (data[k] < 0 || data[k] >= limit) invalid(name, " has index ", data[k], " of ", limit);
-  return data;
+  const Indices all = indices_of(tensor, name);
+  if (all.n != n) invalid(name, " has ", all.n, " numbers; there must be ", n);
+  for (int64_t k = 0; k < n; ++k) all.at(k, limit);
+  return all.data;
 }
 
 }  // namespace

@@ -2,24 +2,10 @@
 
 #include <limits>
 
+#include "native/indices.h"
+
 namespace distmlip::native::gated {
 namespace {
-
-struct Indices {
-  const int64_t* data;
-  int64_t n;
-  int64_t at(int64_t k, int64_t limit) const {
-    if (data[k] < 0 || data[k] >= limit) invalid("index ", data[k], " of ", limit);
-    return data[k];
-  }
-};
-
-Indices indices_of(const at::Tensor& tensor, const char* name) {
-  if (!tensor.defined() || !tensor.device().is_cpu() || tensor.scalar_type() != at::kLong ||
-      !tensor.is_contiguous() || tensor.dim() > 2)
-    invalid(name, " must be contiguous int64 numbers on the host");
-  return {tensor.const_data_ptr<int64_t>(), tensor.numel()};
-}
 
 /// A row for every bond: short ones first.
 std::vector<int32_t> rows_of_bonds(const Indices& short_ones, int64_t n_bonds) {
