@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +13,17 @@ from chgnet.model import CHGNet
 from support.chgnet_models import NATIVE, PUBLISHED, build_narrow, narrow, narrow_native, published
 from support.chosen import Chosen
 from support.contract import ModelContract
+from support.native_stages import (
+    assert_not_native,
+    assert_same_bits,
+    assert_same_bits_on_threads_and_with_recompute,
+    native_results,
+)
 from support.parity import assert_forces_and_stress_are_slopes
 from support.structures import STRUCTURES, oxide, oxide_cell, rattled
 
 from distmlip import DistCalculator
 from distmlip._native import core
-from distmlip.errors import NotNativeError
 from distmlip.models.chgnet.adapter import adapt
 
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True:UserWarning")
@@ -44,17 +48,11 @@ class TestNativeCHGNet(ModelContract):
         return {"on_isolated_atoms": "ignore"}
 
 
+NAMES = ("energy", "energies", "forces", "stress", "magmoms")
+
+
 def results_of(model: CHGNet, atoms: Atoms, partitions: int, **options: Any) -> dict[str, Any]:
-    used = DistCalculator(
-        model, devices="cpu", partitions=partitions, on_isolated_atoms="ignore", kernels="fused", **options
-    )
-    used.calculate(atoms.copy())
-    return copy.deepcopy(used.results)
-
-
-def assert_same_bits(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    for name in ("energy", "energies", "forces", "stress", "magmoms"):
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    return native_results(model, atoms, partitions, on_isolated_atoms="ignore", **options)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -63,16 +61,10 @@ def test_threads_and_recompute_give_the_same_bits(
     partitions: int, dtype: torch.dtype, chosen: Chosen
 ) -> None:
     atoms = rattled(oxide_cell() * (4, 3, 3), 0.08)
-    before, found = torch.get_num_threads(), []
-    try:
-        for n_threads, recompute in ((1, False), (2, False), (2, True)):
-            torch.set_num_threads(n_threads)
-            options = {"dtype": dtype, "recompute": recompute}
-            found.append(results_of(narrow_native("plain"), atoms, partitions, **options))
-    finally:
-        torch.set_num_threads(before)
-    for results in found[1:]:
-        assert_same_bits(results, found[0])
+    options = {"dtype": dtype, "on_isolated_atoms": "ignore"}
+    assert_same_bits_on_threads_and_with_recompute(
+        narrow_native("plain"), atoms, partitions, NAMES, **options
+    )
 
 
 @pytest.mark.parametrize("build", STRUCTURES.values(), ids=STRUCTURES)
@@ -80,8 +72,7 @@ def test_recompute_gives_the_same_bits_of_any_structure(build: Callable, chosen:
     atoms = build().atoms
     kept = results_of(narrow_native("biased"), atoms, 3, recompute=False)
     again = results_of(narrow_native("biased"), atoms, 3, recompute=True)
-    for name in set(kept) & {"energy", "energies", "forces", "stress", "magmoms"}:
-        np.testing.assert_array_equal(kept[name], again[name], err_msg=name)
+    assert_same_bits(kept, again, set(kept) & set(NAMES))
 
 
 def test_instruction_sets_agree(simd: None, chosen: Chosen) -> None:
@@ -150,12 +141,7 @@ def test_crystal_features_are_those_of_the_original(chosen: Chosen) -> None:
 def test_what_is_not_known_is_named_and_runs_by_its_own_modules(
     model: Callable[[], CHGNet], message: str
 ) -> None:
-    atoms = oxide().atoms
-    with pytest.raises(NotNativeError, match=f"kernels='fused', but {message}"):
-        DistCalculator(model(), devices="cpu", kernels="fused").get_forces(atoms)
-    used = DistCalculator(model(), devices="cpu")
-    assert used.plan(atoms).kernels.startswith("the model's own modules: ")
-    used.get_forces(atoms)
+    assert_not_native(model(), oxide().atoms, message)
 
 
 def other(**changes: Any) -> CHGNet:

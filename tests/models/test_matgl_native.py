@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
 from ase.build import bulk
 from matgl.apps.pes import Potential
 from support.chosen import Chosen
@@ -26,12 +24,17 @@ from support.matgl_threebody_models import (
     native_m3gnet,
     published_chgnet,
 )
+from support.native_stages import (
+    assert_not_native,
+    assert_same_bits,
+    assert_same_bits_on_threads_and_with_recompute,
+    native_results,
+)
 from support.parity import assert_forces_and_stress_are_slopes, assert_parity
 from support.structures import STRUCTURES, oxide, oxide_cell, rattled
 
 from distmlip import DistCalculator
 from distmlip._native import core
-from distmlip.errors import NotNativeError
 
 pytestmark = [
     # Of matgl, when it makes its float32 graphs, and with use_phi.
@@ -82,15 +85,9 @@ MODELS: dict[str, Callable[[], Potential]] = {
 }
 
 
-def results_of(model: Potential, atoms: Atoms, partitions: int, **options: Any) -> dict[str, Any]:
-    used = DistCalculator(model, devices="cpu", partitions=partitions, kernels="fused", **options)
-    used.calculate(atoms.copy())
-    return copy.deepcopy(used.results)
-
-
-def assert_same_bits(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    for name in {"energy", "energies", "forces", "stress", "magmoms"} & ours.keys():
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+def names_of(model: Potential) -> set[str]:
+    """Results that are compared bit by bit."""
+    return {"energy", "energies", "forces", "stress"} | ({"magmoms"} if model.calc_magmom else set())
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -99,17 +96,8 @@ def assert_same_bits(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 def test_threads_and_recompute_give_the_same_bits(
     name: str, partitions: int, dtype: torch.dtype, chosen: Chosen
 ) -> None:
-    atoms = rattled(oxide_cell() * (4, 3, 3), 0.08)
-    before, found = torch.get_num_threads(), []
-    try:
-        for n_threads, recompute in ((1, False), (2, False), (2, True)):
-            torch.set_num_threads(n_threads)
-            options = {"dtype": dtype, "recompute": recompute}
-            found.append(results_of(MODELS[name](), atoms, partitions, **options))
-    finally:
-        torch.set_num_threads(before)
-    for results in found[1:]:
-        assert_same_bits(results, found[0])
+    model, atoms = MODELS[name](), rattled(oxide_cell() * (4, 3, 3), 0.08)
+    assert_same_bits_on_threads_and_with_recompute(model, atoms, partitions, names_of(model), dtype=dtype)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -117,7 +105,7 @@ def test_instruction_sets_agree(name: str, simd: None, chosen: Chosen) -> None:
     found = []
     for level in core.simd_levels:
         core.set_simd(level)
-        found.append(results_of(MODELS[name](), oxide().atoms, 2, dtype=torch.float64))
+        found.append(native_results(MODELS[name](), oxide().atoms, 2, dtype=torch.float64))
     for results in found[1:]:
         for of in {"energy", "forces", "stress", "magmoms"} & results.keys():
             np.testing.assert_allclose(results[of], found[0][of], rtol=1e-12, atol=1e-11, err_msg=of)
@@ -165,8 +153,10 @@ def test_nothing_is_computed_twice(name: str, partitions: int, chosen: Chosen) -
 @pytest.mark.parametrize("name", ["CHGNet", "M3GNet"])
 def test_recompute_gives_the_same_bits_of_any_structure(name: str, build: Callable, chosen: Chosen) -> None:
     atoms = build().atoms
-    kept, again = (results_of(MODELS[name](), atoms, 3, recompute=recompute) for recompute in (False, True))
-    assert_same_bits(kept, again)
+    kept, again = (
+        native_results(MODELS[name](), atoms, 3, recompute=recompute) for recompute in (False, True)
+    )
+    assert_same_bits(kept, again, names_of(MODELS[name]()) & kept.keys())
 
 
 @pytest.mark.parametrize(
@@ -187,12 +177,7 @@ def test_recompute_gives_the_same_bits_of_any_structure(name: str, build: Callab
 def test_what_is_not_known_is_named_and_runs_by_its_own_modules(
     model: Callable[[], Potential], message: str
 ) -> None:
-    atoms = oxide().atoms
-    with pytest.raises(NotNativeError, match=f"kernels='fused', but {message}"):
-        DistCalculator(model(), devices="cpu", kernels="fused").get_forces(atoms)
-    used = DistCalculator(model(), devices="cpu")
-    assert used.plan(atoms).kernels.startswith("the model's own modules: ")
-    used.get_forces(atoms)
+    assert_not_native(model(), oxide().atoms, message)
 
 
 def other_chgnet(**changes: Any) -> Potential:

@@ -17,11 +17,12 @@ from mattersim.forcefield.m3gnet.m3gnet import M3Gnet
 from mattersim.forcefield.potential import MatterSimCalculator, Potential
 from support.contract import PARTITIONS, ModelContract, assert_nothing_is_computed_twice, count_inputs
 from support.mattersim_models import KINDS, PLAIN, PUBLISHED, build_narrow, narrow, of_published_size
+from support.native_stages import assert_not_native, assert_same_bits_on_threads_and_with_recompute
 from support.originals import training_difference
 from support.structures import STRUCTURES, Structure, rattled, small_oxide
 
 from distmlip import DistCalculator
-from distmlip.errors import InvalidInputError, NotNativeError, UnsupportedModelError
+from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.mattersim.adapter import adapt, named
 from distmlip.torch_modes import default_dtype
 
@@ -56,19 +57,8 @@ class TestNativeMatterSim(TestMatterSim):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_native_stages_give_the_same_bits_on_threads_and_with_recompute(dtype: torch.dtype) -> None:
-    atoms = rattled(small_oxide() * (3, 2, 2), 0.08)
-    before, found = torch.get_num_threads(), []
-    try:
-        for n_threads, recompute in ((1, False), (2, False), (2, True)):
-            torch.set_num_threads(n_threads)
-            used = DistCalculator(narrow(), partitions=3, kernels="fused", dtype=dtype, recompute=recompute)
-            used.calculate(atoms.copy())
-            found.append(used.results)
-    finally:
-        torch.set_num_threads(before)
-    for results in found[1:]:
-        for name in ("energy", "energies", "forces", "stress"):
-            np.testing.assert_array_equal(results[name], found[0][name], err_msg=name)
+    atoms, names = rattled(small_oxide() * (3, 2, 2), 0.08), ("energy", "energies", "forces", "stress")
+    assert_same_bits_on_threads_and_with_recompute(narrow(), atoms, 3, names, dtype=dtype)
 
 
 def test_native_stages_compute_nothing_twice() -> None:
@@ -82,10 +72,8 @@ def test_native_stages_compute_nothing_twice() -> None:
 
 
 def test_what_native_stages_do_not_know_is_named() -> None:
-    model, atoms = build_narrow(units=12), small_oxide()
-    with pytest.raises(NotNativeError, match="atoms have 12 features; native stages are for multiples of 16"):
-        DistCalculator(model, kernels="fused").get_forces(atoms)
-    assert "12 features" in DistCalculator(model).plan(atoms).kernels
+    message = "atoms have 12 features; native stages are for multiples of 16"
+    assert_not_native(build_narrow(units=12), small_oxide(), message)
 
 
 # ---- nothing is computed twice
