@@ -432,6 +432,74 @@ def directed_angles(
 ) -> NativeStage:
     """A stage that embeds angles."""
 
+class RadialNorm:
+    """Of a layer of a radial network."""
+
+    def __init__(self, scales: Sequence[float], shifts: Sequence[float], epsilon: float) -> None: ...
+
+class GaussianNetwork:
+    """Functions of the length and of a pair of elements."""
+
+    def __init__(
+        self,
+        *,
+        centres: Sequence[float],
+        exponent: float,
+        layers: Sequence[ArrayLike],
+        pair_biases: ArrayLike,
+        biases: Sequence[Sequence[float]],
+        norms: Sequence[RadialNorm],
+    ) -> None: ...
+
+class PairTables:
+    """The same, as Chebyshev polynomials on cells."""
+
+    def __init__(self, *, ends: Sequence[float], cells: Sequence[ArrayLike]) -> None: ...
+
+class FrameEdges:
+    """What all edges of a convolution, or of a degree embedding, have."""
+
+    def __init__(
+        self,
+        *,
+        numbers: Sequence[int],
+        lmax: int,
+        channels: int,
+        cutoff: float,
+        envelope_power: int,
+        factor: float,
+        columns: int,
+        network: GaussianNetwork | None = None,
+        tables: PairTables | None = None,
+    ) -> None: ...
+
+class ComplexMatrix:
+    """A layer on rows of one order, as three real matrices."""
+
+    def __init__(self, *, real: ArrayLike, difference: ArrayLike, minus_sum: ArrayLike) -> None: ...
+
+class SO2Convolution(NativeStage):
+    """A stage whose layers can be given anew; at first it has none."""
+
+    def use(
+        self,
+        *,
+        first: ArrayLike,
+        first_bias: Sequence[float],
+        first_orders: Sequence[ComplexMatrix],
+        second: Sequence[ArrayLike],
+        second_bias: Sequence[float],
+        second_real: Sequence[Sequence[ArrayLike]],
+        second_imaginary: Sequence[Sequence[ArrayLike]],
+    ) -> None:
+        """From now on these layers; csrc/native/so2/parameters.h says what they are."""
+
+def so2_convolution(*, is_double: bool, edges: FrameEdges, mmax: int, hidden: int) -> SO2Convolution:
+    """From 'normed' and 'kept' to 'messages'."""
+
+def so2_degrees(*, is_double: bool, edges: FrameEdges) -> NativeStage:
+    """From 'kept' to 'degrees'."""
+
 class StageBuilder32:
     """Puts a native stage in float32 together; calls return the number of a register (or of radial
     functions). Irreps are pairs (degree, channels)."""
@@ -679,6 +747,16 @@ class Graphs:
         numbers: NDArray[np.int64],
         agree: Callable[[Callable[[], int]], int] | None = None,
     ) -> list[GraphPart]: ...
+    def at_own(
+        self,
+        positions: NDArray[np.float64],
+        cell: NDArray[np.float64],
+        periodic: _Periodic,
+        numbers: NDArray[np.int64],
+        tags: NDArray[np.int64] | None,
+        near: NDArray[np.int64] | None,
+        agree: Callable[[Callable[[], int]], int] | None,
+    ) -> list[GraphPart]: ...
     @property
     def n_partitions(self) -> int: ...
     @property
@@ -759,6 +837,10 @@ class Evaluation:
     def costs(self) -> list[MeasuredStage]: ...
     @property
     def forces_seconds(self) -> float: ...
+
+def reuse_memory_of_eager_stages(wanted: bool) -> None:
+    """Whether large tensors that eager stages make on the host are on pages that are kept for the next ones;
+    at first they are."""
 
 def evaluate(
     graphs: Graphs,

@@ -23,6 +23,7 @@ void bind_native_parts(pybind11::module_& module);
 void bind_operators(pybind11::module_& module);
 void bind_gated(pybind11::module_& module);
 void bind_directed(pybind11::module_& module);
+void bind_so2(pybind11::module_& module);
 
 /// What an exchange of Python (distmlip/models/exchanges.py) is here.
 std::shared_ptr<const exchange::Exchange> exchange_of(const pybind11::handle& exchange);

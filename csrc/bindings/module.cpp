@@ -39,6 +39,7 @@ PYBIND11_MODULE(_core, module) {
   distmlip::bindings::bind_operators(module);
   distmlip::bindings::bind_gated(module);
   distmlip::bindings::bind_directed(module);
+  distmlip::bindings::bind_so2(module);
   distmlip::bindings::bind_executor(module);
   distmlip::bindings::bind_blocks(module);
 }

@@ -1,9 +1,12 @@
 #include "bindings/python_stages.h"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
+
+#include "exchange/host_tensors.h"
 
 namespace py = pybind11;
 
@@ -19,6 +22,8 @@ py::dict to_dict(const Tensors& tensors) {
   for (const auto& [name, tensor] : tensors) dict[py::str(name)] = tensor;
   return dict;
 }
+
+std::atomic<bool> reuses_memory = true;
 
 /// A Python object that may be dropped by a thread that does not hold the GIL.
 std::shared_ptr<py::object> shared(py::object object) {
@@ -37,6 +42,8 @@ std::optional<executor::NativeBonds> native_bonds_of(const py::handle& bonds) {
                                tensor("short_bonds"), tensor("angles"),
                                tensor("cut"),         bonds.attr("n_angles_total").cast<int64_t>()};
 }
+
+void reuse_memory_of_eager_stages(bool wanted) { reuses_memory = wanted; }
 
 PythonStages::PythonStages(py::list stages, py::list graphs)
     : stages_(std::move(stages)), graphs_(std::move(graphs)) {
@@ -79,6 +86,7 @@ StageOutput PythonStages::run(size_t stage, size_t partition, const Tensors& inp
   if (const auto& native = natives_[partition][stage])
     return native->run(native_graphs_[partition], inputs, keep, n_threads);
   const py::gil_scoped_acquire gil;
+  const exchange::OnKeptPages pages(reuses_memory);
   try {
     const py::tuple output =
         stage_of(stage, partition).attr("run")(py::object(graphs_[partition]), to_dict(inputs), keep);
@@ -113,6 +121,7 @@ py::object PythonStages::stage_of(size_t stage, size_t partition) const {
 Gradients PythonStages::pull_back(const py::object& pullback, size_t stage, size_t partition,
                                   const Tensors& output_gradients) {
   const py::gil_scoped_acquire gil;
+  const exchange::OnKeptPages pages(reuses_memory);
   try {
     const py::tuple gradients = pullback(to_dict(output_gradients));
     const auto vectors = gradients[1].cast<std::optional<at::Tensor>>();

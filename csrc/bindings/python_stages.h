@@ -16,6 +16,10 @@ namespace distmlip::bindings {
 /// Of a BondGraph (distmlip/models/local_graph.py); none of None.
 std::optional<executor::NativeBonds> native_bonds_of(const pybind11::handle& bonds);
 
+/// Whether what eager stages make on the host is kept for the next ones (exchange/host_tensors.h); at first
+/// it is.
+void reuse_memory_of_eager_stages(bool wanted);
+
 /// Adapts the Python class `Stage` (distmlip/models/stages.py) to the executor.
 class PythonStages : public executor::StageRunner {
  public:

@@ -28,4 +28,12 @@ inline Indices indices_of(const at::Tensor& tensor, const char* name) {
   return {tensor.const_data_ptr<int64_t>(), tensor.numel()};
 }
 
+/// Of so many, all of them indices below the limit.
+inline const int64_t* indices_of(const at::Tensor& tensor, int64_t n, int64_t limit, const char* name) {
+  const Indices all = indices_of(tensor, name);
+  if (all.n != n) invalid(name, " has ", all.n, " numbers; there must be ", n);
+  for (int64_t k = 0; k < n; ++k) all.at(k, limit);
+  return all.data;
+}
+
 }  // namespace distmlip::native

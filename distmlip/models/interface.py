@@ -72,6 +72,8 @@ class Evaluation:
     virials: np.ndarray | None
     """(n_atoms, 3, 3) float64, eV: each atom's share of it, half of each edge's to either end; None if nobody
     asked for it."""
+    share: float = 1.0
+    """Of all atoms of the system, those that this is of; the energy of :meth:`Adapter.results` is theirs."""
 
 
 PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress", "stresses")

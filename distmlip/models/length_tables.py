@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from distmlip._native import core
-from distmlip.errors import NotNativeError
-from distmlip.models.native import MOST_TABLE_BYTES, Grid, Matrix
+from distmlip.models.native import Grid, Matrix, require_small
 
 Function = Callable[[Tensor], Tensor]
 """``lengths (n,) -> (n, n_columns)``, both float64, Å."""
 
 COEFFICIENTS = {torch.float32: 10, torch.float64: 16}
-ROUNDING = {torch.float32: 2e-9, torch.float64: 2e-15}
+ROUNDING = {torch.float32: 2e-10, torch.float64: 2e-15}
 """Of a function's largest value in a cell, or at the lengths of bonds: the last coefficients of the cell are
 below it, errors far below them."""
 OF_BONDS = 1 / 4
@@ -44,11 +43,7 @@ def length_tables(
     values = [function(grid.lengths) for function in functions]
     columns = [of.shape[1] for of in values]
     n_bytes = len(grid.lengths) * sum(columns) * dtype.itemsize
-    if n_bytes > MOST_TABLE_BYTES:
-        raise NotNativeError(
-            f"tables of {sum(columns)} functions of the length would take {n_bytes / 1e6:.0f} MB; at most "
-            f"{MOST_TABLE_BYTES / 1e6:.0f} MB are made"
-        )
+    require_small(f"tables of {sum(columns)} functions of the length", n_bytes)
     cells: Matrix = grid.coefficients(torch.cat(values, dim=1))
     return core.LengthTables(ends=ends, columns=columns, cells=list(cells))
 

@@ -147,10 +147,13 @@ def fitted(
     """Cells that are the shorter the rougher some of the functions are, for errors that are about the same in
     all of them. ``kink``: Å, where the second derivative jumps; cells end there."""
     probe = Grid(tuple(np.linspace(0, cutoff, PROBED_CELLS + 1)), PROBED_COEFFICIENTS)
-    values = torch.cat([of(probe.lengths) for of in functions], dim=1)
-    coefficients = np.abs(probe.coefficients(values))
-    # The last ones fall like the error of a table of so many, which goes with their power of the length.
-    last = coefficients[:, -2:].max(axis=(1, 2)) / coefficients.max() + ROUNDING
+    largest, last = 0.0, np.zeros(PROBED_CELLS)
+    for of in functions:
+        coefficients = np.abs(probe.coefficients(of(probe.lengths)))
+        largest = max(largest, float(coefficients.max()))
+        # The last ones fall like the error of a table of so many, which goes with their power of the length.
+        last = np.maximum(last, coefficients[:, -2:].max(axis=(1, 2)))
+    last = last / largest + ROUNDING
     roughness = np.lib.stride_tricks.sliding_window_view(np.pad(last, 1, "edge"), 3).max(axis=1)
     place = np.concatenate([[0.0], np.cumsum(roughness ** (1 / PROBED_COEFFICIENTS))])
     stretches = [(0.0, place[-1], size.cells)]
@@ -211,11 +214,7 @@ class StageMaker:
         assert self._grid is not None, "fit() has to choose the cells before a builder is made"
         distinct = self._distinct(by_species)
         n_bytes = len(distinct) * self._grid.lengths.numel() * sum(columns) * self._dtype.itemsize
-        if n_bytes > MOST_TABLE_BYTES:
-            raise NotNativeError(
-                f"tables of radial functions for {len(distinct)} pairs of elements would take "
-                f"{n_bytes / 1e6:.0f} MB; at most {MOST_TABLE_BYTES / 1e6:.0f} MB are made"
-            )
+        require_small(f"tables of radial functions for {len(distinct)} pairs of elements", n_bytes)
         cells: list[Matrix] = []
         for receiver, sender in distinct:
             cells += list(self._grid.coefficients(functions(self._grid.lengths, receiver, sender)))
@@ -225,6 +224,17 @@ class StageMaker:
     def _distinct(self, by_species: bool) -> list[tuple[int, int]]:
         """Species pairs whose functions may differ."""
         return sorted({_ascending(pair) for pair in self.species_pairs()}) if by_species else [(0, 0)]
+
+
+def require_small(tables: str, n_bytes: int) -> None:
+    """
+    Raises:
+        NotNativeError: these tables of a stage would be too large.
+    """
+    if n_bytes > MOST_TABLE_BYTES:
+        raise NotNativeError(
+            f"{tables} would take {n_bytes / 1e6:.0f} MB; at most {MOST_TABLE_BYTES / 1e6:.0f} MB are made"
+        )
 
 
 def padded(channels: int) -> int:

@@ -21,10 +21,11 @@ distmlip._core.(Cost|Crossing|Decomposition|Evaluation|FlushedTeam|GraphPart|Gra
 distmlip._core.(DefaultStreams|MeasuredStage|StageRows|StageSpecs|Step)
 distmlip._core.(AngleLayer|AtomMessages|BondBasis|GatedPerceptron)
 distmlip._core.(AngularFunction|EndAtoms|GatedLayer|LayerNorm|LengthTables|NodeUpdate|ThreeBodySums|WeightedLayer)
+distmlip._core.(ComplexMatrix|FrameEdges|GaussianNetwork|PairTables|RadialNorm|SO2Convolution)
 distmlip._core.(Agnesi|Cells|ConvolutionPath|Gated|LinearMap|RadialBasis|Repulsion)
 distmlip._core.(DeviceContraction|DeviceConvolution|DeviceEdges|DeviceGate|DeviceMessages|DeviceTensorFunction)
 distmlip._core.(NativeStage|StageBuilder32|StageBuilder64)
-distmlip._core.(Cost|Evaluation|GraphPart|LocalTensors|MeasuredStage|NativeStage|StageRows).__init__
+distmlip._core.(Cost|Evaluation|GraphPart|LocalTensors|MeasuredStage|NativeStage|SO2Convolution|StageRows).__init__
 distmlip._core.Recompute.__pybind11_native_enum__
 """
 """Metaclasses, constructors that cannot be called, and a mark: what a stub does not have."""

@@ -35,6 +35,12 @@ from support.esen_models import (
     published,
     results_of,
 )
+from support.native_stages import (
+    assert_not_native,
+    assert_same_bits,
+    assert_same_bits_on_threads_and_with_recompute,
+    native_results,
+)
 from support.parity import assert_parity
 from support.structures import STRUCTURES, Structure, oxide, oxide_cell, quartz, rattled
 from support.torch_globals import torch_globals
@@ -44,6 +50,8 @@ from distmlip.errors import InvalidInputError, UnsupportedModelError
 from distmlip.models.fairchem.adapter import FAIRChemAdapter, adapt
 
 OMAT = {"task_name": "omat"}
+OWN_MODULES = ("shared_experts", "s2_activation", "high_degree")
+"""Kinds of models with convolutions that native stages do not know."""
 
 
 class TestFairchem(ModelContract):
@@ -70,6 +78,99 @@ class TestFairchem(ModelContract):
     def reference_structure(self, structure: Structure) -> Atoms:
         """fairchem is right about every boundary."""
         return structure.atoms
+
+
+class TestNativeFairchem(TestFairchem):
+    """Of the kinds whose convolutions native stages know."""
+
+    kernels = "fused"
+    kinds = tuple(kind for kind in NARROW if kind not in OWN_MODULES)
+
+    def published_model(self, name: str) -> HydraModel:
+        return published(name, torch.float64)
+
+
+def test_rotations_that_were_rounded_are_left_to_the_model() -> None:
+    """A model that has been in float32 changes by it in float64 when everything is turned, so that exact
+    rotations are not the original's."""
+    model, atoms = build(torch.float32, **NARROW["uma"]), charged(quartz().atoms)
+    turned = atoms.copy()
+    turned.rotate(37, (1, 2, 3), rotate_cell=True)
+    original = adapt(model, torch.float64, **OMAT).original()
+    energies = [results_of(original, of)["energy"] for of in (atoms, turned)]
+    assert abs(energies[1] - energies[0]) > 1e-11 * abs(energies[0])
+    assert_not_native(
+        model, atoms, "constants of the model's rotations are rounded to float32", dtype="float64", **OMAT
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("kind", ["uma", "layer_norm_on_a_grid"])
+def test_native_stages_give_the_same_bits_on_threads_and_with_recompute(
+    kind: str, dtype: torch.dtype
+) -> None:
+    """With more receivers than a chunk in a partition, and more edges than a block."""
+    atoms, names = (
+        charged(rattled(oxide_cell() * (3, 3, 1), 0.08)),
+        ("energy", "energies", "forces", "stress"),
+    )
+    assert len(atoms) > 2 * 32
+    assert_same_bits_on_threads_and_with_recompute(narrow(kind), atoms, 2, names, dtype=dtype, **OMAT)
+
+
+def test_native_stages_compute_nothing_twice() -> None:
+    """As many rows as the model's own modules, and as many that cross."""
+    counted = []
+    for kernels in ("original", "fused"):
+        used = DistCalculator(narrow("uma"), partitions=4, skin=0.0, kernels=kernels, **OMAT)
+        used.calculate(charged(STRUCTURES["oxide"]().atoms))
+        total: Counter[str] = Counter()
+        for rows in used.counters.values():
+            total.update(rows)
+        counted.append(total)
+    assert counted[0] == counted[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("shared_experts", "radial functions are mixtures of experts"),
+        ("s2_activation", r"messages are activated by a \S*SeparableS2Activation_M; native stages know"),
+        ("high_degree", "lmax is 5 and mmax 2; native stages are for degrees up to 4 and orders from 1"),
+    ],
+)
+def test_what_native_stages_do_not_know_is_named(kind: str, message: str) -> None:
+    assert_not_native(narrow(kind), charged(quartz().atoms), message, **OMAT)
+
+
+@pytest.mark.parametrize("orders", [(1, 1), (3, 3), (4, 1), (4, 2), (4, 3), (4, 4)], ids=str)
+def test_degrees_and_orders_of_native_stages(orders: tuple[int, int]) -> None:
+    lmax, mmax = orders
+    model = build(lmax=lmax, mmax=mmax, num_layers=1)
+    assert_parity(model, charged(quartz().atoms), 2, kernels="fused", **OMAT)
+
+
+@pytest.mark.parametrize("kind", ["esen", "euler_angles", "balanced"])
+def test_tables_of_radial_functions(kind: str) -> None:
+    """For each ordered pair of elements: beside exact functions, and in other places than these."""
+    atoms = charged(two_phases())
+    exact, tables = (
+        native_results(narrow(kind), atoms, 2, radial=radial, dtype=torch.float32, **OMAT)
+        for radial in ("exact", "table")
+    )
+    difference = np.abs(exact["forces"] - tables["forces"]).max()
+    assert 0 < difference < 1e-5 * np.abs(exact["forces"]).max()
+
+
+def test_experts_of_native_stages_follow_the_composition() -> None:
+    """Back at the first composition, results are those of before to the last bit."""
+    atoms = charged(rattled(oxide_cell(), 0.08))
+    used = DistCalculator(narrow("uma"), partitions=2, kernels="fused", **OMAT)
+    first = results_of(used, atoms)
+    atoms.numbers[0] = 25
+    assert_same_results(results_of(used, atoms), results_of(adapt(narrow("uma"), **OMAT).original(), atoms))
+    atoms.numbers[0] = oxide_cell().numbers[0]
+    assert_same_bits(results_of(used, atoms), first, ("energy", "forces", "stress"))
 
 
 @pytest.mark.parametrize("partitions", [pytest.param(1, marks=pytest.mark.slow), 4])
@@ -123,7 +224,8 @@ def test_experts_follow_composition_charge_and_spin() -> None:
         theirs = results_of(original, atoms)
         assert_same_results(calculator.results, theirs)
     assert len({round(energy, 4) for energy in energies}) == 5
-    assert energies[-1] == energies[0]
+    # Stages were made for the elements of the second composition, too.
+    assert energies[-1] == pytest.approx(energies[0], abs=1e-12)
     assert atoms.info == {"charge": 1, "spin": 2}
 
 
@@ -322,21 +424,22 @@ def count_rows(module: torch.nn.Module, rows: Counter[str]) -> None:
     count_inputs((("energy_block" if "energy_block" in name else name, part) for name, part in known), rows)
 
 
-def test_experts_are_merged_once_for_all_partitions_and_steps() -> None:
+@pytest.mark.parametrize("kernels", ["original", "fused"])
+def test_experts_are_merged_once_for_all_partitions_and_steps(kernels: str) -> None:
     atoms, adapter = charged(oxide().atoms), adapt(narrow("uma"), **OMAT)
     replica: Any = adapter.replicate(0, torch.device("cpu"))
-    adapter.replicate = lambda *_: replica  # type: ignore[method-assign]
-    calculator = DistCalculator(adapter, partitions=3, devices="cpu", recompute=True)
+    adapter._replica = lambda *_: replica  # type: ignore[method-assign]
+    calculator = DistCalculator(adapter, partitions=3, devices="cpu", recompute=True, kernels=kernels)
     weights = [linear.weight for _, linear in replica.experts._layers]
-    n_written = []
-    for _ in range(2):
+    assert weights
+    calculator.calculate(charged(atoms))  # where kernels are compared with the original
+    for n_expected in (0, 1):
         before = [weight._version for weight in weights]
         for moved in (atoms, rattled(atoms, 0.05)):
             calculator.calculate(charged(moved))
-        n_written += [weight._version - version for weight, version in zip(weights, before, strict=True)]
-        atoms.numbers[0] = 29
-    assert weights
-    assert set(n_written) == {1}
+        n_written = [weight._version - version for weight, version in zip(weights, before, strict=True)]
+        assert set(n_written) == {n_expected}
+        atoms.numbers[0] = next(number for number in atoms.numbers if number != atoms.numbers[0])
 
 
 def test_training_is_refused() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distmlip.errors import NotNativeError
 from distmlip.models import length_tables as module
+from distmlip.models import native
 from distmlip.models.length_tables import length_tables
 from distmlip.models.native import Grid
 
@@ -80,6 +81,6 @@ def test_values_and_slopes(name: str, dtype: torch.dtype) -> None:
 
 
 def test_tables_that_would_be_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_TABLE_BYTES", 1000)
+    monkeypatch.setattr(native, "MOST_TABLE_BYTES", 1000)
     with pytest.raises(NotNativeError, match=r"tables of 4 functions of the length would take 0 MB"):
         length_tables([FUNCTIONS["waves"], FUNCTIONS["ones"]], CUTOFF, [], torch.float32)

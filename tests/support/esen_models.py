@@ -187,10 +187,11 @@ def narrow(kind: str) -> HydraModel:
 
 
 @functools.cache
-def published(name: str) -> HydraModel:
-    """A model of a published size, float32."""
+def published(name: str, dtype: torch.dtype = torch.float32) -> HydraModel:
+    """A model of a published size. One that is made in float32 has constants of rotations that are rounded,
+    also where it is evaluated in float64."""
     sizes = dict.fromkeys(("sphere_channels", "hidden_channels", "edge_channels"), 128)
-    model = build(torch.float32, **sizes, num_distance_basis=64, cutoff=6.0, mmax=2, **PUBLISHED[name])
+    model = build(dtype, **sizes, num_distance_basis=64, cutoff=6.0, mmax=2, **PUBLISHED[name])
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     assert n_parameters == PARAMETERS[name], n_parameters
     return model

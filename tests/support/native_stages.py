@@ -86,10 +86,10 @@ def assert_same_bits_on_threads_and_with_recompute(
         assert_same_bits(results, found[0], names)
 
 
-def assert_not_native(model: Any, atoms: Atoms, message: str) -> None:
+def assert_not_native(model: Any, atoms: Atoms, message: str, **options: Any) -> None:
     """Native stages name what they do not know, and the model's own modules run."""
     with pytest.raises(NotNativeError, match=f"kernels='fused', but {message}"):
-        DistCalculator(model, devices="cpu", kernels="fused").get_forces(atoms)
-    used = DistCalculator(model, devices="cpu")
+        DistCalculator(model, devices="cpu", kernels="fused", **options).get_forces(atoms)
+    used = DistCalculator(model, devices="cpu", **options)
     assert used.plan(atoms).kernels.startswith("the model's own modules: ")
     used.get_forces(atoms)

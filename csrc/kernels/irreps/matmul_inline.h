@@ -1,6 +1,8 @@
 // C (+)= A B with rows through pointers, so that rows may be gathered or strided; B packed into panels.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/irreps/vectors_inline.h"
 
 namespace distmlip::kernels::irreps {
@@ -30,18 +32,19 @@ void pack(int k, int n, const double* values, std::ptrdiff_t row_stride, std::pt
   });
 }
 
-/// Adding or not is no branch: with one, GCC 12 keeps the sums in memory before the loop.
+/// What is added to comes last: were it the first summand, each of the others would be rounded to its size.
+/// Adding or not is no branch: with one, GCC 12 keeps the sums in memory.
 template <class T, int ROWS, int VECTORS, bool ADDS>
-__attribute__((noinline)) void tile(const T* const* a, std::ptrdiff_t a_stride, int k, const T* b,
-                                    T* const* c, int offset) {
+__attribute__((noinline)) void tile(const T* const* a, std::ptrdiff_t a_offset, std::ptrdiff_t a_stride,
+                                    int k, const T* b, T* const* c, int offset) {
   Vec<T> sums[ROWS][VECTORS];
 #pragma GCC unroll 16
   for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 16
-    for (int v = 0; v < VECTORS; ++v) sums[i][v] = ADDS ? load<T>(c[i] + offset + v * lanes<T>) : Vec<T>{};
+    for (int v = 0; v < VECTORS; ++v) sums[i][v] = Vec<T>{};
   const T* rows[ROWS];
 #pragma GCC unroll 16
-  for (int i = 0; i < ROWS; ++i) rows[i] = a[i];
+  for (int i = 0; i < ROWS; ++i) rows[i] = a[i] + a_offset;
 #pragma GCC unroll 2
   for (int n = 0; n < k; ++n) {
     Vec<T> columns[VECTORS];
@@ -59,62 +62,77 @@ __attribute__((noinline)) void tile(const T* const* a, std::ptrdiff_t a_stride, 
 #pragma GCC unroll 16
   for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 16
-    for (int v = 0; v < VECTORS; ++v) store<T>(c[i] + offset + v * lanes<T>, sums[i][v]);
+    for (int v = 0; v < VECTORS; ++v) {
+      T* to = c[i] + offset + v * lanes<T>;
+      store<T>(to, ADDS ? load<T>(to) + sums[i][v] : sums[i][v]);
+    }
 }
 
 template <class T, int VECTORS, bool ADDS>
-DISTMLIP_INLINE void rows_of_panel(int m, const T* const* a, std::ptrdiff_t a_stride, int k, const T* b,
-                                   T* const* c, int offset) {
+DISTMLIP_INLINE void rows_of_panel(int m, const T* const* a, std::ptrdiff_t a_offset, std::ptrdiff_t a_stride,
+                                   int k, const T* b, T* const* c, int offset) {
   constexpr int most = has_32_registers ? (VECTORS <= 2 ? 12 : 6) : (VECTORS == 1 ? 12 : 6);
   int i = 0;
-  for (; i + most <= m; i += most) tile<T, most, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
+  for (; i + most <= m; i += most)
+    tile<T, most, VECTORS, ADDS>(a + i, a_offset, a_stride, k, b, c + i, offset);
   if constexpr (most > 6) {
     if (m - i >= 6) {
-      tile<T, 6, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
+      tile<T, 6, VECTORS, ADDS>(a + i, a_offset, a_stride, k, b, c + i, offset);
       i += 6;
     }
   }
   switch (m - i) {
     case 1:
-      return tile<T, 1, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
+      return tile<T, 1, VECTORS, ADDS>(a + i, a_offset, a_stride, k, b, c + i, offset);
     case 2:
-      return tile<T, 2, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
+      return tile<T, 2, VECTORS, ADDS>(a + i, a_offset, a_stride, k, b, c + i, offset);
     case 3:
-      return tile<T, 3, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
+      return tile<T, 3, VECTORS, ADDS>(a + i, a_offset, a_stride, k, b, c + i, offset);
     case 4:
-      return tile<T, 4, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
+      return tile<T, 4, VECTORS, ADDS>(a + i, a_offset, a_stride, k, b, c + i, offset);
     case 5:
-      return tile<T, 5, VECTORS, ADDS>(a + i, a_stride, k, b, c + i, offset);
+      return tile<T, 5, VECTORS, ADDS>(a + i, a_offset, a_stride, k, b, c + i, offset);
     default:
       return;
   }
 }
 
+/// Rows [first_k, last_k) of B.
 template <class T, bool ADDS>
-DISTMLIP_INLINE void multiply_or_add(int m, const T* const* a, std::ptrdiff_t a_stride, int k, int columns,
-                                     const T* packed, T* const* c) {
+DISTMLIP_INLINE void multiply_or_add(int m, const T* const* a, std::ptrdiff_t a_stride, int k, int first_k,
+                                     int last_k, int columns, const T* packed, T* const* c) {
+  const std::ptrdiff_t a_offset = first_k * a_stride;
+  const int n = last_k - first_k;
   for_each_panel<T>(columns, [&](int first, int vectors) {
-    const T* b = packed + static_cast<size_t>(first) * static_cast<size_t>(k);
+    const T* b = packed + static_cast<size_t>(first) * static_cast<size_t>(k) + first_k * vectors * lanes<T>;
     if (vectors == panel) {
-      rows_of_panel<T, panel, ADDS>(m, a, a_stride, k, b, c, first);
+      rows_of_panel<T, panel, ADDS>(m, a, a_offset, a_stride, n, b, c, first);
     } else if (vectors == 1) {
-      rows_of_panel<T, 1, ADDS>(m, a, a_stride, k, b, c, first);
+      rows_of_panel<T, 1, ADDS>(m, a, a_offset, a_stride, n, b, c, first);
     } else if constexpr (panel > 2) {
       if (vectors == 2)
-        rows_of_panel<T, 2, ADDS>(m, a, a_stride, k, b, c, first);
+        rows_of_panel<T, 2, ADDS>(m, a, a_offset, a_stride, n, b, c, first);
       else
-        rows_of_panel<T, 3, ADDS>(m, a, a_stride, k, b, c, first);
+        rows_of_panel<T, 3, ADDS>(m, a, a_offset, a_stride, n, b, c, first);
     }
   });
 }
 
+/// Rows of B that are multiplied at a time, or about as many, so that those of a panel stay in the first
+/// cache.
+constexpr int depth = 256;
+
 template <class T>
 void multiply(int m, const T* const* a, std::ptrdiff_t a_stride, int k, int columns, const T* packed,
               T* const* c, bool accumulate) {
-  if (accumulate)
-    multiply_or_add<T, true>(m, a, a_stride, k, columns, packed, c);
-  else
-    multiply_or_add<T, false>(m, a, a_stride, k, columns, packed, c);
+  const int n_parts = std::max(1, (k + depth / 2) / depth);
+  for (int part = 0; part < n_parts; ++part) {
+    const int first_k = k * part / n_parts, last_k = k * (part + 1) / n_parts;
+    if (accumulate || first_k > 0)
+      multiply_or_add<T, true>(m, a, a_stride, k, first_k, last_k, columns, packed, c);
+    else
+      multiply_or_add<T, false>(m, a, a_stride, k, first_k, last_k, columns, packed, c);
+  }
 }
 
 }  // namespace

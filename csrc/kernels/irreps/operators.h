@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/irreps/frame_operators.h"
 #include "kernels/irreps/gated_operators.h"
 #include "kernels/monomials.h"
 #include "kernels/simd.h"
@@ -113,6 +114,7 @@ struct Operators {
   TensorFunction2<T> plus_square;                    ///< a + b + b b
 
   GatedOperators<T> gated;
+  FrameOperators<T> frames;
 
   int n_lanes;
   int panel_width;  ///< columns; products may begin at a multiple of them in a packed matrix

@@ -4,6 +4,8 @@
 #include "kernels/irreps/contraction_inline.h"
 #include "kernels/irreps/convolution_inline.h"
 #include "kernels/irreps/exponential_inline.h"
+#include "kernels/irreps/frames_back_inline.h"
+#include "kernels/irreps/gated_degrees_inline.h"
 #include "kernels/irreps/gated_inline.h"
 #include "kernels/irreps/harmonics_inline.h"
 #include "kernels/irreps/layer_norm_inline.h"
@@ -61,6 +63,8 @@ constexpr Operators<T> set{
     function_of_two<T, PlusSquare>,
     {sum_rows<T>, silu_of_sums<T>, gated<T>, gated_back<T>, layer_norm<T>, layer_norm_back<T>, weigh<T>,
      weigh_back<T>, add_to_rows<T>, add_dots<T>, bessel<T>, fourier<T>},
+    {into_frames<T>, out_of_frames<T>, gate_degrees<T>, gate_degrees_back<T>, add_outer<T>,
+     add_outer_back<T>},
     lanes<T>,
     panel * lanes<T>};
 

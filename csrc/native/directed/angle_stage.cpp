@@ -1,10 +1,10 @@
 #include <cmath>
 
 #include "kernels/simd.h"
-#include "native/directed/inputs.h"
 #include "native/directed/length_tables.h"
 #include "native/directed/line_graph.h"
 #include "native/directed/stages.h"
+#include "native/given.h"
 
 namespace distmlip::native::directed {
 

@@ -4,9 +4,9 @@
 #include <memory>
 
 #include "native/directed/edges.h"
-#include "native/directed/inputs.h"
 #include "native/directed/nodes.h"
 #include "native/directed/three_body.h"
+#include "native/given.h"
 
 namespace distmlip::native::directed {
 

@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "native/directed/inputs.h"
 #include "native/directed/nodes.h"
+#include "native/given.h"
 
 namespace distmlip::native::directed {
 

@@ -6,20 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "executor/native_stage.h"
+#include "native/edge_topology.h"
 #include "native/gated/row_sums.h"
 
 namespace distmlip::native::directed {
-
-/// What a partition's edges are, as blocks of directed edges read them.
-struct EdgeTopology {
-  /// Throws std::invalid_argument for indices out of range, and receivers that do not ascend.
-  explicit EdgeTopology(const executor::NativeGraph& graph);
-
-  int64_t n_owned, n_local, n_edges;
-  const int64_t *senders, *receivers, *numbers;  ///< in the graph's memory
-  std::vector<int64_t> first_edge;               ///< of each owned atom, and the end
-};
 
 /// Those of the atoms of a chunk (native/gated/row_sums.h).
 inline std::pair<int64_t, int64_t> edges_of(const EdgeTopology& topology, int64_t chunk) {

@@ -15,6 +15,8 @@ namespace distmlip::native::gated {
 constexpr int items_per_block = 24;
 /// Both directions of each.
 constexpr int rows_per_block = 2 * items_per_block;
+/// A matrix is read once for so many.
+constexpr int rows_per_multiplication = 96;
 
 /// Rows of a table.
 template <class T>
@@ -77,10 +79,10 @@ class Projection {
 
  private:
   void multiply(const PackedMatrix<T>& matrix, int64_t n, Rows<const T> from, Rows<T> to, bool adds) const {
-    std::array<const T*, rows_per_block> a;
-    std::array<T*, rows_per_block> c;
-    for (int64_t first = 0; first < n; first += rows_per_block) {
-      const auto count = static_cast<size_t>(std::min<int64_t>(rows_per_block, n - first));
+    std::array<const T*, rows_per_multiplication> a;
+    std::array<T*, rows_per_multiplication> c;
+    for (int64_t first = 0; first < n; first += rows_per_multiplication) {
+      const auto count = static_cast<size_t>(std::min<int64_t>(rows_per_multiplication, n - first));
       for (size_t k = 0; k < count; ++k) {
         a[k] = from.at(first + static_cast<int64_t>(k));
         c[k] = to.at(first + static_cast<int64_t>(k));

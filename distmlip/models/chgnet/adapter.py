@@ -126,9 +126,8 @@ class CHGNetAdapter(Adapter):
         self._check_isolated_atoms(int(evaluation.system["isolated_atoms"]))
         model = self.models[0]
         reference = _reference_energies(model, atoms.numbers).detach().cpu().numpy()
-        energy = float(
-            evaluation.atoms["energy"].sum() + _reference_scale(model, len(atoms)) * reference.sum()
-        )
+        scale = _reference_scale(model, round(len(atoms) / evaluation.share))
+        energy = float(evaluation.atoms["energy"].sum() + scale * reference.sum())
         results: Results = {
             "energy": energy,
             "free_energy": energy,

@@ -30,6 +30,8 @@ from distmlip.models.fairchem.experts import (
     experts_of_dataset,
     without_memory,
 )
+from distmlip.models.fairchem.native import NativeBlocks
+from distmlip.models.fairchem.native_support import require_known
 from distmlip.models.fairchem.original import original_of
 from distmlip.models.fairchem.outputs import Potential
 from distmlip.models.fairchem.plain import make_plain
@@ -37,6 +39,7 @@ from distmlip.models.fairchem.results import direct_stress, energies_of, is_look
 from distmlip.models.fairchem.stages import Blocks, Replica
 from distmlip.models.fairchem.support import read_potential
 from distmlip.models.interface import PROPERTIES, Adapter, Evaluation, ModelLike, Results, Stage, with_derived
+from distmlip.models.native import NativeChoice
 from distmlip.models.options import chosen_dtype, refuse_unknown
 from distmlip.models.quiet import Advice
 from distmlip.models.replicate import replicate
@@ -112,23 +115,37 @@ class FAIRChemAdapter(Adapter):
 
     def replicate(self, index: int, device: torch.device) -> nn.Module:
         """See :class:`Adapter`; linear layers stand in for mixtures of experts."""
+        return self._replica(index, device, self.dtype)
+
+    def _replica(self, index: int, device: torch.device, dtype: torch.dtype) -> Replica:
         model: HydraModel = self.models[index]
         potential = self._potential
-        experts = MergedExperts(model.backbone, device, self.dtype)
+        experts = MergedExperts(model.backbone, device, dtype)
         stand_ins = {**without_memory(model), **experts.stand_ins()}
         for name in {output.head for output in potential.outputs.values()}:
             head = model.output_heads[name]
-            stand_ins |= experts_of_dataset(head, potential.dataset, device, self.dtype)
-        copy = replicate(model, device, self.dtype, stand_ins=stand_ins)
-        make_plain(copy.backbone, self.dtype)
+            stand_ins |= experts_of_dataset(head, potential.dataset, device, dtype)
+        copy = replicate(model, device, dtype, stand_ins=stand_ins)
+        make_plain(copy.backbone, dtype)
         predicted = ["energy", *(name for name in ("forces", "stress") if potential.direct(name))]
         return Replica(copy.backbone, {name: potential.head(copy, name) for name in predicted}, experts)
 
     def stages(self, module: nn.Module, recompute: bool) -> Sequence[Stage]:
         """See :class:`Adapter`; one stage per block, two if its channels are balanced."""
         assert isinstance(module, Replica)
-        blocks = Blocks(module, self._stage_scale, self._potential.max_neighbors, self._potential.strict)
+        blocks = self._blocks(module)
         return with_derived(blocks.derive, blocks.stages(), memoise=not recompute)
+
+    def native_stages(self, index: int, choice: NativeChoice, recompute: bool) -> Sequence[Stage]:  # noqa: ARG002
+        """See :class:`Adapter`; convolutions and the degree embedding, all else is the model's own."""
+        require_known(self.models[index].backbone, self.dtype)
+        cpu = torch.device("cpu")
+        exact = self._replica(index, cpu, torch.float64)
+        blocks = self._blocks(self._replica(index, cpu, self.dtype))
+        return NativeBlocks(blocks, exact.backbone, choice, self.dtype).stages()
+
+    def _blocks(self, replica: Replica) -> Blocks:
+        return Blocks(replica, self._stage_scale, self._potential.max_neighbors, self._potential.strict)
 
     @property
     def _stage_scale(self) -> float:

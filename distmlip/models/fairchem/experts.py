@@ -52,15 +52,20 @@ class MergedExperts:
         self._layers = [(mixture, _linear(mixture, device, dtype)) for mixture in mixtures]
         self._coefficients: Tensor | None = None
 
+    @property
+    def has_layers(self) -> bool:
+        """Whether there is any mixture."""
+        return bool(self._layers)
+
     def stand_ins(self) -> StandIns:
         """By the id of the mixture that a linear layer takes the place of."""
         return {id(mixture): linear for mixture, linear in self._layers}
 
     @torch.no_grad()
-    def merge(self, coefficients: Tensor) -> None:
-        """Make the layers those of a system with these coefficients (1, n_experts), if they are not yet."""
+    def merge(self, coefficients: Tensor) -> bool:
+        """Make the layers those of a system with these coefficients (1, n_experts); False: they were."""
         if self._coefficients is not None and torch.equal(coefficients, self._coefficients):
-            return
+            return False
         self._coefficients = None
         for mixture, linear in self._layers:
             experts = mixture.weights.to(coefficients.dtype)
@@ -71,6 +76,7 @@ class MergedExperts:
             if mixture.bias is not None:
                 linear.bias.copy_(mixture.bias)
         self._coefficients = coefficients
+        return True
 
 
 def experts_of_dataset(

@@ -69,14 +69,14 @@ class Blocks:
         for layer in range(self.n_layers):
             stages.append((self._block_stage(layer), EDGES))
             if self.balances:
-                stages.append((self._balance_stage(layer), frozenset()))
+                stages.append((self.balance_stage(layer), frozenset()))
         return stages
 
     def derive(self, graph: LocalGraph, vectors: Tensor, names: frozenset[str]) -> Tensors:
         """Functions of the edge vectors and types, for the edges that the original has."""
         if not names:
             return {}
-        kept = self._kept(graph)
+        kept = self.kept(graph)
         if len(kept) == 0:
             return {"kept": kept} | {name: vectors.new_zeros(0, 1) for name in names - {"kept"}}
         senders, receivers, vectors = _rows(kept, graph.senders, graph.receivers, vectors)
@@ -97,13 +97,14 @@ class Blocks:
         inverse = inverse * backbone.envelope(lengths / backbone.cutoff).reshape(-1, 1, 1)
         return {"kept": kept, "x_edge": x_edge, "wigner": wigner, "wigner_inverse": inverse}
 
-    def _kept(self, graph: LocalGraph) -> Tensor:
+    def kept(self, graph: LocalGraph) -> Tensor:
         """(n_kept,) int64: the edges that the original's limit of neighbours leaves to each receiver."""
         limit = self.max_neighbors
-        if limit <= 0 or graph.n_edges <= limit:
+        n_neighbors = torch.bincount(graph.receivers)
+        if limit <= 0 or graph.n_edges == 0 or int(n_neighbors.max()) <= limit:
             return torch.arange(graph.n_edges, device=graph.receivers.device)
         if self.strict:
-            self._require_fewer(torch.bincount(graph.receivers))
+            self._require_fewer(n_neighbors)
         mask, _ = get_max_neighbors_mask(
             natoms=torch.tensor([graph.n_owned], device=graph.receivers.device),
             index=graph.receivers,
@@ -125,37 +126,47 @@ class Blocks:
     def _embed(self, graph: LocalGraph, vectors: Tensor, inputs: Tensors) -> Tensors:
         if "experts" in graph.system:
             self.experts.merge(graph.system["experts"])
-        owned = graph.numbers[: graph.n_owned]
-        features = vectors.new_zeros(graph.n_owned, *self.width)
-        features[:, 0] = self.backbone.sphere_embedding(owned) + graph.system["embedding"]
+        features = self.embedded(graph, vectors.new_zeros(graph.n_owned, *self.width))
         if len(inputs["kept"]) > 0:
             (receivers,) = _rows(inputs["kept"], graph.receivers)
             features = self.backbone.edge_degree_embedding(
                 features, inputs["x_edge"], receivers, inputs["wigner_inverse"]
             )
-        return self._ready_for(0, graph, features)
+        return self.ready_for(0, graph, features)
+
+    def embedded(self, graph: LocalGraph, degrees: Tensor) -> Tensor:
+        """Owned atoms before the first block, (n_owned, *width), with what their edges embed of them."""
+        scalars = self.backbone.sphere_embedding(graph.numbers[: graph.n_owned]) + graph.system["embedding"]
+        return torch.cat([degrees[:, :1] + scalars[:, None], degrees[:, 1:]], dim=1)
 
     def _block_stage(self, layer: int) -> EagerStage:
         def function(graph: LocalGraph, _: Tensor, inputs: Tensors) -> Tensors:
-            features = self._block(layer, graph, inputs)
-            if self.balances:
-                return {"features": features, "sum": features[:, 0].sum(dim=0)}
-            return self._ready_for(layer + 1, graph, features)
+            features = inputs["features"]
+            if len(inputs["kept"]) > 0:
+                features = self._messages(layer, graph, inputs) + features
+            return self.updated(layer, graph, features)
 
-        last = layer + 1 == self.n_layers and not self.balances
         return EagerStage(
             f"block {layer}",
             function,
             before=(Halo("normed", self.width),),
             reads=("features", "normed"),
             computes=("atoms", "edges"),
-            **(self._outputs(last) | ({"writes": ("features", "sum")} if self.balances else {})),
+            **self.outputs_of_block(layer),
         )
 
-    def _balance_stage(self, layer: int) -> EagerStage:
+    def outputs_of_block(self, layer: int) -> dict[str, Any]:
+        """What the stage gives that ends a block, by fields of stages."""
+        if self.balances:
+            return {"writes": ("features", "sum")}
+        return self._outputs(layer + 1 == self.n_layers)
+
+    def balance_stage(self, layer: int) -> EagerStage:
+        """Behind a block whose channels are balanced."""
+
         def function(graph: LocalGraph, _: Tensor, inputs: Tensors) -> Tensors:
             features = self._balanced(graph, inputs["features"], inputs["sum"])
-            return self._ready_for(layer + 1, graph, features)
+            return self.ready_for(layer + 1, graph, features)
 
         return EagerStage(
             f"balance {layer}",
@@ -171,22 +182,27 @@ class Blocks:
         results = ("energy", *(("direct_forces",) if "forces" in self.heads else ()))
         return {"results": results, "system_results": ("direct_stress",) if "stress" in self.heads else ()}
 
-    def _block(self, layer: int, graph: LocalGraph, inputs: Tensors) -> Tensor:
-        block, features = self.backbone.blocks[layer], inputs["features"]
-        if len(inputs["kept"]) > 0:
-            senders, receivers = _rows(inputs["kept"], graph.senders, graph.receivers)
-            messages = block.edge_wise.forward_chunk(
-                inputs["normed"],
-                graph.n_owned,
-                inputs["x_edge"],
-                torch.stack([senders, receivers]),
-                inputs["wigner"],
-                inputs["wigner_inverse"],
-                receivers,
-            )
-            features = messages + features
-        updated: Tensor = block.atom_wise(block.norm_2(features)) + features
-        return updated
+    def _messages(self, layer: int, graph: LocalGraph, inputs: Tensors) -> Tensor:
+        """(n_owned, *width)"""
+        senders, receivers = _rows(inputs["kept"], graph.senders, graph.receivers)
+        messages: Tensor = self.backbone.blocks[layer].edge_wise.forward_chunk(
+            inputs["normed"],
+            graph.n_owned,
+            inputs["x_edge"],
+            torch.stack([senders, receivers]),
+            inputs["wigner"],
+            inputs["wigner_inverse"],
+            receivers,
+        )
+        return messages
+
+    def updated(self, layer: int, graph: LocalGraph, features: Tensor) -> Tensors:
+        """What a block gives, from features to which messages have been added."""
+        block = self.backbone.blocks[layer]
+        features = block.atom_wise(block.norm_2(features)) + features
+        if self.balances:
+            return {"features": features, "sum": features[:, 0].sum(dim=0)}
+        return self.ready_for(layer + 1, graph, features)
 
     def _balanced(self, graph: LocalGraph, features: Tensor, total: Tensor) -> Tensor:
         """The model's own balancing, with one more row for what all other partitions own together."""
@@ -201,7 +217,7 @@ class Blocks:
         )
         return torch.cat([balanced[:-1], features[:, 1:]], dim=1)
 
-    def _ready_for(self, layer: int, graph: LocalGraph, features: Tensor) -> Tensors:
+    def ready_for(self, layer: int, graph: LocalGraph, features: Tensor) -> Tensors:
         """What the block of this layer reads, or after the last one the results."""
         if layer == self.n_layers:
             return self._read_out(self.backbone.norm(features))

@@ -127,12 +127,12 @@ class MatglAdapter(Adapter):
     def results(self, atoms: Atoms, evaluations: Sequence[Evaluation]) -> Results:
         """See :class:`Adapter`; ``energies`` share the mean of the potential's data evenly."""
         (evaluation,) = evaluations
-        references = self._reference_energies[atoms.numbers]
-        energy = float(evaluation.atoms["energy"].sum() + references.sum() + self._mean)
+        references, mean = self._reference_energies[atoms.numbers], self._mean * evaluation.share
+        energy = float(evaluation.atoms["energy"].sum() + references.sum() + mean)
         results: Results = {
             "energy": energy,
             "free_energy": energy,
-            "energies": evaluation.atoms["energy"] + references + self._mean / len(atoms),
+            "energies": evaluation.atoms["energy"] + references + mean / len(atoms),
             "forces": evaluation.forces,
         }
         return results | {name: evaluation.atoms[name] for name in self._architecture.site_properties}

@@ -31,13 +31,13 @@ from distmlip.models.matgl.tensornet_radial import (
 )
 from distmlip.models.matgl.tensors import N_NUMBERS, Algebra
 from distmlip.models.native import (
-    MOST_TABLE_BYTES,
     Builder,
     Irreps,
     NativeChoice,
     NativeStage,
     StageMaker,
     padded,
+    require_small,
 )
 from distmlip.models.stages import Stage
 
@@ -225,11 +225,7 @@ class NativeTensorNet:
         """From the sums to harmonics' rows, of each species of receivers."""
         part, n = self.network.tensor_embedding, self.maker.n_species
         n_bytes = len(DEGREES) * n * n * n_functions * padded(self.network.units) * self.itemsize
-        if n_bytes > MOST_TABLE_BYTES:
-            raise NotNativeError(
-                f"embeddings of {n} elements would take {n_bytes / 1e6:.0f} MB; at most "
-                f"{MOST_TABLE_BYTES / 1e6:.0f} MB are made"
-            )
+        require_small(f"embeddings of {n} elements", n_bytes)
         of_species = part.emb.weight[self.elements]
         ends = torch.cat([of_species.repeat_interleave(n, dim=0), of_species.repeat(n, 1)], dim=1)
         of_pairs = part.emb2(ends).view(n, n, 1, -1)

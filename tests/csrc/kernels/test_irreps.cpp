@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -268,10 +269,31 @@ void compare(T tolerance) {
   }
 }
 
+/// A product is added to what is there by one rounding, not by one for each summand.
+template <class T>
+void add_to_large(const Operators<T>& operators) {
+  const int k = 200, n = 24, columns = irreps::padded(n);
+  const std::vector<T> a(static_cast<size_t>(k), T(1) / 3);
+  const std::vector<double> ones(static_cast<size_t>(k * n), 1.0);
+  std::vector<T> b(operators.packed_size(k, n)), c(static_cast<size_t>(columns), T(4096));
+  operators.pack(k, n, ones.data(), n, 1, b.data());
+  const T* from = a.data();
+  T* to = c.data();
+  operators.multiply(1, &from, 1, k, columns, b.data(), &to, /*accumulate=*/true);
+  for (int column = 0; column < n; ++column)
+    if (!(std::abs(c[static_cast<size_t>(column)] - (T(4096) + T(200) / 3)) <=
+          4096 * std::numeric_limits<T>::epsilon()))
+      throw std::logic_error("products are rounded to the size of what they are added to");
+}
+
 }  // namespace
 
 int main() {
   try {
+    for (const Simd simd : simd_sets()) {
+      add_to_large(irreps::operators<float>(simd));
+      add_to_large(irreps::operators<double>(simd));
+    }
     compare<float>(1e-4f);
     compare<double>(1e-12);
   } catch (const std::exception& error) {

@@ -1,18 +1,7 @@
 // Blocks of gated messages of directed edges by every instruction set, on several threads at once: for
 // sanitizers. What is right, the Python tests know; here memory is used as it should be, threads do not meet,
 // and results are the same to the last bit.
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-
-#include <cmath>
-#include <cstdio>
-#include <memory>
-#include <random>
-#include <stdexcept>
-#include <string>
-#include <vector>
-
-#include "kernels/simd.h"
+#include "checked_stages.h"
 #include "native/directed/stages.h"
 
 using namespace distmlip;
@@ -24,25 +13,6 @@ namespace {
 
 constexpr int kAtomChannels = 16, kEdgeChannels = 32, kAngleChannels = 16, kHidden = 16, kColumns = 6;
 constexpr int64_t kAtoms = 300;  // more than a chunk
-
-/// Random numbers that live as long as the building of a stage.
-class Weights {
- public:
-  native::Matrix matrix(int rows, int columns) {
-    all_.push_back(std::make_unique<std::vector<double>>(vector(rows * columns)));
-    return {all_.back()->data(), rows, columns};
-  }
-  std::vector<double> vector(int n) {
-    std::vector<double> values(static_cast<size_t>(n));
-    for (double& value : values) value = uniform_(random_);
-    return values;
-  }
-
- private:
-  std::mt19937 random_{3};
-  std::uniform_real_distribution<double> uniform_{-0.4, 0.4};
-  std::vector<std::unique_ptr<std::vector<double>>> all_;
-};
 
 /// With two hidden layers.
 directed::LayerParameters layer(Weights& weights, const std::vector<int>& sources, int own, int channels) {
@@ -180,28 +150,6 @@ Tensors inputs(const NativeGraph& graph, bool of_line_graph) {
   return given;
 }
 
-/// Outputs and gradients by name.
-Tensors all_of(const executor::NativeStage& stage, const NativeGraph& graph, const Tensors& given, bool keep,
-               int n_threads) {
-  executor::StageOutput output = stage.run(graph, given, keep, n_threads);
-  Tensors found = output.tensors, seeds;
-  for (const auto& [name, tensor] : output.tensors) seeds[name] = at::ones_like(tensor);
-  const executor::Gradients gradients = output.pullback(seeds, n_threads);
-  for (const auto& [name, tensor] : gradients.inputs) found["gradient of " + name] = tensor;
-  found["vectors"] = gradients.vectors;
-  return found;
-}
-
-void check(const executor::NativeStage& stage, const NativeGraph& graph, const Tensors& given) {
-  const Tensors expected = all_of(stage, graph, given, true, 1);
-  for (const bool keep : {true, false}) {
-    const Tensors found = all_of(stage, graph, given, keep, 3);
-    for (const auto& [name, tensor] : expected)
-      if (!std::isfinite(tensor.sum().item<double>()) || !at::equal(tensor, found.at(name)))
-        throw std::logic_error(name + " depends on threads, or is no number");
-  }
-}
-
 template <class T>
 void check(at::ScalarType dtype) {
   Weights weights;
@@ -219,17 +167,10 @@ void check(at::ScalarType dtype) {
 }  // namespace
 
 int main() {
-  at::set_num_threads(1);
-  try {
-    for (const kernels::Simd simd : kernels::simd_sets()) {
-      kernels::set_simd(kernels::name_of(simd));
-      check<float>(at::kFloat);
-      check<double>(at::kDouble);
-    }
-  } catch (const std::exception& error) {
-    std::puts(error.what());
-    return 1;
-  }
-  std::puts("passed");
-  return 0;
+  return checked_with_every_instruction_set([](at::ScalarType dtype) {
+    if (dtype == at::kFloat)
+      check<float>(dtype);
+    else
+      check<double>(dtype);
+  });
 }

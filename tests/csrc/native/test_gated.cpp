@@ -1,18 +1,7 @@
 // Blocks of gated messages by every instruction set, on several threads at once: for sanitizers. What is
 // right, the Python tests know; here memory is used as it should be, threads do not meet, and results are the
 // same to the last bit.
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-
-#include <cmath>
-#include <cstdio>
-#include <memory>
-#include <random>
-#include <stdexcept>
-#include <string>
-#include <vector>
-
-#include "kernels/simd.h"
+#include "checked_stages.h"
 #include "native/gated/stages.h"
 
 using namespace distmlip;
@@ -24,25 +13,6 @@ namespace {
 
 constexpr int kChannels = 16, kHidden = 32;
 constexpr int64_t kAtoms = 300;  // more than a chunk
-
-/// Random numbers that live as long as the building of a stage.
-class Weights {
- public:
-  native::Matrix matrix(int rows, int columns) {
-    all_.push_back(std::make_unique<std::vector<double>>(vector(rows * columns)));
-    return {all_.back()->data(), rows, columns};
-  }
-  std::vector<double> vector(int n) {
-    std::vector<double> values(static_cast<size_t>(n));
-    for (double& value : values) value = uniform_(random_);
-    return values;
-  }
-
- private:
-  std::mt19937 random_{3};
-  std::uniform_real_distribution<double> uniform_{-0.4, 0.4};
-  std::vector<std::unique_ptr<std::vector<double>>> all_;
-};
 
 gated::PerceptronParameters perceptron(Weights& weights, bool has_hidden) {
   gated::PerceptronParameters of;
@@ -130,46 +100,21 @@ Tensors inputs(at::ScalarType dtype) {
           {"bonds 1", rows(kAtoms)}};
 }
 
-/// Outputs and gradients by name.
-Tensors all_of(const executor::NativeStage& stage, const NativeGraph& graph, const Tensors& given, bool keep,
-               int n_threads) {
-  executor::StageOutput output = stage.run(graph, given, keep, n_threads);
-  Tensors found = output.tensors, seeds;
-  for (const auto& [name, tensor] : output.tensors) seeds[name] = at::ones_like(tensor);
-  const executor::Gradients gradients = output.pullback(seeds, n_threads);
-  for (const auto& [name, tensor] : gradients.inputs) found["gradient of " + name] = tensor;
-  found["vectors"] = gradients.vectors;
-  return found;
-}
-
 template <class T>
 void check(at::ScalarType dtype) {
   Weights weights;
   const gated::BlockStage<T> stage(third_block(weights));
   const NativeGraph graph = ring(dtype);
-  const Tensors given = inputs(dtype), expected = all_of(stage, graph, given, true, 1);
-  for (const bool keep : {true, false}) {
-    const Tensors found = all_of(stage, graph, given, keep, 3);
-    for (const auto& [name, tensor] : expected)
-      if (!std::isfinite(tensor.sum().template item<double>()) || !at::equal(tensor, found.at(name)))
-        throw std::logic_error(name + " depends on threads");
-  }
+  check(stage, graph, inputs(dtype));
 }
 
 }  // namespace
 
 int main() {
-  at::set_num_threads(1);
-  try {
-    for (const kernels::Simd simd : kernels::simd_sets()) {
-      kernels::set_simd(kernels::name_of(simd));
-      check<float>(at::kFloat);
-      check<double>(at::kDouble);
-    }
-  } catch (const std::exception& error) {
-    std::puts(error.what());
-    return 1;
-  }
-  std::puts("passed");
-  return 0;
+  return checked_with_every_instruction_set([](at::ScalarType dtype) {
+    if (dtype == at::kFloat)
+      check<float>(dtype);
+    else
+      check<double>(dtype);
+  });
 }

@@ -8,7 +8,7 @@
 #include "exchange/host_tensors.h"
 #include "executor/native_stage.h"
 
-namespace distmlip::native::directed {
+namespace distmlip::native {
 
 /// What a stage is given, or its gradients: checked where it is read.
 template <class T>
@@ -72,4 +72,4 @@ void add(const T* rows, int64_t n, T* to) {
   for (int64_t k = 0; k < n; ++k) to[k] += rows[k];
 }
 
-}  // namespace distmlip::native::directed
+}  // namespace distmlip::native
