@@ -242,8 +242,8 @@ class DistCalculator(KeepsResults):
     @property
     def graph_origin(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Positions (n_atoms, 3) and cell (3, 3), in Å, that the present graph was built at; None before the
-        first one. Results are, to the last bit, a function of them and of the atoms: after
-        ``calculator.plan(atoms there)`` a calculation gives what this one gives."""
+        first one. Results are, to the last bit, a function of them, of the atoms and of the elements
+        that stages were made for: after ``calculator.plan(atoms there)`` a calculation gives the same."""
         return self._evaluator.graphs.origin
 
     @property

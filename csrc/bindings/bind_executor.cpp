@@ -60,27 +60,51 @@ executor::Evaluation evaluate(const executor::Graphs& graphs, const StageSpecs& 
 }
 
 /// `agree`: None, or what calls what it is given in every process or in none, and returns the sum of what
-/// that returned in each.
+/// that returned in each. Must outlive the result.
+executor::Agree agreed_by(const py::object& agree) {
+  if (agree.is_none()) return {};
+  return [&agree](const std::function<int64_t()>& work) {
+    const py::gil_scoped_acquire gil;
+    return agree(py::cpp_function([&work] {
+             const py::gil_scoped_release no_gil;
+             return work();
+           }))
+        .cast<int64_t>();
+  };
+}
+
+executor::Structure structure_of(const Doubles& positions, const Doubles& cell,
+                                 const std::array<bool, 3>& periodic, const Integers& numbers) {
+  const double* data = checked_positions(positions);
+  if (numbers.ndim() != 1 || numbers.shape(0) != positions.shape(0))
+    invalid("numbers must have the shape (n_atoms,)");
+  return {positions.shape(0), data, numbers.data(), cell_from(cell, periodic)};
+}
+
 std::vector<executor::GraphPart> graphs_at(executor::Graphs& graphs, const Doubles& positions,
                                            const Doubles& cell, const std::array<bool, 3>& periodic,
                                            const Integers& numbers, const py::object& agree) {
-  const double* data = checked_positions(positions);
-  const executor::Structure structure{positions.shape(0), data, numbers.data(), cell_from(cell, periodic)};
-  if (numbers.ndim() != 1 || numbers.shape(0) != structure.n_atoms)
-    invalid("numbers must have the shape (n_atoms,)");
-  executor::Agree agreed;
-  if (!agree.is_none()) {
-    agreed = [&agree](const std::function<int64_t()>& work) {
-      const py::gil_scoped_acquire gil;
-      return agree(py::cpp_function([&work] {
-               const py::gil_scoped_release no_gil;
-               return work();
-             }))
-          .cast<int64_t>();
-    };
-  }
+  const executor::Structure structure = structure_of(positions, cell, periodic, numbers);
+  const executor::Agree agreed = agreed_by(agree);
   const py::gil_scoped_release no_gil;
   return graphs.at(structure, agreed);
+}
+
+std::vector<executor::GraphPart> graphs_at_own(executor::Graphs& graphs, const Doubles& positions,
+                                               const Doubles& cell, const std::array<bool, 3>& periodic,
+                                               const Integers& numbers, const std::optional<Integers>& tags,
+                                               const std::optional<Integers>& near, const py::object& agree) {
+  const executor::Structure own = structure_of(positions, cell, periodic, numbers);
+  if (tags.has_value() != near.has_value()) invalid("tags and near must be given together");
+  std::optional<executor::Tags> changed;
+  if (tags) {
+    if (tags->ndim() != 1 || tags->shape(0) != own.n_atoms) invalid("tags must have the shape (n_atoms,)");
+    changed = {{tags->data(), static_cast<size_t>(tags->size())},
+               {near->data(), static_cast<size_t>(near->size())}};
+  }
+  const executor::Agree agreed = agreed_by(agree);
+  const py::gil_scoped_release no_gil;
+  return graphs.at(own, changed ? &*changed : nullptr, agreed);
 }
 
 std::shared_ptr<exchange::Others> others_of(std::shared_ptr<exchange::RankGroup> ranks,
@@ -129,6 +153,12 @@ void bind_graphs(py::module_& module) {
            py::arg("agree") = py::none(),
            "The parts at these positions. agree(work): does the work on every rank or on none, and returns "
            "the sum of what it gave.")
+      .def("at_own", &graphs_at_own, py::arg("positions"), py::arg("cell"), py::arg("periodic"),
+           py::arg("numbers"), py::arg("tags"), py::arg("near"), py::arg("agree"),
+           "The same where each rank gives the atoms that it owns, and knows no others. tags (n_atoms): the "
+           "same "
+           "for an atom on every rank; near: tags of atoms that may be near these, repeated or its own ones, "
+           "too; None while all of them are those of the call before.")
       .def_property_readonly("n_partitions", &Graphs::n_partitions)
       .def_property_readonly("is_built", &Graphs::is_built)
       .def_property_readonly("n_built", &Graphs::n_built)
@@ -182,6 +212,10 @@ void bind_evaluation(py::module_& module) {
       .def_readonly("rows", &Evaluation::rows)
       .def_readonly("costs", &Evaluation::costs)
       .def_readonly("forces_seconds", &Evaluation::forces_seconds);
+  module.def(
+      "reuse_memory_of_eager_stages", &reuse_memory_of_eager_stages, py::arg("wanted"),
+      "Whether large tensors that eager stages make on the host are on pages that are kept for the next "
+      "ones; at first they are.");
   module.def("evaluate", &evaluate, py::arg("graphs"), py::arg("specs"), py::arg("stages"),
              py::arg("local_graphs"), py::arg("slots"), py::kw_only(), py::arg("recompute"),
              py::arg("backward"), py::arg("with_virials"), py::arg("measured"),

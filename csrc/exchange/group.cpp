@@ -56,6 +56,12 @@ void RankGroup::all_sum(at::Tensor tensor) {
   finish(tensors[0].is_cpu(), [&] { return group_->allreduce(tensors); });
 }
 
+double RankGroup::sum(double value) {
+  const at::Tensor total = at::full({1}, value, at::TensorOptions(at::kDouble).device(device_));
+  all_sum(total);
+  return total.item<double>();
+}
+
 void RankGroup::broadcast(at::Tensor tensor) {
   std::vector<at::Tensor> tensors{std::move(tensor)};
   finish(tensors[0].is_cpu(), [&] { return group_->broadcast(tensors); });

@@ -41,6 +41,9 @@ class RankGroup {
   /// Sums a tensor over the ranks, in place; every rank gets the same.
   void all_sum(at::Tensor tensor);
 
+  /// The same of one number.
+  double sum(double value);
+
   /// The tensor of rank 0, in place. On the group's device, as in all_sum.
   void broadcast(at::Tensor tensor);
 

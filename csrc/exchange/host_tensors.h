@@ -9,6 +9,19 @@ namespace distmlip::exchange {
 /// the C library takes from the system for them, page by page and each time anew, can cost a third of a step.
 at::Tensor empty(at::IntArrayRef sizes, const at::TensorOptions& options);
 
+/// While one lives and they are wanted, operations of torch on this thread take such memory for what they
+/// make: the inside of eager stages. All else of the process allocates as before.
+class OnKeptPages {
+ public:
+  explicit OnKeptPages(bool wanted = true);
+  ~OnKeptPages();
+  OnKeptPages(const OnKeptPages&) = delete;
+  OnKeptPages& operator=(const OnKeptPages&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// a + b, in such memory.
 at::Tensor sum(const at::Tensor& a, const at::Tensor& b);
 

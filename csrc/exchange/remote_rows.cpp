@@ -26,8 +26,11 @@ RemoteAtoms::RemoteAtoms(const partition::Decomposition& decomposition, const Ot
       receive_counts_(others.ranks->size(), 0) {
   for (int32_t rank = 0; rank < others.ranks->size(); ++rank)
     if (rank != others.ranks->rank()) number(rank);
+  std::vector<int64_t> rows;  // what their owners call them
+  for (const int64_t atom : wanted_)
+    rows.push_back(decomposition.shared ? decomposition.shared->rows[atom] : atom);
   const at::Tensor asked =
-      others_.ranks->all_to_all_unknown(index_tensor(wanted_, device), receive_counts_, send_counts_)
+      others_.ranks->all_to_all_unknown(index_tensor(rows, device), receive_counts_, send_counts_)
           .to(at::kCPU);
   asked_.assign(asked.const_data_ptr<int64_t>(), asked.const_data_ptr<int64_t>() + asked.size(0));
 }
@@ -43,6 +46,40 @@ void RemoteAtoms::number(int32_t rank) {
       }
     });
   }
+}
+
+/// Rows of asked_ go to who reads them, or, backwards, rows of wanted_ to their owners.
+std::vector<double> RemoteAtoms::exchanged(const double* rows, int64_t width, bool backwards) const {
+  const auto wide = [&](std::vector<int64_t> counts) {
+    for (int64_t& count : counts) count *= width;
+    return counts;
+  };
+  const std::vector<int64_t>& sent = backwards ? wanted_ : asked_;
+  const at::Tensor parcel = at::empty({std::ssize(sent) * width}, at::kDouble);
+  double* to = parcel.mutable_data_ptr<double>();
+  for (const int64_t atom : sent) to = std::copy_n(rows + width * atom, width, to);
+  const auto send_counts = wide(backwards ? receive_counts_ : send_counts_);
+  const auto receive_counts = wide(backwards ? send_counts_ : receive_counts_);
+  const at::Tensor received = others_.ranks->all_to_all(parcel, send_counts, receive_counts);
+  const double* from = received.const_data_ptr<double>();
+  return {from, from + received.numel()};
+}
+
+void RemoteAtoms::bring(double* rows, int64_t width) const {
+  const std::vector<double> received = exchanged(rows, width, false);
+  const double* from = received.data();
+  for (const int64_t atom : wanted_) {
+    std::copy_n(from, width, rows + width * atom);
+    from += width;
+  }
+}
+
+void RemoteAtoms::give_back(double* rows, int64_t width) const {
+  const std::vector<double> received = exchanged(rows, width, true);
+  const double* from = received.data();
+  for (const int64_t atom : asked_)
+    for (int64_t x = 0; x < width; ++x) rows[width * atom + x] += *from++;
+  for (const int64_t atom : wanted_) std::fill_n(rows + width * atom, width, 0.0);
 }
 
 Routes::Peers RemoteAtoms::peers(at::Device device,

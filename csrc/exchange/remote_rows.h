@@ -36,7 +36,7 @@ using FirstRow = std::function<int64_t(int32_t partition)>;
 class RemoteAtoms {
  public:
   /// Asks the others for these atoms, and learns what they ask for; every rank does so at the same time.
-  /// `device`: where messages are made.
+  /// `device`: where messages are made. Decomposition and others must outlive it.
   RemoteAtoms(const partition::Decomposition& decomposition, const Others& others, at::Device device);
 
   /// Of an atom of another process, among the rows that are received.
@@ -48,8 +48,15 @@ class RemoteAtoms {
   /// `pool_row`: of an atom here.
   Routes::Peers peers(at::Device device, const std::function<int64_t(int64_t atom)>& pool_row) const;
 
+  /// Of rows (n_atoms, width) on the host, those of atoms of other processes that are read here become what
+  /// their owners have; every rank does so at the same time.
+  void bring(double* rows, int64_t width) const;
+  /// The adjoint: they are added to their owners' and become zero.
+  void give_back(double* rows, int64_t width) const;
+
  private:
   void number(int32_t rank);
+  std::vector<double> exchanged(const double* rows, int64_t width, bool backwards) const;
 
   const partition::Decomposition& decomposition_;
   const Others& others_;

@@ -169,14 +169,13 @@ void check(const Routes& routes) {
 }
 
 Routes atom_routes(const partition::Decomposition& decomposition, const std::vector<at::Device>& devices,
-                   const Others* others) {
+                   const Others* others, const RemoteAtoms* remote) {
   const auto& parts = decomposition.parts;
-  std::optional<RemoteAtoms> remote;
-  if (others != nullptr) remote.emplace(decomposition, *others, devices.front());
   std::vector<int64_t> packed_row(decomposition.n_atoms, -1);  // of each atom; 0 until it is numbered
   for (const auto& part : parts)
     for (const int32_t atom : part.halo) packed_row[atom] = 0;
-  for (const int64_t atom : remote ? remote->asked() : std::vector<int64_t>{}) packed_row[atom] = 0;
+  for (const int64_t atom : remote != nullptr ? remote->asked() : std::vector<int64_t>{})
+    packed_row[atom] = 0;
   PerPartition packed;
   for (size_t p = 0; p < parts.size(); ++p) {
     std::vector<int64_t> rows;
@@ -194,7 +193,7 @@ Routes atom_routes(const partition::Decomposition& decomposition, const std::vec
     std::vector<int64_t> rows;
     part.halo_groups.for_each([&](int32_t owner, int32_t k) {
       const int32_t atom = part.halo[k];
-      rows.push_back(remote && others->has(owner) ? remote->row(atom) : packed_row[atom]);
+      rows.push_back(remote != nullptr && others->has(owner) ? remote->row(atom) : packed_row[atom]);
     });
     reads.push_back({part.halo_groups, std::move(rows)});
   }

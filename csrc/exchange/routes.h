@@ -11,6 +11,7 @@
 namespace distmlip::exchange {
 
 struct Others;
+class RemoteAtoms;
 
 /// One tensor per partition, each on the device of its partition.
 using PerPartition = std::vector<at::Tensor>;
@@ -40,10 +41,10 @@ struct Routes {
 /// Throws c10::ValueError if the members do not fit together.
 void check(const Routes& routes);
 
-/// The routes of atom rows: each partition reads its halo. `others`: null if all partitions are in this
-/// process; else every rank calls this at the same time.
+/// The routes of atom rows: each partition reads its halo. `others` and `remote`: null if all partitions are
+/// in this process.
 Routes atom_routes(const partition::Decomposition& decomposition, const std::vector<at::Device>& devices,
-                   const Others* others);
+                   const Others* others, const RemoteAtoms* remote);
 
 /// The routes of cut bonds, of which each partition reads its copy: cut[p] are the rows of partition p that
 /// have one. No rank needs to ask another one: both list the bonds across their border in the same order.

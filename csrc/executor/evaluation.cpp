@@ -34,6 +34,7 @@ Evaluation evaluate(const Graphs& graphs, SweepRequest request, StageRunner& run
   Evaluation found;
   const auto start = std::chrono::steady_clock::now();
   found.forces = step->forces(swept.edge_gradients, with_virials);
+  graphs.bring_home(found.forces);
   found.forces_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (const auto& [name, rows] : swept.results) found.results[name] = graphs.in_order(rows);
   found.system_results = std::move(swept.system_results);

@@ -14,25 +14,53 @@
 #include "executor/device.h"
 
 namespace distmlip::executor {
-namespace {
-
-int64_t in_agreement(const Agree& agree, const std::function<int64_t()>& work) {
-  return agree ? agree(work) : work();
-}
-
-}  // namespace
 
 Graphs::Graphs(GraphsRequest request) : request_(std::move(request)) {}
 
 std::vector<GraphPart> Graphs::at(const Structure& structure, const Agree& agree) {
-  if (!graph_ || !partition::still_valid(*graph_->decomposition, structure.positions, structure.n_atoms,
-                                         structure.cell)) {
+  if (!graph_ || shared_ ||
+      !partition::still_valid(*graph_->decomposition, structure.positions, structure.n_atoms,
+                              structure.cell)) {
     graph_ = nullptr;  // the new one may use the memory of the old one
-    graph_ = built(structure, agree);
+    shared_.reset();
+    graph_ = built(structure, nullptr, agree);
     ++n_built_;
   }
-  if (!std::equal(graph_->numbers.begin(), graph_->numbers.end(), structure.numbers,
-                  structure.numbers + structure.n_atoms)) {
+  return parts_at(structure, agree);
+}
+
+std::vector<GraphPart> Graphs::at(const Structure& own, const Tags* tags, const Agree& agree) {
+  if (request_.others == nullptr) throw std::logic_error("atoms of other processes, but there are none");
+  if (tags != nullptr) {
+    graph_ = nullptr;
+    shared_.emplace(own, *tags, request_.cut, *request_.others, agree);
+    graph_ = built(shared_->structure(), shared_->atoms(), agree);
+    ++n_built_;
+  } else {
+    if (!shared_ || shared_->n_own() != own.n_atoms) throw std::logic_error("other atoms, but no tags");
+    shared_->move(own, *graph().step->remote_atoms());
+    check_near(shared_->structure(), agree);
+  }
+  return parts_at(shared_->structure(), agree);
+}
+
+void Graphs::check_near(const Structure& structure, const Agree& agree) const {
+  const bool is_valid =
+      partition::still_valid(*graph_->decomposition, structure.positions, structure.n_atoms, structure.cell);
+  if (request_.others->ranks->sum(is_valid ? 0 : 1) == 0) return;
+  in_agreement(agree, [&] {
+    if (!is_valid)
+      invalid("atoms of rank ", request_.others->ranks->rank(),
+              " have moved by more than half of the skin of ", request_.cut.skin,
+              " Ang since neighbours were last looked for, or their positions are no numbers");
+    return 0;
+  });
+}
+
+std::vector<GraphPart> Graphs::parts_at(const Structure& structure, const Agree& agree) {
+  const bool is_new = graph_->local_numbers.empty();  // in a process without atoms all numbers are equal
+  if (is_new || !std::equal(graph_->numbers.begin(), graph_->numbers.end(), structure.numbers,
+                            structure.numbers + structure.n_atoms)) {
     set_numbers(structure);
   }
   Step& step = *graph_->step;
@@ -58,7 +86,9 @@ const Graphs::Graph& Graphs::graph() const {
   return *graph_;
 }
 
-std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure, const Agree& agree) const {
+std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure,
+                                             std::shared_ptr<const partition::SharedAtoms> shared,
+                                             const Agree& agree) const {
   auto graph = std::make_unique<Graph>();
   in_agreement(agree, [&] {
     partition::Request request = request_.cut;
@@ -67,6 +97,7 @@ std::unique_ptr<Graphs::Graph> Graphs::built(const Structure& structure, const A
     request.cell = structure.cell;
     request.n_threads = at::get_num_threads();
     request.devices = shares();
+    request.shared = std::move(shared);
     if (!request_.weights.empty()) {
       if (std::ssize(request_.weights) != structure.n_atoms) {
         invalid("weights has ", request_.weights.size(), " entries for ", structure.n_atoms,
@@ -139,6 +170,18 @@ at::Tensor Graphs::in_order(const exchange::PerPartition& rows) const {
     }
   }
   return all;
+}
+
+void Graphs::bring_home(Forces& forces) const {
+  if (!shared_) return;
+  const exchange::RemoteAtoms& remote = *graph().step->remote_atoms();
+  const auto bring = [&](at::Tensor& rows) {
+    if (!rows.defined()) return;
+    remote.give_back(rows.mutable_data_ptr<double>(), rows.numel() / std::max<int64_t>(1, rows.size(0)));
+    rows = rows.narrow(0, 0, shared_->n_own());
+  };
+  bring(forces.forces);
+  bring(forces.virials);
 }
 
 }  // namespace distmlip::executor

@@ -4,12 +4,12 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "executor/shared_system.h"
 #include "executor/step.h"
-#include "partition/decomposition.h"
 
 namespace distmlip::executor {
 
@@ -21,18 +21,6 @@ struct GraphsRequest {
   at::ScalarType dtype = at::kFloat;
   std::shared_ptr<const exchange::Others> others;  ///< null: all partitions are in this process
 };
-
-/// Where the atoms are; pointers to (n_atoms, 3) Å and (n_atoms).
-struct Structure {
-  int64_t n_atoms = 0;
-  const double* positions = nullptr;
-  const int64_t* numbers = nullptr;
-  Cell cell;
-};
-
-/// Does the work in every process or in none, and returns the sum of what it gave. Without processes that
-/// share partitions it is empty: the work is only done.
-using Agree = std::function<int64_t(const std::function<int64_t()>& work)>;
 
 /// What stages are told of one partition (distmlip/models/local_graph.py, LocalGraph).
 struct GraphPart : LocalTensors {
@@ -47,6 +35,11 @@ class Graphs {
   /// The parts at these positions. After an error the graph is the old one, or built at the next call.
   /// Throws std::invalid_argument if the structure cannot be cut or has too many angles.
   std::vector<GraphPart> at(const Structure& structure, const Agree& agree);
+
+  /// The same of a system of which each process gives the atoms that it owns. `tags`: where these or the
+  /// atoms that are near are others than before, on all ranks alike; else null. Throws std::invalid_argument,
+  /// in every process, also if atoms have moved too far for those that were near.
+  std::vector<GraphPart> at(const Structure& own, const Tags* tags, const Agree& agree);
 
   /// Whether there is a graph: not before the first at(), nor while it is built anew. Others throw then.
   bool is_built() const { return graph_ != nullptr; }
@@ -76,6 +69,9 @@ class Graphs {
   /// for those without atoms.
   at::Tensor in_order(const exchange::PerPartition& rows) const;
 
+  /// Of a system of which each process gives its atoms: sums over atoms of this process, here and elsewhere.
+  void bring_home(Forces& forces) const;
+
  private:
   /// What holds for one graph: made as a whole and replaced as a whole.
   struct Graph {
@@ -90,13 +86,18 @@ class Graphs {
 
   /// Throws std::logic_error if there is none.
   const Graph& graph() const;
-  std::unique_ptr<Graph> built(const Structure& structure, const Agree& agree) const;
+  std::unique_ptr<Graph> built(const Structure& structure,
+                               std::shared_ptr<const partition::SharedAtoms> shared,
+                               const Agree& agree) const;
+  std::vector<GraphPart> parts_at(const Structure& structure, const Agree& agree);
+  void check_near(const Structure& structure, const Agree& agree) const;
   /// The partitions whose graphs are made on devices.
   std::vector<partition::DeviceShare> shares() const;
   void set_numbers(const Structure& structure);
 
   GraphsRequest request_;
   std::unique_ptr<Graph> graph_;
+  std::optional<SharedSystem> shared_;  // of a system that processes share
   int64_t n_built_ = 0;
 };
 

@@ -47,7 +47,9 @@ Step::Step(std::shared_ptr<const partition::Decomposition> decomposition, std::v
     invalid("the dtype is ", dtype_, "; it must be float32 or float64");
   if (others_ && std::count(devices_.begin(), devices_.end(), devices_.front()) != std::ssize(devices_))
     invalid("a rank has one device; start one process for each");
-  atoms_ = exchange::atom_routes(*decomposition_, devices_, others_.get());
+  if (others_)
+    remote_atoms_ = std::make_unique<exchange::RemoteAtoms>(*decomposition_, *others_, devices_.front());
+  atoms_ = exchange::atom_routes(*decomposition_, devices_, others_.get(), remote_atoms_.get());
   for (size_t p = 0; p < parts_.size(); ++p) {
     const std::vector<int32_t> atoms = decomposition_->parts[p].atoms();
     local_atoms_.push_back(exchange::index_tensor({atoms.begin(), atoms.end()}, devices_[p]));

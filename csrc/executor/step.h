@@ -72,6 +72,9 @@ class Step {
   /// give: the sum over processes is the total.
   Forces forces(const exchange::PerPartition& edge_gradients, bool with_virials);
 
+  /// Where other processes have some of the atoms; null if none do.
+  const exchange::RemoteAtoms* remote_atoms() const { return remote_atoms_.get(); }
+
  private:
   /// What the edges of a partition give to its local rows (kernels::EdgeForces).
   struct LocalForces {
@@ -101,6 +104,7 @@ class Step {
       host_parts_;  // of partitions whose graphs are made on the host: before they are moved
   std::vector<LocalForces> local_forces_;  // of partitions whose graphs are made on the host
   exchange::PerPartition local_atoms_;
+  std::unique_ptr<const exchange::RemoteAtoms> remote_atoms_;
   exchange::Routes atoms_, bonds_;
   std::vector<DeviceParts> devices_with_parts_;
 };

@@ -122,16 +122,35 @@ Buffer<float> given_weights(const neighbors::Bins& bins, const double* weights) 
   return by_ordinal;
 }
 
+/// Neighbours of the atoms of a request.
+struct Search {
+  Search(const Request& request, int n_threads)
+      : wrapped(
+            neighbors::wrap(request.cell, request.positions, request.n_atoms, radius(request), n_threads)),
+        bins(neighbors::sort_into_bins(request.cell, wrapped, radius(request), n_threads)),
+        rule(request.cell, request.positions, wrapped, bins,
+             squared_limit_of_candidates(radius(request), wrapped.farthest)) {}
+  Search(const Search&) = delete;
+  Search& operator=(const Search&) = delete;
+
+  static double radius(const Request& request) { return request.cutoff + request.skin; }
+
+  neighbors::Wrapped wrapped;
+  neighbors::Bins bins;
+  neighbors::EdgeRule rule;
+};
+
 /// Owners by ordinal.
-Buffer<int32_t> choose_owners(const Request& request, const neighbors::Bins& bins,
-                              const neighbors::EdgeRule& rule, int n_threads, Decomposition& result) {
+cut::Cut choose_owners(const Request& request, const Search& search, int n_threads) {
+  const neighbors::Bins& bins = search.bins;
   const int64_t n_atoms = bins.n_atoms();
   if (request.n_partitions == 1 || n_atoms == 0) {
-    result.method = request.method == cut::Method::automatic ? cut::Method::slab : request.method;
-    return Buffer<int32_t>(n_atoms, 0);
+    const bool is_open = request.method == cut::Method::automatic;
+    return {Buffer<int32_t>(n_atoms, 0), is_open ? cut::Method::slab : request.method};
   }
-  const auto weights = request.weights ? given_weights(bins, request.weights)
-                                       : estimated_weights(bins, rule, request.n_partitions, n_threads);
+  const auto weights = request.weights
+                           ? given_weights(bins, request.weights)
+                           : estimated_weights(bins, search.rule, request.n_partitions, n_threads);
   std::array<Buffer<float>, 3> places;
   const std::array<const float*, 3> of_slot{bins.x.data(), bins.y.data(), bins.z.data()};
   for (int k = 0; k < 3; ++k) {
@@ -139,11 +158,9 @@ Buffer<int32_t> choose_owners(const Request& request, const neighbors::Bins& bin
     for (int64_t ordinal = 0; ordinal < n_atoms; ++ordinal)
       places[k][ordinal] = of_slot[k][bins.slot[ordinal]];
   }
-  cut::Cut owners = cut::make_cut({request.cell, n_atoms, places[0].data(), places[1].data(),
-                                   places[2].data(), weights.data(), request.cutoff, n_threads},
-                                  request.n_partitions, request.method);
-  result.method = owners.method;
-  return std::move(owners.owner);
+  return cut::make_cut({request.cell, n_atoms, places[0].data(), places[1].data(), places[2].data(),
+                        weights.data(), request.cutoff, n_threads},
+                       request.n_partitions, request.method);
 }
 
 /// Ordinals by partition, ascending: those of partition p are [begin[p], begin[p + 1]).
@@ -206,24 +223,42 @@ double squared_limit_of_candidates(double radius, double farthest) {
   return reach * reach;
 }
 
+cut::Cut cut_atoms(const Request& request) {
+  check(request);
+  check_partitions(request);
+  const int n_threads = threads_for(request);
+  const Search search(request, n_threads);
+  cut::Cut by_ordinal = choose_owners(request, search, n_threads);
+  cut::Cut by_atom{Buffer<int32_t>(request.n_atoms), by_ordinal.method};
+  for (int64_t ordinal = 0; ordinal < request.n_atoms; ++ordinal)
+    by_atom.owner[search.bins.order[ordinal]] = by_ordinal.owner[ordinal];
+  return by_atom;
+}
+
 Decomposition decompose(const Request& request) {
   check(request);
   check_partitions(request);
   Decomposition result = with_terms(request);
   const int n_threads = threads_for(request);
-  const double radius = request.cutoff + request.skin;
-  const neighbors::Wrapped wrapped =
-      neighbors::wrap(request.cell, request.positions, request.n_atoms, radius, n_threads);
-  const neighbors::Bins bins = neighbors::sort_into_bins(request.cell, wrapped, radius, n_threads);
-  result.shifts = bins.shifts;
-  number_wraps(wrapped.counts.data(), result);
-  const neighbors::EdgeRule rule(request.cell, request.positions, wrapped, bins,
-                                 squared_limit_of_candidates(radius, wrapped.farthest));
-  const auto owner = choose_owners(request, bins, rule, n_threads, result);
+  const Search search(request, n_threads);
+  const auto& order = search.bins.order;
+  result.shifts = search.bins.shifts;
+  number_wraps(search.wrapped.counts.data(), result);
+  Buffer<int32_t> owner(request.n_atoms);  // by ordinal
   result.owner.resize(request.n_atoms);
-  for (int64_t ordinal = 0; ordinal < request.n_atoms; ++ordinal)
-    result.owner[bins.order[ordinal]] = owner[ordinal];
-  build_parts(request, {bins, rule, owner}, n_threads, result);
+  if (request.shared) {
+    result.method = request.shared->method;
+    std::copy(request.shared->owner.begin(), request.shared->owner.end(), result.owner.begin());
+    for (int64_t ordinal = 0; ordinal < request.n_atoms; ++ordinal)
+      owner[ordinal] = result.owner[order[ordinal]];
+  } else {
+    cut::Cut cut = choose_owners(request, search, n_threads);
+    owner = std::move(cut.owner);
+    result.method = cut.method;
+    for (int64_t ordinal = 0; ordinal < request.n_atoms; ++ordinal)
+      result.owner[order[ordinal]] = owner[ordinal];
+  }
+  build_parts(request, {search.bins, search.rule, owner}, n_threads, result);
   fill_send_lists(result.n_atoms, result.here, result.parts);
   return result;
 }

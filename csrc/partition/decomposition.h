@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "core/buffer.h"
@@ -14,6 +15,7 @@
 #include "partition/local_candidates.h"
 #include "partition/reuse.h"
 #include "partition/send_lists.h"
+#include "partition/shared_atoms.h"
 #include "partition/step_graph.h"
 
 namespace distmlip::partition {
@@ -28,6 +30,7 @@ struct Terms {
   int32_t n_partitions = 1;
   PartitionRange here;  // of this process: others own nothing here; in a request empty for all
   cut::Method method = cut::Method::automatic;  // of a decomposition the one that was used
+  std::shared_ptr<const SharedAtoms> shared;    // null: this process knows the whole system
 };
 
 /// Partitions whose candidates are made, and stay, on a device.
@@ -62,9 +65,12 @@ struct Decomposition : Terms {
 /// coordinate; Å.
 double squared_limit_of_candidates(double radius, double farthest);
 
-/// Cuts the system and builds the candidates and send lists of every partition, in parallel. A system
-/// without atoms gives empty partitions.
-/// Throws std::invalid_argument if the request makes no sense or is too large to be numbered.
+/// Who shall own the atoms of a request, by atom.
+cut::Cut cut_atoms(const Request& request);
+
+/// Cuts the system, unless its atoms have owners, and builds the candidates and send lists of every
+/// partition, in parallel. A system without atoms gives empty partitions. Throws std::invalid_argument if the
+/// request makes no sense or is too large to be numbered.
 Decomposition decompose(const Request& request);
 
 }  // namespace distmlip::partition

@@ -1,6 +1,8 @@
 #include "partition/send_lists.h"
 
 #include <algorithm>
+#include <array>
+#include <tuple>
 
 #include "partition/decomposition.h"
 
@@ -8,19 +10,16 @@ namespace distmlip::partition {
 namespace {
 
 /// A bond across a border, ordered as both of its owners see it: by the atom whose owner comes first, the
-/// other atom, and its shift.
+/// other atom, and the cells between them where they are.
 struct CutBond {
-  int32_t partner, first, second, shift_code;
+  int32_t partner;
+  int64_t first, second;  // the same in every process
+  std::array<int32_t, 3> shift;
   LocalCandidates::CutCandidate candidate;
 
   bool operator<(const CutBond& other) const {
-    const auto high = [](const CutBond& bond) {
-      return static_cast<int64_t>(bond.partner) << 32 | bond.first;
-    };
-    const auto low = [](const CutBond& bond) {
-      return static_cast<int64_t>(bond.second) << 32 | bond.shift_code;
-    };
-    return high(*this) != high(other) ? high(*this) < high(other) : low(*this) < low(other);
+    return std::tie(partner, first, second, shift) <
+           std::tie(other.partner, other.first, other.second, other.shift);
   }
 };
 
@@ -69,15 +68,25 @@ std::vector<kernels::BorderCandidate> border_candidates(const Snapshot& referenc
 
 void fill_cut_candidates(const Decomposition& decomposition, int32_t partition,
                          const std::vector<kernels::BorderCandidate>& candidates, LocalCandidates& graph) {
-  const auto last_code = static_cast<int32_t>(decomposition.n_codes() - 1);
+  const auto tag = [&](int32_t atom) -> int64_t {
+    return decomposition.shared ? decomposition.shared->tags[atom] : atom;
+  };
+  const auto wrap = [&](int32_t atom) {
+    return decomposition.wraps.data() + int64_t{3} * decomposition.wrap_index[atom];
+  };
   std::vector<CutBond> bonds;
   for (const auto& [row, candidate, sender_row, code] : candidates) {
     const int32_t receiver = graph.owned[row], sender = graph.global(sender_row);
     const int32_t partner = decomposition.owner[sender];
-    if (partition < partner)
-      bonds.push_back({partner, receiver, sender, code, {row, candidate}});
-    else
-      bonds.push_back({partner, sender, receiver, last_code - code, {row, candidate}});
+    const int32_t* coded = decomposition.shifts.data() + int64_t{3} * code;
+    const bool is_first = partition < partner;
+    std::array<int32_t, 3> shift;
+    for (size_t k = 0; k < 3; ++k) {
+      const int32_t to_sender = coded[k] - wrap(sender)[k] + wrap(receiver)[k];
+      shift[k] = is_first ? to_sender : -to_sender;
+    }
+    const int32_t first = is_first ? receiver : sender, second = is_first ? sender : receiver;
+    bonds.push_back({partner, tag(first), tag(second), shift, {row, candidate}});
   }
   std::sort(bonds.begin(), bonds.end());
   graph.cut_candidate.reserve(bonds.size());

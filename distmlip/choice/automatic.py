@@ -17,6 +17,7 @@ from distmlip.choice.kernels import Kernels
 from distmlip.choice.probe import cost_model
 from distmlip.errors import DeviceError, OutOfMemoryError
 from distmlip.evaluation.evaluator import Evaluator
+from distmlip.evaluation.own_atoms import OwnAtoms, sample_of
 from distmlip.machine.memory import (
     available_bytes,
     is_out_of_memory,
@@ -64,11 +65,13 @@ class Automatic:
         self._costs: CostModel | None = None
         self._is_measured = False
 
-    def evaluate(self, atoms: Atoms, with_virials: bool, system: Mapping[str, Tensor]) -> list[Evaluation]:
+    def evaluate(
+        self, atoms: Atoms | OwnAtoms, with_virials: bool, system: Mapping[str, Tensor]
+    ) -> list[Evaluation]:
         """See :meth:`Evaluator.evaluate`."""
         return self._in_memory(atoms, lambda: self.evaluator.evaluate(atoms, with_virials, system))
 
-    def plan(self, atoms: Atoms) -> Plan:
+    def plan(self, atoms: Atoms | OwnAtoms) -> Plan:
         """See :meth:`Evaluator.plan`; with what was chosen, why, and the memory that is expected."""
         plan = self._in_memory(atoms, lambda: self.evaluator.plan(atoms))
         plan = replace(plan, why=self._choice.why, kernels=self._kernels.in_words)
@@ -122,7 +125,7 @@ class Automatic:
         workers = [rank for rank in range(self._ranks.size) for _ in range(first[rank], first[rank + 1])]
         return [names[rank] for rank in workers], workers
 
-    def _in_memory(self, atoms: Atoms, work: Callable[[], Result]) -> Result:
+    def _in_memory(self, atoms: Atoms | OwnAtoms, work: Callable[[], Result]) -> Result:
         """Do the work with what was chosen for these atoms; when memory runs out, with what needs less.
 
         Several ranks try only once: those that wait in the middle of a step for the one whose memory ran out
@@ -149,7 +152,7 @@ class Automatic:
             )
         return done
 
-    def _try(self, atoms: Atoms, work: Callable[[], Result]) -> Result | _Shortage:
+    def _try(self, atoms: Atoms | OwnAtoms, work: Callable[[], Result]) -> Result | _Shortage:
         try:
             self._choose(atoms)
             return work()
@@ -162,17 +165,17 @@ class Automatic:
         release_unused()
         return shortage
 
-    def _settle(self, atoms: Atoms) -> None:
+    def _settle(self, atoms: Atoms | OwnAtoms) -> None:
         """Choose kernels; with others than before what they need has to be found out anew."""
         together = self._ranks.together("choosing kernels") if self._ranks else nullcontext()
         with together:
-            has_changed = self._kernels.settle(atoms)
+            has_changed = self._kernels.settle(sample_of(atoms))
         if has_changed:
             self._chooser = self._chooser.with_kernels(is_native=self.evaluator.native is not None)
             self._n_atoms, self._costs, self._is_measured = 0, None, False
         self._kernels.require()
 
-    def _choose(self, atoms: Atoms) -> None:
+    def _choose(self, atoms: Atoms | OwnAtoms) -> None:
         """Once for a number of atoms: while they move, the choice stays."""
         if self._n_atoms == len(atoms):
             return
@@ -189,7 +192,7 @@ class Automatic:
             self._improve(costs, atoms)
         self._n_atoms = len(atoms)
 
-    def _improve(self, costs: CostModel, atoms: Atoms) -> None:
+    def _improve(self, costs: CostModel, atoms: Atoms | OwnAtoms) -> None:
         for _ in range(MOST_CHOICES):
             now, rows = self._choice, _rows(self.evaluator.plan(atoms))
             better = self._chooser.better(now, costs, rows)
@@ -219,17 +222,17 @@ class Automatic:
             self.evaluator.redistribute(*choice.how)
         self._choice = choice
 
-    def _cost_model(self, atoms: Atoms, least: int) -> CostModel | None:
+    def _cost_model(self, atoms: Atoms | OwnAtoms, least: int) -> CostModel | None:
         """None for no more than ``least`` atoms, unless it is known; and where it cannot be measured, or a
         device does not say what it has."""
         if self._is_measured or len(atoms) <= least:
             return self._costs
         self._is_measured = True
         if self._ranks is None:
-            self._costs = self._measured_costs(atoms)
+            self._costs = self._measured_costs(sample_of(atoms))
         else:
             self._costs = self._ranks.broadcast(
-                self._measured_costs(atoms) if self._ranks.rank == 0 else None
+                self._measured_costs(sample_of(atoms)) if self._ranks.rank == 0 else None
             )
         return self._costs
 

@@ -1,4 +1,4 @@
-"""The command line: ``distmlip demo``, ``md``, ``relax``, ``plot``, ``convert``, ``run`` and ``doctor``."""
+"""The command line: ``distmlip demo``, ``md``, ``relax``, ``plot``, ``convert``, ``lammps``, ``run``, …"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from distmlip.commands.everyday import md, relax
+from distmlip.commands.lammps import lammps
 from distmlip.commands.terminal import errors_in_one_line, printable_output, quiet_model_packages
 from distmlip.commands.trajectories import convert, plot
 
@@ -98,6 +99,7 @@ app.command(name="md")(printable_output()(md))
 app.command(name="relax")(printable_output()(relax))
 app.command(name="plot")(printable_output()(plot))
 app.command(name="convert")(printable_output()(convert))
+app.command(name="lammps")(printable_output()(lammps))
 
 
 @app.command()

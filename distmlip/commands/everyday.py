@@ -108,7 +108,7 @@ def md(
     """
     from distmlip.md import run
 
-    calculator = _calculator_options(partitions, dtype, kernels, devices, skin)
+    calculator = calculator_options(partitions, dtype, kernels, devices, skin)
     about, resumes = _about(structure, model, supercell, calculator), _resumes(resume, output)
     _simulate(
         ranks,
@@ -167,7 +167,7 @@ def relax(
     """
     from distmlip import md
 
-    calculator = _calculator_options(partitions, dtype, kernels, devices, skin)
+    calculator = calculator_options(partitions, dtype, kernels, devices, skin)
     about, resumes = _about(structure, model, supercell, calculator), _resumes(resume, output)
 
     def work(atoms: Atoms) -> md.History:
@@ -232,9 +232,10 @@ def _prepared(
     return atoms
 
 
-def _calculator_options(
+def calculator_options(
     partitions: str, dtype: str | None, kernels: str, devices: str, skin: float
 ) -> dict[str, Any]:
+    """As a calculator takes them."""
     return {
         "partitions": int(partitions) if partitions.isdigit() else partitions,
         "dtype": dtype,

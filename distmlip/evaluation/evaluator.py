@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distmlip._native import core
 from distmlip.evaluation.graphs import Graphs
+from distmlip.evaluation.own_atoms import OwnAtoms, sample_of
 from distmlip.evaluation.settings import Settings
 from distmlip.machine.memory import release_kept_pages
 from distmlip.models.checks import CheckedStage, checked
@@ -48,9 +49,14 @@ class Evaluator:
         weakref.finalize(self, release_kept_pages).atexit = False
 
     def evaluate(
-        self, atoms: Atoms, with_virials: bool = True, system: Mapping[str, Tensor] | None = None
+        self,
+        atoms: Atoms | OwnAtoms,
+        with_virials: bool = True,
+        system: Mapping[str, Tensor] | None = None,
     ) -> list[Evaluation]:
         """One sweep per model of the adapter, with each atom's virial or without. Fills :attr:`counters`.
+
+        Of a rank's own atoms: what holds for these, and its share of sums and of :attr:`counters`.
 
         ``system``: what the adapter says of these atoms, where it has been asked already.
         """
@@ -62,6 +68,8 @@ class Evaluator:
                 _evaluation(self._sweep(model, graphs, with_virials))
                 for model in range(len(self.adapter.models))
             ]
+            if isinstance(atoms, OwnAtoms):
+                return [replace(of, share=len(atoms.atoms) / len(atoms)) for of in found]
             if ranks is None:
                 return found
             total, self.counters = of_all_ranks(ranks, found, self.graphs.native.owned, self.counters)
@@ -123,15 +131,17 @@ class Evaluator:
         """Drop the graph; the next call builds a new one."""
         self.graphs.forget()
 
-    def _graphs(self, atoms: Atoms, system: Mapping[str, Tensor] | None = None) -> list[LocalGraph]:
-        return self.graphs.at(atoms, self.adapter.system(atoms) if system is None else system)
+    def _graphs(
+        self, atoms: Atoms | OwnAtoms, system: Mapping[str, Tensor] | None = None
+    ) -> list[LocalGraph]:
+        return self.graphs.at(atoms, self.adapter.system(sample_of(atoms)) if system is None else system)
 
-    def plan(self, atoms: Atoms) -> Plan:
+    def plan(self, atoms: Atoms | OwnAtoms) -> Plan:
         """The distribution of these atoms; builds the graph, evaluates nothing."""
         with self._at_work("a plan"):
             return self._plan(atoms)
 
-    def _plan(self, atoms: Atoms) -> Plan:
+    def _plan(self, atoms: Atoms | OwnAtoms) -> Plan:
         self.graphs.update(atoms)
         sizes = self.sizes()
         return Plan(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from distmlip._native import core
+from distmlip.evaluation.own_atoms import OwnAtoms
 from distmlip.evaluation.settings import Settings
 from distmlip.machine.devices import on_device
 from distmlip.machine.memory import limit_kept_pages
@@ -31,7 +32,7 @@ class Graphs:
         self.device_of_partition: list[int] = []
         """Index of each partition's device."""
 
-    def at(self, atoms: Atoms, system: Mapping[str, Tensor]) -> list[LocalGraph]:
+    def at(self, atoms: Atoms | OwnAtoms, system: Mapping[str, Tensor]) -> list[LocalGraph]:
         """The local graph of every partition. ``system``: what the adapter says of these atoms.
 
         All ranks call this together.
@@ -69,17 +70,17 @@ class Graphs:
             n_angles_total=self.native.n_angles_total,
         )
 
-    def update(self, atoms: Atoms) -> list[core.GraphPart]:
+    def update(self, atoms: Atoms | OwnAtoms) -> list[core.GraphPart]:
         """Bring :attr:`native` to these atoms; the same with the core's own parts."""
         n_partitions = self._settings.n_partitions(len(atoms))
         if self._native is None or self._native.n_partitions != n_partitions:
             self._native = None  # the new one may use the memory of the old one
             self.device_of_partition = self._settings.devices.of_partitions(n_partitions)
             self._native = self._made(n_partitions)
-        parts: list[core.GraphPart] = self._native.at(
-            atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers, self._agree
-        )
-        return parts
+        if isinstance(atoms, OwnAtoms):
+            tags, atoms = (atoms.tags, atoms.near), atoms.atoms
+            return self._native.at_own(*_arrays(atoms), *tags, self._agree)
+        return self._native.at(*_arrays(atoms), self._agree)
 
     def forget(self) -> None:
         """Drop the graph; the next call builds a new one."""
@@ -116,3 +117,10 @@ class Graphs:
         """How ranks do something that may be wrong on one of them."""
         ranks = self._settings.ranks
         return None if ranks is None else lambda work: sum(ranks.agree(work))
+
+
+def _arrays(
+    atoms: Atoms,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """As the core reads them."""
+    return atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers

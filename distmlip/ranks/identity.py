@@ -35,6 +35,9 @@ class Identity:
     """The accelerator that is its own, or the CPU."""
     pid: int
     """Of the process that it is: a forked child of that process is another one."""
+    store: tuple[str, int] | None = None
+    """Host and port where rank 0 keeps the store that ranks meet in, where that is known; None: what the
+    environment says."""
 
 
 def identity_of_this_process() -> Identity | None:

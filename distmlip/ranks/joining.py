@@ -74,7 +74,7 @@ def join(identity: Identity, device: torch.device) -> Connection:
         limit = min(limit, _timeout_of_group())
         store = dist.distributed_c10d._get_default_store()
         _wait_for_all(PrefixStore("distmlip", store), identity, limit)
-        return _connect(device, _backends_of_group())
+        return _connect(device, _backends_of_group(), identity)
     store = _store_of_run(identity, limit)
     _wait_for_all(PrefixStore("distmlip", store), identity, limit)
     dist.init_process_group(
@@ -84,10 +84,11 @@ def join(identity: Identity, device: torch.device) -> Connection:
         world_size=identity.size,
     )
     known = dist.Backend.default_device_backend_map.items()
-    return _connect(device, {kind: name for kind, name in known if dist.is_backend_available(name)})
+    available = {kind: name for kind, name in known if dist.is_backend_available(name)}
+    return _connect(device, available, identity)
 
 
-def _connect(device: torch.device, backends: Mapping[str, str]) -> Connection:
+def _connect(device: torch.device, backends: Mapping[str, str], identity: Identity) -> Connection:
     """``backends``: of kinds of devices."""
     cpu = torch.device("cpu")
     of_host = backends.get("cpu", "gloo")
@@ -97,7 +98,7 @@ def _connect(device: torch.device, backends: Mapping[str, str]) -> Connection:
     if own.backend != of_host and travels_directly(places):
         group, native, where = *_made(own.backend, device), device
     # The heartbeats' own store, which rank 0 keeps.
-    host = os.environ.get("MASTER_ADDR", socket.gethostname())
+    host = identity.store[0] if identity.store else os.environ.get("MASTER_ADDR", socket.gethostname())
     kept = TCPStore(host, 0, is_master=True, wait_for_workers=False) if native.rank == 0 else None
     host, port = broadcast(native, where, (host, kept.port if kept else 0))
     patience = max(_timeout_of_group(), JOIN_TIMEOUTS * rank_timeout())
@@ -159,13 +160,20 @@ def _timeout_of_group() -> float:
 
 def _store_of_run(identity: Identity, limit: float) -> Store:
     """The store of torchrun's agent, or one that rank 0 keeps."""
+    if identity.store is not None:
+        return _store_at(*identity.store, identity, identity.rank == 0, limit)
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     agent_keeps_it = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    is_master = identity.rank == 0 and not agent_keeps_it
+    store = _store_at(host, port, identity, identity.rank == 0 and not agent_keeps_it, limit)
+    # The agent's store outlives ranks that it starts again, and has what they wrote.
+    return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _store_at(host: str, port: int, identity: Identity, is_master: bool, limit: float) -> Store:
     if not is_master:
         _wait_for_answer(host, port, identity, limit)
     try:
-        store = TCPStore(
+        return TCPStore(
             host,
             port,
             is_master=is_master,
@@ -179,8 +187,6 @@ def _store_of_run(identity: Identity, limit: float) -> Store:
             f"({str(error).splitlines()[0]}); another process, perhaps the one that started this one, "
             f"may have it; {ALONE}"
         ) from error
-    # The agent's store outlives ranks that it starts again, and has what they wrote.
-    return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def _wait_for_answer(host: str, port: int, identity: Identity, limit: float) -> None:

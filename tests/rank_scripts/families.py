@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from support.families import FAMILIES
 from support.launching import PASSED
 from support.structures import oxide
 
 from distmlip import DistCalculator
-
-
-def chgnet() -> Any:
-    from support.chgnet_models import build_narrow
-
-    return build_narrow()
-
-
-def mace() -> Any:
-    from support.mace_models import narrow
-
-    return narrow()
-
-
-FAMILIES: dict[str, Callable[[], Any]] = {"chgnet": chgnet, "mace": mace}
 
 
 def main() -> None:
