@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from distmlip._native import core
+from distmlip.choice.clusters import clusters, distances, turns
 from distmlip.choice.suspect import mismatch, suspect
 from distmlip.evaluation.evaluator import Evaluator
 from distmlip.evaluation.settings import Settings
@@ -24,14 +24,6 @@ from distmlip.models.quiet import quiet
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
-MOST_ATOMS = 8
-"""Of a cluster."""
-NEAREST = (0.6, 1.6)
-"""Å: of two clusters, so that forces of atoms that nearly touch do not hide errors of all others."""
-SMALLEST_RADIUS = (1.5, 3.0)
-"""Å: of the balls that hold them."""
-REACH = 0.7
-"""Of the cutoff: the radius of the wider ball, so that some pairs are just within, and some beyond."""
 RECOMPUTE = core.Recompute.stages
 """With which the model's own stages are those that native stages stand for."""
 TABLES_IN_FLOAT64 = 1e-12
@@ -55,8 +47,6 @@ class Tolerance:
 
 FORCES = {torch.float32: Tolerance(2.0, 1.5e-6), torch.float64: Tolerance(4.0, 1e-11)}
 ENERGY = {torch.float32: Tolerance(4.0, 1e-6), torch.float64: Tolerance(4.0, 1e-11)}
-TURNS = 4
-"""Of a cluster, before a difference is more than noise."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +92,18 @@ class Expected:
         """Of a sum over atoms of position times force."""
         return self.forces_limit * float(np.linalg.norm(self.atoms.positions, axis=1).sum())
 
-    def complaint(self, found: Values) -> str:
-        """By how much this is off; empty if it is not."""
+    def complaint(self, *found: Values) -> str:
+        """By how much this is off, of several the median; empty if it is not."""
+        forces, energy, virial = self.original.forces, self.original.energy, self.own.virial
         differences = (
-            ("forces", "eV/Ang", largest(found.forces - self.original.forces), self.forces_limit),
-            ("energy", "eV", largest(found.energy - self.original.energy), self.energy_limit),
-            ("virial", "eV", largest(found.virial - self.own.virial), self.virial_limit),
+            ("forces", "eV/Ang", [largest(of.forces - forces) for of in found], self.forces_limit),
+            ("energy", "eV", [largest(of.energy - energy) for of in found], self.energy_limit),
+            ("virial", "eV", [largest(of.virial - virial) for of in found], self.virial_limit),
         )
+        medians = [(what, unit, float(np.median(of)), limit) for what, unit, of, limit in differences]
         return " and ".join(
             f"{what} by {difference:.2g} {unit} (at most {limit:.2g} may be)"
-            for what, unit, difference, limit in differences
+            for what, unit, difference, limit in medians
             if not difference <= limit  # nor is what is not a number
         )
 
@@ -144,7 +136,7 @@ class Guard:
         for k, expected in enumerate(self._expected):
             for partitions in (1, 2):
                 found = self._values(evaluator, expected.atoms, partitions)
-                words = expected.complaint(found) and self._with_more_noise(k).complaint(found)
+                words = expected.complaint(found) and self._complaint_of_turns(evaluator, k, partitions)
                 if words:
                     return f"{words} {self._where(evaluator, expected, partitions)}"
                 if partitions == 1:
@@ -186,19 +178,31 @@ class Guard:
             for cluster in self._clusters
         ]
 
+    def _complaint_of_turns(self, evaluator: Evaluator, k: int, partitions: int) -> str:
+        """The same after the cluster was turned: its difference may have been large by bad luck."""
+        expected = self._with_more_noise(k)
+        return expected.complaint(*self._turned(evaluator, expected.atoms, partitions))
+
     @cache  # noqa: B019  a guard lives as long as a decision
     def _with_more_noise(self, k: int) -> Expected:
-        """Of a cluster, whose noise may have been small by luck: turned, it has another one."""
-        expected, random = self._expected[k], np.random.default_rng(0)
-        energy_noise, forces_noise = expected.energy_noise, expected.forces_noise
-        for _ in range(TURNS):
-            turn = np.linalg.qr(random.normal(size=(3, 3)))[0]
-            turned = expected.atoms.copy()
-            turned.positions = turned.positions @ turn
-            found = self._values(self._own, turned, partitions=1)
-            energy_noise = max(energy_noise, largest(found.energy - expected.original.energy))
-            forces_noise = max(forces_noise, largest(found.forces @ turn.T - expected.original.forces))
-        return replace(expected, energy_noise=energy_noise, forces_noise=forces_noise)
+        """Of a cluster, whose noise may have been small by good luck: turned, it has another one."""
+        expected = self._expected[k]
+        original, turned = expected.original, self._turned(self._own, expected.atoms, partitions=1)
+        return replace(
+            expected,
+            energy_noise=max(largest(found.energy - original.energy) for found in turned),
+            forces_noise=max(largest(found.forces - original.forces) for found in turned),
+        )
+
+    def _turned(self, evaluator: Evaluator, atoms: Atoms, partitions: int) -> list[Values]:
+        """Of a cluster as it is and in several directions, turned back."""
+        found = []
+        for turn in turns():
+            turned = atoms.copy()
+            turned.positions = atoms.positions @ turn
+            values = self._values(evaluator, turned, partitions)
+            found.append(Values(values.energy, values.forces @ turn.T, turn @ values.virial @ turn.T))
+        return found
 
     @cached_property
     def _own(self) -> Evaluator:
@@ -236,50 +240,6 @@ def expected_of(cluster: Atoms, original: Calculator, own: Values, dtype: torch.
         energy_noise=largest(own.energy - exact.energy),
         forces_noise=largest(own.forces - exact.forces),
     )
-
-
-def clusters(atoms: Atoms, cutoff: float) -> Iterator[Atoms]:
-    """Of at most 8 atoms, with all elements of the structure: atoms that nearly touch, and atoms as far apart
-    as in matter and up to beyond the cutoff."""
-    elements = np.unique(atoms.numbers)
-    for first in range(0, len(elements), MOST_ATOMS):
-        chosen = _some_of(atoms, elements[first : first + MOST_ATOMS])
-        for nearest, radius in zip(
-            NEAREST, (SMALLEST_RADIUS[0], max(SMALLEST_RADIUS[1], REACH * cutoff)), strict=True
-        ):
-            cluster = atoms[chosen]
-            cluster.set_constraint()
-            cluster.positions = _places(len(chosen), nearest, radius)
-            cluster.cell[:] = 0
-            cluster.pbc = False
-            yield cluster
-
-
-def _some_of(atoms: Atoms, elements: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices of 8 atoms of these elements, by turns; of a structure with fewer, some of them twice."""
-    of_elements = [np.flatnonzero(atoms.numbers == number)[:MOST_ATOMS] for number in elements]
-    turns = [divmod(k, len(elements)) for k in range(MOST_ATOMS)]
-    return np.array([of_elements[e][turn % len(of_elements[e])] for turn, e in turns])
-
-
-def _places(n_atoms: int, nearest: float, radius: float) -> NDArray[np.float64]:
-    """(n_atoms, 3) at random in a ball, denser in its middle, none nearer than this and the first two just so
-    far apart."""
-    random = np.random.default_rng(0)
-    places = np.zeros((1, 3))
-    while len(places) < n_atoms:
-        direction = random.normal(size=3)
-        away = nearest if len(places) == 1 else random.uniform(0, radius)
-        place = direction * (away / np.linalg.norm(direction))
-        if len(places) == 1 or np.linalg.norm(places - place, axis=1).min() >= nearest:
-            places = np.vstack([places, place])
-    return places
-
-
-def distances(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n_pairs,) of all pairs."""
-    first, second = np.triu_indices(len(positions), k=1)
-    return np.asarray(np.linalg.norm(positions[first] - positions[second], axis=1))
 
 
 def largest(difference: NDArray[np.float64] | float) -> float:

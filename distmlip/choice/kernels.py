@@ -24,7 +24,7 @@ from distmlip.models.native import NativeChoice, TableSize
 from distmlip.ranks.agreement import digest_of
 
 TABLES = {
-    torch.float32: (TableSize(36, 8), TableSize(64, 12)),
+    torch.float32: (TableSize(36, 8), TableSize(36, 12), TableSize(64, 12)),
     torch.float64: (TableSize(32, 14), TableSize(48, 16)),
 }
 """That are tried, the smallest one first."""
@@ -229,7 +229,8 @@ def _compared(adapter: Adapter, settings: Settings, atoms: Atoms) -> Outcome:
             unknown = error
             continue
         if not complaint:
-            why = "because tables are not as exact" if off else ""
+            these = "tables" if choice.table is None else "smaller ones"
+            why = f"because {these} are not as exact" if off else ""
             return Outcome(numbers, choice, why)
         off = complaint
     if off:

@@ -20,7 +20,7 @@ from support.toy import ToyAdapter, ToyModel, undivided
 from distmlip import DistCalculator, DistModel
 from distmlip._native import core
 from distmlip.choice import chooser, kernels, suspect
-from distmlip.choice.guard import clusters, distances
+from distmlip.choice.clusters import clusters, distances
 from distmlip.choice.kernels import TABLES
 from distmlip.choice.probe import fingerprint, probe
 from distmlip.errors import InvalidInputError, NotNativeError
