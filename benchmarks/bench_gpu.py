@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from bench_overhead import Clock, PairAdapter
 from candidates import seconds_to_fill
 from harness import Facts, attempt, command_line, record
 from models import MODELS, exchange, original, step
+from pair_potential import Clock, PairAdapter
 from structures import copper, lithium_manganese_oxide
 
 from distmlip import DistCalculator

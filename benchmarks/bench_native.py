@@ -1,7 +1,7 @@
 """Stages in C++ beside the original, our eager stages and symmetrix-xl: µs per atom, errors, memory.
 
     python benchmarks/bench_native.py medium models          of CONTESTS; hours for all of MACE's
-    python benchmarks/bench_native.py sevennet nequip        in the environment that has them
+    python benchmarks/bench_native.py sevennet nequip esen   in the environment that has them
     python benchmarks/bench_native.py medium --symmetrix VENV/bin/python
 
 A program's turn is a whole step of ASE (neighbour list, energy, forces, stress) over slightly moved LiMnO2,
@@ -127,6 +127,14 @@ CONTESTS: dict[str, list[Contest]] = {
         Contest("MatterSim, size 1M", size, (*EAGER, "distmlip", *PARTITIONS, *ON_TWO[1:]))
         for size in (128, 288)
     ],
+    "esen": [
+        Contest(
+            "eSEN sm",
+            128,
+            (*EAGER, *NATIVE, "distmlip, avx2", "distmlip, recompute", *PARTITIONS, *ON_TWO[1:]),
+        ),
+    ],
+    "uma": [Contest(model, 128, (*EAGER, *NATIVE)) for model in ("UMA, published size", "UMA, 64 channels")],
     "chgnet64": [Contest("CHGNet 0.3.0", 288, ("distmlip",), "float64")],
     "chgnet10k": [Contest("CHGNet 0.3.0", 10_368, ("distmlip", *PARTITIONS, *ON_TWO[1:]))],
     "chgnet100k": [Contest("CHGNet 0.3.0", 100_352, ("distmlip, P=auto",))],
@@ -244,7 +252,8 @@ def distmlip_options(qualifiers: list[str]) -> Facts:
     if "original kernels" in qualifiers:
         return {"partitions": partitions, "kernels": "original"}
     radial = "exact" if "exact" in qualifiers else "auto"
-    return {"partitions": partitions, "kernels": "fused", "radial": radial}
+    recompute = {"recompute": True} if "recompute" in qualifiers else {}
+    return {"partitions": partitions, "kernels": "fused", "radial": radial, **recompute}
 
 
 def extracted(model: str, python: str, folder: Path) -> Path:
@@ -277,7 +286,7 @@ def fma_peak() -> dict[str, float]:
 def versions(symmetrix: str | None) -> dict[str, str]:
     """Of the packages that take part."""
     found = {}
-    for package in ("distmlip", "mace-torch", "matgl", "chgnet", "sevenn", "mattersim"):
+    for package in ("distmlip", "mace-torch", "matgl", "chgnet", "sevenn", "mattersim", "fairchem-core"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -15,28 +15,25 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import tables
 import torch
 from ase import Atoms, units
-from ase.calculators.calculator import Calculator
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from harness import QUARTILES, RESULTS, Arena, Call, Candidate, Describe, Facts, command_line, record
+from pair_potential import Clock, PairAdapter
 from structures import copper
 
 from distmlip import DistCalculator
-from distmlip.models.interface import Adapter, EagerStage, Halo, LocalGraph, Stage, Tensors
 
 OUTPUT = RESULTS / "overhead.json"
-CUTOFF = 5.0  # Å
 TEMPERATURE = 300.0  # K
 TIMESTEP = 2.0  # fs
 WIDTHS = {"no exchange": 0, "with a halo of one number": 1, "with a halo": 64}  # numbers of float32
@@ -44,93 +41,6 @@ PARTITIONS = {"": 8, "auto, ": None}
 PART_REPEATS = 7
 WARM_UP_STEPS = 5
 LIMIT = 600.0  # s
-DEPTH, STEEPNESS, DISTANCE = 0.3429, 1.3588, 2.866  # eV, 1/Å, Å: a Morse potential for Cu
-
-
-@dataclass
-class Clock:
-    """Calls since it was reset, and seconds spent in them: wall, and CPU of all threads."""
-
-    n_calls: int = 0
-    wall: float = 0.0
-    cpu: float = 0.0
-
-    def reset(self) -> None:
-        """Starts again from zero."""
-        self.n_calls, self.wall, self.cpu = 0, 0.0, 0.0
-
-    def time(self, function: Any, *arguments: Any, **options: Any) -> Any:
-        """Calls the function."""
-        self.n_calls += 1
-        wall, cpu = time.perf_counter(), time.process_time()
-        try:
-            return function(*arguments, **options)
-        finally:
-            self.wall += time.perf_counter() - wall
-            self.cpu += time.process_time() - cpu
-
-
-@dataclass(frozen=True)
-class TimedStage(EagerStage):
-    """A stage whose time, and whose pullback's, goes to a clock."""
-
-    clock: Clock | None = None
-
-    def run(self, graph: LocalGraph, inputs: Tensors, keep: bool) -> Any:
-        assert self.clock is not None
-        outputs, pullback = self.clock.time(super().run, graph, inputs, keep)
-        return outputs, lambda gradients: self.clock.time(pullback, gradients)
-
-
-class PairAdapter(Adapter):
-    """A Morse potential that fades to zero at the cutoff; its forces are the executor's to assemble."""
-
-    family: ClassVar[str] = "pair"
-    supported_numbers = frozenset(range(1, 119))
-    models: Sequence[torch.nn.Module] = (torch.nn.Module(),)
-    cutoff = CUTOFF
-    dtype = torch.float32
-
-    def __init__(self, clock: Clock, width: int) -> None:
-        """``width``: of a halo before the potential; 0: none."""
-        self.clock = clock
-        self.width = width
-
-    def stages(self, module: torch.nn.Module, recompute: bool) -> list[Stage]:  # noqa: ARG002
-        pair = TimedStage("pair", _pair, results=("energy",), computes=("edges",), clock=self.clock)
-        if not self.width:
-            return [pair]
-
-        def features(graph: LocalGraph, vectors: torch.Tensor, inputs: Tensors) -> Tensors:  # noqa: ARG001
-            return {"features": vectors[:1].sum() * vectors.new_zeros(graph.n_owned, self.width)}
-
-        return [
-            TimedStage("features", features, writes=("features",), clock=self.clock),
-            TimedStage(
-                "pair",
-                _pair_and_features,
-                before=(Halo("features", (self.width,)),),
-                reads=("features",),
-                results=("energy",),
-                computes=("edges",),
-                clock=self.clock,
-            ),
-        ]
-
-    def original(self, dtype: torch.dtype | None = None) -> Calculator:
-        raise NotImplementedError("there is no undivided original")
-
-
-def _pair(graph: LocalGraph, vectors: torch.Tensor, inputs: Tensors) -> Tensors:  # noqa: ARG001
-    distance = torch.linalg.vector_norm(vectors, dim=1)
-    well = torch.exp(-STEEPNESS * (distance - DISTANCE))
-    energy = 0.5 * DEPTH * (well * well - 2 * well) * (1 - (distance / CUTOFF) ** 2) ** 2
-    return {"energy": vectors.new_zeros(graph.n_owned).index_add(0, graph.receivers, energy)}
-
-
-def _pair_and_features(graph: LocalGraph, vectors: torch.Tensor, inputs: Tensors) -> Tensors:
-    (energy,) = _pair(graph, vectors, {}).values()
-    return {"energy": energy + inputs["features"].sum() / graph.n_owned}
 
 
 def steps_of(atoms: Atoms, *, n_steps: int, width: int, n_partitions: int | None) -> tuple[Call, Describe]:

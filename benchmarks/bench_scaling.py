@@ -8,10 +8,12 @@ of which sends what a plan says. Writes benchmarks/results/scaling.json and docs
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from pathlib import Path
 
+import bench_coupling
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from ase import Atoms
 from harness import RESULTS, Facts, command_line, in_ranks, machine, write
 from matplotlib.axes import Axes
 from models import MODELS
-from scaling_model import HALOS, Family, Network, System, exchange_seconds, step_seconds
+from scaling_model import HALOS, Family, Network, System, exchange_seconds, shell_rows, step_seconds
 from structures import water
 from tables import table
 
@@ -37,7 +39,21 @@ TITLES = {"mace": "MACE medium", "chgnet": "CHGNet"}
 NETWORKS = [Network("NVLink", 450e9, 20e-6), Network("InfiniBand", 50e9, 40e-6)]
 DENSITY = 0.1  # atoms/Å^3: water, most oxides
 STRONG, WEAK = 1_000_000, 125_000
+MANY_ATOMS, MANY_DEVICES = 10**8, [64, 128, 256, 512]
 DEVICES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+SHELLS = [
+    Family("MACE medium", 6.0, (512,), (), 0.0),
+    Family("TensorNet", 5.0, (1152,) * 2, (), 0.0),
+    Family("M3GNet", 5.0, (73,) * 2, (), 0.0),
+    Family("MatterSim 1M", 5.0, (128,) * 2, (), 0.0),
+    Family("CHGNet", 6.0, (64,) * 3, (64,) * 3, 3.0),
+    Family("NequIP, 4 layers", 6.0, (480,) * 3, (), 0.0),
+    Family("eSEN sm", 6.0, (1152,) * 4, (), 0.0),
+    Family("SevenNet-0", 5.0, (480,) * 4, (), 0.0),
+    Family("Orb v3", 6.0, (512,) * 5, (), 0.0),
+]
+"""What stages declare, of families of both environments."""
+OF_PARTITION = [10**3, 10**4, 10**5, 10**6]  # atoms
 COLOURS = {"NVLink": "#0072B2", "InfiniBand": "#D55E00"}
 LINES = {"slab": ":", "bisection": "-"}
 
@@ -51,6 +67,9 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", type=int, default=[64, 512], help="numbers per row")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--output", type=Path, default=RESULTS / "scaling.json")
+    parser.add_argument(
+        "--coupling", type=Path, default=bench_coupling.OUTPUT, help="what bench_coupling.py wrote"
+    )
     parser.add_argument("--picture", type=Path, default=PICTURE)
     arguments = parser.parse_args()
     families = [family_of(name) for name in MICROSECONDS]
@@ -66,6 +85,8 @@ def main() -> None:
         "families": [vars(family) for family in families],
         "networks": [vars(network) for network in NETWORKS],
         "extrapolated": extrapolate(families),
+        "shells": [shells(family) for family in SHELLS],
+        "many": many_atoms(arguments.coupling),
     }
     write(arguments.output, results)
     draw(families).savefig(arguments.picture, dpi=130, facecolor="white")
@@ -115,7 +136,6 @@ def time_exchange(atoms: Atoms, n_ranks: int, width: int, rounds: int, cutoff: f
 def _exchange(counts: list[list[int]], width: int, rounds: int) -> list[float]:
     torch.set_num_threads(1)
     distributed = torch.distributed
-    distributed.init_process_group("gloo")
     rank = distributed.get_rank()
     receive, send = counts[rank], [row[rank] for row in counts]
     rows, halo = torch.ones(sum(send), width), torch.empty(sum(receive), width)
@@ -126,8 +146,55 @@ def _exchange(counts: list[list[int]], width: int, rounds: int) -> list[float]:
         distributed.all_to_all_single(halo, rows, receive, send)
         taken.append(time.perf_counter() - start)
     distributed.barrier()
-    distributed.destroy_process_group()
     return taken[2:]
+
+
+def shells(family: Family) -> Facts:
+    """Rows that shells which grow with each layer compute, over rows that are needed; and what a row of one
+    stage may take for that to cost no more than the exchange through InfiniBand; by atoms of a partition."""
+    row: Facts = {"family": family.name, "stages": family.n_stages, "cutoff": family.cutoff}
+    for own in OF_PARTITION:
+        system, devices = System(own * MANY_DEVICES[-1], DENSITY), MANY_DEVICES[-1]
+        needed = own * family.n_stages
+        computed = shell_rows(family, system, devices)
+        seconds = exchange_seconds(family, system, devices, "bisection", NETWORKS[-1])
+        row[f"rows at {own}"] = computed / needed
+        row[f"even at {own}, s"] = seconds / (computed - needed)
+    return row
+
+
+def many_atoms(path: Path) -> list[Facts]:
+    """What a rank holds, and seconds of a step that its driver takes, for many atoms on many GPUs, by what
+    bench_coupling.py measured: memory in the two runs with most ranks, seconds with one; 512 B an atom."""
+    measured = json.loads(path.read_text())["cases"]
+    cases = [case for case in measured if case["kind"] == "ranks"]
+    driver_us = {
+        case["driver"]: case["cpu_us"]["driver"]
+        for case in measured
+        if case["kind"] == "overhead" and case["n_ranks"] == 1
+    }
+    rows = []
+    for driver in bench_coupling.DRIVERS:
+        of_driver = [case for case in cases if case["driver"] == driver]
+        fewer, more = of_driver[-2:]
+        grown = 1e6 * (more["growth_mb"] - fewer["growth_mb"]) / (more["n_atoms"] - fewer["n_atoms"])
+        of_other = max(grown, 0.0)
+        own = fewer["n_atoms"] / fewer["n_ranks"]
+        of_own = 1e6 * fewer["growth_mb"] / own - of_other * (fewer["n_ranks"] - 1)
+        for devices in MANY_DEVICES:
+            share = MANY_ATOMS / devices
+            steps = MANY_ATOMS if driver == "ASE" else share  # on each rank
+            rows.append(
+                {
+                    "driver": driver,
+                    "devices": devices,
+                    "bytes per own atom": of_own,
+                    "bytes per other atom": of_other,
+                    "bytes": of_own * share + of_other * (MANY_ATOMS - share),
+                    "driver, s": 1e-6 * driver_us[driver] * steps,
+                }
+            )
+    return rows
 
 
 def extrapolate(families: list[Family]) -> list[Facts]:
@@ -216,6 +283,26 @@ def as_markdown(results: Facts) -> str:
         ]
         for row in results["exchanges"]
     ]
+    shells = [
+        [
+            row["family"],
+            f"{row['stages']}, {row['cutoff']:.0f} Å",
+            *(f"{row[f'rows at {own}']:.3g}" for own in OF_PARTITION),
+            *(f"{1e6 * row[f'even at {own}, s']:.2g}" for own in (OF_PARTITION[0], OF_PARTITION[-1])),
+        ]
+        for row in results["shells"]
+    ]
+    many = [
+        [
+            str(row["devices"]),
+            row["driver"],
+            f"{row['bytes per own atom']:,.0f}",
+            f"{row['bytes per other atom']:,.0f}",
+            f"{row['bytes'] / 1e9:.3g}",
+            f"{row['driver, s']:.2g}",
+        ]
+        for row in results["many"]
+    ]
     kinds = ("strong", "weak")
     extrapolated = [
         [
@@ -234,6 +321,8 @@ def as_markdown(results: Facts) -> str:
             table(["partitions", *HALOS], halos),
             table(["ranks", "numbers per row", "MB received", "ms", "ms, formula"], exchanges),
             table(["model", "network", "GPUs", *kinds], extrapolated),
+            table(["model", "stages, cutoff", *(f"{own:,}" for own in OF_PARTITION), "µs", "µs"], shells),
+            table(["ranks", "driver", "B per own atom", "B per other", "GB of a rank", "driver, s"], many),
         ]
     )
 

@@ -14,16 +14,14 @@ which keeps the families of earlier runs, and prints the table.
 
 from __future__ import annotations
 
-import json
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+import by_family
 import numpy as np
 import torch
-from harness import QUARTILES, RESULTS, Facts, command_line, machine, write
+from harness import QUARTILES, RESULTS, Facts
 from models import MODELS, step
 from structures import SUPERCELLS, supercell
 from tables import table
@@ -65,20 +63,7 @@ class Switch:
 
 def main() -> None:
     """Measure, write JSON, print the table."""
-    parser = command_line(__doc__)
-    parser.add_argument("--families", nargs="+", choices=list(MODELS), default=["chgnet", "mace"])
-    parser.add_argument("--size", type=int, choices=list(SUPERCELLS), default=128, help="atoms")
-    parser.add_argument("--rounds", type=int, default=7, help="measured rounds")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    arguments = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
-    path: Path = arguments.output
-    cases = json.loads(path.read_text())["cases"] if path.exists() else {}
-    for family in arguments.families:
-        cases[family] = {"machine": machine(), **measure(family, arguments.size, arguments.rounds)}
-        write(path, {"cases": dict(sorted(cases.items()))})
-    print(as_markdown(cases))
+    by_family.run(__doc__, OUTPUT, 7, measure, as_markdown)
 
 
 def measure(family: str, size: int, rounds: int) -> Facts:

@@ -90,11 +90,20 @@ def attempt(limit: float, function: Callable[..., Facts], **arguments: Any) -> F
 
 
 def in_ranks(n_ranks: int, function: Callable[..., T], **arguments: Any) -> list[T]:
-    """What it returns in each of so many ranks, fresh processes with one thread each."""
+    """What it returns in each of so many ranks: fresh processes with one thread each, in a process group."""
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n_ranks)}
     variables = [{**meeting, "OMP_NUM_THREADS": "1", "RANK": str(rank)} for rank in range(n_ranks)]
-    ranks = [_start(function, arguments, of_rank) for of_rank in variables]
+    ranks = [_start(_of_group, {"function": function, **arguments}, of_rank) for of_rank in variables]
     return [rank.result() for rank in ranks]
+
+
+def _of_group(function: Callable[..., T], **arguments: Any) -> T:
+    """Child processes are taken for ranks only if they have said so."""
+    torch.distributed.init_process_group("gloo")
+    try:
+        return function(**arguments)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def _start(function: Callable[..., T], arguments: Facts, variables: dict[str, str]) -> Future[T]:

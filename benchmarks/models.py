@@ -189,17 +189,37 @@ def mattersim() -> torch.nn.Module:
 
 def esen() -> torch.nn.Module:
     """The size sm of eSEN (6 million parameters, 4 layers, lmax 2) with random weights: none are public."""
+    from fairchem.core.models.uma.escn_md import eSCNMDBackbone
+
+    return _of_fairchem(eSCNMDBackbone, 128, use_dataset_embedding=False)
+
+
+def uma(channels: int = 128, experts: int = 32) -> torch.nn.Module:
+    """UMA's kind with random weights; by default of the size of UMA-S (150 million parameters)."""
+    from fairchem.core.models.uma.escn_moe import eSCNMDMoeBackbone
+
+    return _of_fairchem(
+        eSCNMDMoeBackbone,
+        channels,
+        num_experts=experts,
+        use_composition_embedding=True,
+        moe_layer_type="pytorch",
+        dataset_mapping={"omat": "omat"},
+    )
+
+
+def _of_fairchem(kind: type, channels: int, **more: Any) -> torch.nn.Module:
     from fairchem.core.models.base import HydraModelV2
-    from fairchem.core.models.uma.escn_md import MLP_EFS_Head, eSCNMDBackbone
+    from fairchem.core.models.uma.escn_md import MLP_EFS_Head
 
     torch.manual_seed(0)
-    backbone = eSCNMDBackbone(
+    backbone = kind(
         num_layers=4,
         lmax=2,
         mmax=2,
-        sphere_channels=128,
-        hidden_channels=128,
-        edge_channels=128,
+        sphere_channels=channels,
+        hidden_channels=channels,
+        edge_channels=channels,
         num_distance_basis=64,
         cutoff=6.0,
         max_num_elements=100,
@@ -211,8 +231,8 @@ def esen() -> torch.nn.Module:
         norm_type="rms_norm_sh",
         act_type="gate",
         ff_type="spectral",
-        use_dataset_embedding=False,
         always_use_pbc=False,
+        **more,
     )
     head = MLP_EFS_Head(backbone, wrap_property=False)
     with torch.no_grad():

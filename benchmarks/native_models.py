@@ -9,6 +9,7 @@ import torch
 from models import (
     chgnet,
     chgnet_matgl,
+    esen,
     m3gnet,
     mace,
     mattersim,
@@ -16,6 +17,7 @@ from models import (
     sevennet,
     tensornet,
     tensornet_torch,
+    uma,
 )
 
 STEEP = {1.0: 2725.0, 1.5: 538.0, 2.0: 155.0}
@@ -66,6 +68,9 @@ NATIVE_MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "M3GNet": m3gnet,
     "CHGNet of matgl": chgnet_matgl,
     "MatterSim, size 1M": mattersim,
+    "eSEN sm": esen,
+    "UMA, published size": uma,
+    "UMA, 64 channels": partial(uma, 64, 8),
     "TensorNet, torch, urea": tensornet_torch,
     "CHGNet 0.3.0, urea": chgnet,
 }

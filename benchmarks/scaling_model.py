@@ -17,7 +17,12 @@ class Family:
     halo_widths: tuple[int, ...]  # numbers per halo atom, of each exchange forward
     bond_widths: tuple[int, ...]  # numbers per cut bond
     bond_cutoff: float  # Å; 0 without angles
-    seconds_per_atom: float  # of a step on one device, assumed
+    seconds_per_atom: float = math.nan  # of a step on one device, assumed
+
+    @property
+    def n_stages(self) -> int:
+        """An exchange stands before each but the first."""
+        return len(self.halo_widths) + 1
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,13 @@ def box_halo(system: System, n_partitions: int, cutoff: float) -> float:
 
 
 HALOS = {"slab": slab_halo, "bisection": box_halo}
+
+
+def shell_rows(family: Family, system: System, n_partitions: int) -> float:
+    """Rows of atoms that one box computes in all of a model's stages if nothing but positions is exchanged:
+    each stage also those that later stages read, in a shell that is thicker by the cutoff for each one."""
+    own = system.n_atoms / n_partitions
+    return sum(own + box_halo(system, n_partitions, k * family.cutoff) for k in range(family.n_stages))
 
 
 def cut_bonds(system: System, n_partitions: int, bond_cutoff: float, method: str) -> float:

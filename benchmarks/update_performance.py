@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import bench_eager_memory
 import bench_ranks
 import bench_runs
 import bench_subnormals
@@ -26,6 +27,7 @@ GRAPHS = [RESULTS / f"{name}.json" for name in ("neighbors", "partition", "overh
 RANKS = RESULTS / "ranks.json"
 GPU_GRAPHS = "gpu_graphs.json"
 SUBNORMALS = RESULTS / "subnormals.json"
+EAGER_MEMORY = RESULTS / "eager_memory.json"
 NATIVE = RESULTS / "native.json"
 MILLION = RESULTS / "million.json"
 RUNS = RESULTS / "runs.json"
@@ -81,7 +83,7 @@ PAGES = {
     "chgnet": (["chgnet"], ["CHGNet 0.3.0"]),
     "mace": (["mace"], ["MACE medium"]),
     "matgl": (["tensornet", "m3gnet"], ["TensorNet, warp", "TensorNet, torch", "M3GNet", "CHGNet of matgl"]),
-    "fairchem": (["esen"], []),
+    "fairchem": (["esen"], ["eSEN sm", "UMA, published size", "UMA, 64 channels"]),
     "sevennet": (["sevennet"], ["SevenNet-0"]),
     "nequip": (["nequip", "allegro"], ["NequIP, preset M"]),
     "orb": (["orb"], []),
@@ -237,6 +239,13 @@ def sweeps(steps: list[dict]) -> str:
             "one thread, one partition, float32, medians of CPU seconds of a step, both ways in turns:"
         )
         parts.append(bench_subnormals.as_markdown(json.loads(SUBNORMALS.read_text())["cases"]))
+    if EAGER_MEMORY.exists():
+        parts.append(
+            "What it saves that large tensors of eager stages are on pages that are kept from step to step "
+            "(`bench_eager_memory.py`): the models' own modules in float32, one thread, one partition, "
+            "medians of CPU seconds of a step, both ways in turns:"
+        )
+        parts.append(bench_eager_memory.as_markdown(json.loads(EAGER_MEMORY.read_text())["cases"]))
     return "\n\n".join(parts)
 
 

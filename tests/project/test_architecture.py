@@ -33,7 +33,7 @@ PYTHON_ORDER = [
     {"evaluation"},
     {"choice", "training"},
     {"calculator"},
-    {"md"},
+    {"md", "lammps", "torchsim"},
     {"commands"},
     {"__main__"},
 ]

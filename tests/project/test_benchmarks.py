@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -56,16 +57,20 @@ def test_a_candidate_that_misbehaves_is_reported_and_hinders_nobody(benchmark) -
     assert results["absent"] == {"status": "not installed"}
 
 
+def cases_of(module: ModuleType, options: str, output: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a script writes."""
+    monkeypatch.setattr(sys, "argv", [module.__name__, *options.split(), "--output", str(output)])
+    module.main()
+    return json.loads(output.read_text())["cases"]
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_measure_what_they_are_told_to(
     benchmark, script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    output = tmp_path / "results.json"
     name, *what = script.split()
-    module = benchmark(name)
-    monkeypatch.setattr(sys, "argv", [name, *what, *SCRIPTS[script].split(), "--output", str(output)])
-    module.main()
-    cases = json.loads(output.read_text())["cases"]
+    options = " ".join([*what, SCRIPTS[script]])
+    cases = cases_of(benchmark(name), options, tmp_path / "results.json", monkeypatch)
     results = [result for case in cases for result in case.get("results", {}).values()]
     assert results
     assert not [result["status"] for result in results if "status" in result]
@@ -76,30 +81,58 @@ def test_scripts_measure_what_they_are_told_to(
 def test_ranks_are_measured_beside_one_rank(
     benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    output = tmp_path / "ranks.json"
-    module = benchmark("bench_ranks")
-    options = f"--sizes 128 --ranks 1 2 --rounds 1 --steps 1 --output {output}"
-    monkeypatch.setattr(sys, "argv", ["bench_ranks", *options.split()])
-    module.main()
-    alone, both = json.loads(output.read_text())["cases"]
+    options = "--sizes 128 --ranks 1 2 --rounds 1 --steps 1"
+    alone, both = cases_of(benchmark("bench_ranks"), options, tmp_path / "ranks.json", monkeypatch)
     assert (alone["n_ranks"], both["n_ranks"]) == (1, 2)
     assert both["energy"] == pytest.approx(alone["energy"], rel=1e-6)
     assert both["largest_growth_mib"] > 0
+    assert both["exchange_s"] > 0
     assert capsys.readouterr().out.count("|") > 20
+
+
+def test_lammps_is_measured_beside_ase(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "coupling.json"
+    options = "--kinds overhead ranks --sizes 500 --of-rank 250 --ranks 1 2"
+    cases = cases_of(benchmark("bench_coupling"), options, output, monkeypatch)
+    assert [case["driver"] for case in cases] == ["ASE", "LAMMPS"] * 4
+    for ase, lammps in zip(cases[::2], cases[1::2], strict=True):
+        assert ase["n_atoms"] == lammps["n_atoms"]
+        assert lammps["energy"] == pytest.approx(ase["energy"], rel=1e-6)
+    assert all(case["n_atoms"] / case["n_ranks"] <= case["owned"] <= case["n_atoms"] for case in cases)
+    assert all(seconds > 0 for case in cases for seconds in case["cpu_us"].values())
+    assert len(benchmark("bench_scaling").many_atoms(output)) == 8
+    assert capsys.readouterr().out.count("|") > 80
+
+
+def case_of_family(
+    module: ModuleType, family: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """What a benchmark by families writes of one round."""
+    options = f"--families {family} --rounds 1"
+    case: dict[str, Any] = cases_of(module, options, folder / "results.json", monkeypatch)[family]
+    return case
 
 
 def test_steps_are_measured_with_subnormal_numbers_and_without(
     benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    output = tmp_path / "subnormals.json"
     module = benchmark("bench_subnormals")
-    options = f"--families chgnet --rounds 1 --output {output}"
-    monkeypatch.setattr(sys, "argv", ["bench_subnormals", *options.split()])
-    module.main()
-    case = json.loads(output.read_text())["cases"]["chgnet"]
+    case = case_of_family(module, "chgnet", tmp_path, monkeypatch)
     assert all(case["cpu_s"][way] > 0 for way in module.WAYS)
     assert case["rms_error"]["flushed"] == pytest.approx(case["rms_error"]["computed"], rel=0.01)
     assert capsys.readouterr().out.count("|") > 20
+
+
+def test_steps_are_measured_with_memory_that_is_kept_and_without(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    module = benchmark("bench_eager_memory")
+    case = case_of_family(module, "m3gnet", tmp_path, monkeypatch)
+    assert all(case[way]["cpu_s"] > 0 for way in module.WAYS)
+    assert case["kept"]["page_faults"] < case["anew"]["page_faults"] / 2
+    assert capsys.readouterr().out.count("|") > 14
 
 
 def test_the_switch_of_subnormal_numbers_reaches_the_stages(benchmark) -> None:
@@ -333,6 +366,16 @@ def test_formulas_of_halos_describe_real_cuts(benchmark, n_partitions: int) -> N
     counted = benchmark("bench_scaling").count_halos(benchmark("structures").water(6000), n_partitions, 5.0)
     for method in ("slab", "bisection"):
         assert counted[method] == pytest.approx(counted[f"{method}, formula"], rel=0.25)
+
+
+def test_rows_of_growing_shells_are_those_of_real_cuts(benchmark) -> None:
+    model, scaling = benchmark("scaling_model"), benchmark("bench_scaling")
+    water, cutoff = benchmark("structures").water(20_000), 4.0
+    family = model.Family("toy", cutoff, (64,) * 2, (), 0.0)
+    counted = [scaling.count_halos(water, 8, k * cutoff)["bisection"] for k in (1, 2)]
+    own = len(water) / 8
+    computed = model.shell_rows(family, model.System(len(water), len(water) / water.get_volume()), 8)
+    assert computed == pytest.approx(3 * own + sum(counted), rel=0.25)
 
 
 def test_communication_grows_as_it_is_said_to(benchmark) -> None:
