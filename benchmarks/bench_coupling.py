@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import RESULTS, Facts, command_line, in_ranks, record
-from tables import table
+from result_tables import table
 
 from distmlip.machine.limits import available_cores
 

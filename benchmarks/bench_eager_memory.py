@@ -20,7 +20,7 @@ import numpy as np
 from harness import RESULTS, Facts
 from models import MODELS, step
 from structures import SUPERCELLS, supercell
-from tables import table
+from result_tables import table
 
 from distmlip import DistCalculator
 from distmlip._native import core

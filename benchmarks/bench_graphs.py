@@ -33,13 +33,13 @@ from typing import Any
 
 import candidates
 import numpy as np
-import tables
+import result_tables
 import torch
 from ase import Atoms
 from candidates import ENTRANTS, entrant
 from harness import PACKAGES, RESULTS, Arena, Candidate, Facts, Prepare, command_line, record, seconds
 from structures import SYSTEMS, copper, lithium_manganese_oxide, shuffled_copper, slab, water
-from tables import FASTEST, METHODS
+from result_tables import FASTEST, METHODS
 
 from distmlip import neighbor_list
 from distmlip._native import core
@@ -253,10 +253,10 @@ def main() -> None:
     arena, rounds = Arena(arguments.packages), options.pop("rounds")
     if what == "neighbors":
         cases = neighbors(Contests(arena, rounds, limit=40.0, budget=5.0), **options)
-        print(tables.neighbors(record(output, cases, simd=list(core.simd_levels)), everything=True))
+        print(result_tables.neighbors(record(output, cases, simd=list(core.simd_levels)), everything=True))
     else:
         cases = partitions(Contests(arena, rounds, limit=120.0, budget=10.0), **options)
-        print(tables.partition(record(output, cases)))
+        print(result_tables.partition(record(output, cases)))
 
 
 def parsed() -> argparse.Namespace:

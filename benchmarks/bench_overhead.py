@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tables
+import result_tables
 import torch
 from ase import Atoms, units
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
@@ -125,7 +125,7 @@ def main() -> None:
     output = arguments.output or (None if arguments.quick else OUTPUT)
     if arguments.quick:
         arguments.size, arguments.steps = 10**4, 10
-    print(tables.overhead(record(output, measured(arguments))))
+    print(result_tables.overhead(record(output, measured(arguments))))
 
 
 def measured(arguments: argparse.Namespace) -> Iterator[Facts]:

@@ -26,7 +26,7 @@ from harness import RESULTS, Facts, command_line, in_ranks, record
 from memory import peak_rss
 from models import MODELS, exchange, step
 from structures import SUPERCELLS, supercell
-from tables import table
+from result_tables import table
 
 from distmlip import DistCalculator
 from distmlip.evaluation.settings import ATOMS_PER_CPU_PARTITION

@@ -22,7 +22,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from harness import RESULTS, Facts, command_line, record
-from tables import table
+from result_tables import table
 
 from distmlip.md.checkpoints import write_checkpoint
 from distmlip.md.drivers import Ensemble, optimizer

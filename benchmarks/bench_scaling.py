@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from models import MODELS
 from scaling_model import HALOS, Family, Network, System, exchange_seconds, shell_rows, step_seconds
 from structures import water
-from tables import table
+from result_tables import table
 
 from distmlip import partition
 from distmlip.models import adapter_for

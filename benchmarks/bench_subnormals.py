@@ -24,7 +24,7 @@ import torch
 from harness import QUARTILES, RESULTS, Facts
 from models import MODELS, step
 from structures import SUPERCELLS, supercell
-from tables import table
+from result_tables import table
 
 from distmlip import DistCalculator
 from distmlip.models import adapter_for

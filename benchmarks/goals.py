@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from harness import RESULTS, Facts, seconds
-from tables import REFERENCE_FACTORS, table
+from result_tables import REFERENCE_FACTORS, table
 
 LIMITS = tomllib.loads((RESULTS / "limits.toml").read_text())
 NOT_MEASURED = "not measured"

@@ -40,7 +40,7 @@ from memory import peak_rss
 from native_goals import of_million
 from native_models import NATIVE_MODELS
 from structures import supercell
-from tables import table
+from result_tables import table
 
 from distmlip import DistCalculator
 from distmlip.models import adapter_for

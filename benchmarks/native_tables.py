@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness import Facts, seconds
-from tables import table
+from result_tables import table
 
 PROGRAMS = {
     "original": "original",

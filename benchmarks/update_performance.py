@@ -19,7 +19,7 @@ import goals
 import million
 import native_goals
 import native_tables
-import tables
+import result_tables
 from bench_step import as_markdown, cell
 from harness import RESULTS
 
@@ -165,9 +165,9 @@ def graphs() -> str:
             "the peak RSS in a fresh process. What was to be reached:",
             goals.as_table(goals.of_graphs(neighbors, partition, overhead)),
             "![CPU time per atom of every package, by number of atoms and by system](graphs.png)",
-            tables.neighbors(neighbors),
-            tables.partition(partition),
-            tables.overhead(overhead),
+            result_tables.neighbors(neighbors),
+            result_tables.partition(partition),
+            result_tables.overhead(overhead),
         ]
     )
 
@@ -226,7 +226,7 @@ def sweeps(steps: list[dict]) -> str:
     gpu = gpu_cases()
     parts.append(goals.as_table(goals.of_steps(steps, ranks["cases"], gpu)))
     if gpu:
-        parts.append(tables.on_gpu(gpu))
+        parts.append(result_tables.on_gpu(gpu))
     if ranks["cases"]:
         parts.append(
             "Ranks with one core each on one machine (more ranks than cores: memory only): medians, the time "

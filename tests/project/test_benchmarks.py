@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,12 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """Imports a module of benchmarks/, which is no package."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module
+
+
+def test_no_module_has_the_name_of_a_package() -> None:
+    """Which of two were found would depend on what was imported before: HDF5's `tables`, once."""
+    taken = {*packages_distributions(), *sys.stdlib_module_names}
+    assert not taken & {module.stem for module in BENCHMARKS.glob("*.py")}
 
 
 def test_a_candidate_that_misbehaves_is_reported_and_hinders_nobody(benchmark) -> None:
@@ -216,7 +223,7 @@ def test_operators_for_devices_agree_with_the_models(
     for case in cases:
         assert case["error_distmlip"] < 1e-5, case
         assert case["seconds_distmlip"] > 0
-    table = benchmark("tables").on_gpu(cases)
+    table = benchmark("result_tables").on_gpu(cases)
     assert "| contraction | 9 | distmlip |" in table
 
 
@@ -337,7 +344,7 @@ def test_results_of_a_gpu_reach_the_docs(benchmark) -> None:
     cases = [large, beside, larger, failed, exchange]
     goals = benchmark("goals").of_steps([], [], cases)
     assert [(goal.measured, goal.reached) for goal in goals[1:]] == [("19.0 s", True), ("1.10 ×", False)]
-    table = benchmark("tables").on_gpu(cases)
+    table = benchmark("result_tables").on_gpu(cases)
     assert "| chgnet | 1,000,000 | distmlip, P=16 | 19 | 19.00 | 2,048 | 1.5% |" in table
     assert "RuntimeError: no memory" in table
     assert len({line.count("|") for line in table.splitlines()[2:]}) == 1
