@@ -19,8 +19,8 @@ import by_family
 import numpy as np
 from harness import RESULTS, Facts
 from models import MODELS, step
-from structures import SUPERCELLS, supercell
 from result_tables import table
+from structures import SUPERCELLS, supercell
 
 from distmlip import DistCalculator
 from distmlip._native import core

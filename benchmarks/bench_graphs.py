@@ -38,8 +38,8 @@ import torch
 from ase import Atoms
 from candidates import ENTRANTS, entrant
 from harness import PACKAGES, RESULTS, Arena, Candidate, Facts, Prepare, command_line, record, seconds
-from structures import SYSTEMS, copper, lithium_manganese_oxide, shuffled_copper, slab, water
 from result_tables import FASTEST, METHODS
+from structures import SYSTEMS, copper, lithium_manganese_oxide, shuffled_copper, slab, water
 
 from distmlip import neighbor_list
 from distmlip._native import core

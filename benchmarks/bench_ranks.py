@@ -25,8 +25,8 @@ import torch
 from harness import RESULTS, Facts, command_line, in_ranks, record
 from memory import peak_rss
 from models import MODELS, exchange, step
-from structures import SUPERCELLS, supercell
 from result_tables import table
+from structures import SUPERCELLS, supercell
 
 from distmlip import DistCalculator
 from distmlip.evaluation.settings import ATOMS_PER_CPU_PARTITION

@@ -21,9 +21,9 @@ from ase import Atoms
 from harness import RESULTS, Facts, command_line, in_ranks, machine, write
 from matplotlib.axes import Axes
 from models import MODELS
+from result_tables import table
 from scaling_model import HALOS, Family, Network, System, exchange_seconds, shell_rows, step_seconds
 from structures import water
-from result_tables import table
 
 from distmlip import partition
 from distmlip.models import adapter_for

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from harness import QUARTILES, RESULTS, Facts
 from models import MODELS, step
-from structures import SUPERCELLS, supercell
 from result_tables import table
+from structures import SUPERCELLS, supercell
 
 from distmlip import DistCalculator
 from distmlip.models import adapter_for

@@ -39,8 +39,8 @@ from harness import RESULTS, Facts, attempt, command_line, installed, machine, w
 from memory import peak_rss
 from native_goals import of_million
 from native_models import NATIVE_MODELS
-from structures import supercell
 from result_tables import table
+from structures import supercell
 
 from distmlip import DistCalculator
 from distmlip.models import adapter_for
