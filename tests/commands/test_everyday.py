@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ import psutil
 import pytest
 from ase.io import read as read_structure
 from support.structures import oxide_cell
+from typer.testing import CliRunner
 
+from distmlip.commands.cli import app
 from distmlip.commands.launch import free_port
 from distmlip.errors import InvalidInputError
 from distmlip.md import read
@@ -59,6 +63,21 @@ def distmlip(*arguments: str, code: int = 0) -> str:
 
 def md(*arguments: str, code: int = 0) -> str:
     return distmlip("md", "start.extxyz", "--model", NARROW, *HOT, *arguments, code=code)
+
+
+@pytest.fixture
+def refusal() -> Iterator[Callable[..., str]]:
+    """What the command says that refuses its arguments. In this process: most of what one takes is importing torch."""
+
+    def said(*arguments: str, code: int) -> str:
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == code, done.output
+        assert isinstance(done.exception, SystemExit)
+        assert done.stdout == ""
+        return done.stderr
+
+    yield said
+    logging.disable(logging.NOTSET)  # as commands do, which quiet the packages of models
 
 
 @pytest.mark.usefixtures("here")
@@ -219,23 +238,23 @@ REFUSED = {
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_mistakes_are_explained_in_one_line(arguments: tuple[str, ...], message: str) -> None:
-    said = distmlip(*arguments, "--output", "run", code=1)
+def test_mistakes_are_explained_in_one_line(refusal, arguments: tuple[str, ...], message: str) -> None:
+    said = refusal(*arguments, "--output", "run", code=1)
     assert len(said.strip().splitlines()) == 1
     assert re.search(message, said), said
     assert not Path("run").exists()
 
 
-def test_configurations_with_unknown_options_are_refused(here: Path) -> None:
+def test_configurations_with_unknown_options_are_refused(here: Path, refusal) -> None:
     (here / "run.toml").write_text("timestepp = 1.0\n")
-    said = distmlip("md", "--config", "run.toml", code=2)
+    said = refusal("md", "--config", "run.toml", code=2)
     assert "timestepp" in said
     (here / "run.toml").write_text("timestep = \n")
-    assert "cannot be read" in distmlip("md", "--config", "run.toml", code=2)
+    assert "cannot be read" in refusal("md", "--config", "run.toml", code=2)
     (here / "run.toml").write_bytes(b"\xff\xfe")
-    assert "cannot be read" in distmlip("md", "--config", "run.toml", code=2)
+    assert "cannot be read" in refusal("md", "--config", "run.toml", code=2)
     (here / "run.toml").write_text("options = 3\n")
-    assert "no table of options" in re.sub(r"[\s│]+", " ", distmlip("md", "--config", "run.toml", code=2))
+    assert "no table of options" in re.sub(r"[\s│]+", " ", refusal("md", "--config", "run.toml", code=2))
 
 
 def test_models_by_name(capfd: pytest.CaptureFixture[str]) -> None:

@@ -167,8 +167,13 @@ def test_threads_take_turns(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "forces.npy"), expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("launcher", ["distmlip run", "torchrun"])
+@pytest.mark.parametrize(
+    ("launcher", "method"),
+    [
+        *(("distmlip run", "fork"), ("distmlip run", "spawn"), ("torchrun", "fork")),
+        pytest.param("torchrun", "spawn", marks=pytest.mark.slow),
+    ],
+)
 def test_worker_processes_of_a_script_calculate_by_themselves(
     tmp_path: Path, method: str, launcher: str
 ) -> None:

@@ -63,7 +63,7 @@ def test_partitions_that_are_not_there(here: tuple[int, int]) -> None:
 # --- results ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_ranks", [1, 2, pytest.param(3, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("n_ranks", [1, 2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4))])
 def test_results_are_those_of_the_undivided_model(n_ranks: int) -> None:
     output = succeeded(run_ranks(n_ranks, "toy_parity.py"))
     assert output.count(PASSED) == n_ranks
@@ -87,7 +87,11 @@ def test_kernels_are_the_same_on_all_ranks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "n_ranks"), [("toy", 2), ("toy", 3), ("chgnet", 2), ("mace", 2), ("matgl_chgnet", 2)]
+    ("family", "n_ranks"),
+    [
+        *(("toy", 2), ("toy", 3), ("chgnet", 2), ("mace", 2)),
+        pytest.param("matgl_chgnet", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_gradients_of_parameters_are_those_of_the_undivided_model(family: str, n_ranks: int) -> None:
     assert succeeded(run_ranks(n_ranks, "training.py", family)).count(PASSED) == n_ranks
