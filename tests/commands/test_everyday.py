@@ -67,7 +67,7 @@ def md(*arguments: str, code: int = 0) -> str:
 
 @pytest.fixture
 def refusal() -> Iterator[Callable[..., str]]:
-    """What the command says that refuses its arguments. In this process: most of what one takes is importing torch."""
+    """What a command that refuses its arguments says. In this process: starting one takes longest."""
 
     def said(*arguments: str, code: int) -> str:
         done = CliRunner().invoke(app, arguments)
