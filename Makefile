@@ -1,5 +1,5 @@
 # make demo   the main job: pretrained CHGNet over 4 partitions on real input
-# make test   every test that is not marked slow;  make test-slow   the rest
+# make test   every test that is not marked slow;  make test-slow   the rest;  make test-cxx   those in C++ alone
 # make test-torch   what needs no model package, with every torch that is supported
 # make test-torchsim   TorchSim's newest release, which needs Python 3.12; the other tests have its last for 3.11
 # make lint   formatters, linters, types, sizes, import directions;  make figures   what they add up to
@@ -16,6 +16,7 @@ TORCH_VERSIONS ?= 2.11.0 2.13.0 2.14.1
 TORCHSIM_PYTHON ?= python3.12
 EXTRAS ?= test
 PYTEST_WORKERS ?= 2
+BUILD_JOBS ?= $(or $(CMAKE_BUILD_PARALLEL_LEVEL),2)
 
 BIN := $(VENV)/bin
 comma := ,
@@ -28,6 +29,7 @@ CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.
 # then stays in one place and only what changed is compiled again. In CI a compiler's warning is an error. By
 # force and then again: pip leaves alone what has the same version, and installs only what is missing.
 WHEEL := build/wheel$(notdir $(VENV))
+BUILD := build/make$(notdir $(VENV))
 installed = $$(ls $(WHEEL)/*.whl)
 install = $(1)/bin/pip install --quiet --force-reinstall --no-deps $(installed) && $(1)/bin/pip install --quiet "$(installed)[$(2)]"
 
@@ -40,13 +42,13 @@ GPU_PYTHON ?= $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info
 GPU_WHEELS := build/gpu-wheels
 GPU_PLATFORMS := $(foreach glibc,17 24 27 28,--platform manylinux_2_$(glibc)_x86_64) --platform manylinux2014_x86_64
 
-.PHONY: demo test test-slow test-torch test-one-torch test-torchsim lint figures notebooks format bench bench-graph bench-native bench-ranks gpu-wheels clean
+.PHONY: demo test test-slow test-cxx test-torch test-one-torch test-torchsim lint figures notebooks format bench bench-graph bench-native bench-ranks gpu-wheels clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
 	$(RUN)/distmlip demo
 
-test: $(VENV)/.test $(VENV_E3NN)/.test
+test: $(VENV)/.test $(VENV_E3NN)/.test test-cxx
 	$(call pytest,$(VENV)) -m "not slow" $(E3NN_TESTS:%=--ignore=%)
 	$(call pytest,$(VENV_E3NN)) -m "not slow" $(E3NN_TESTS)
 	$(call pytest,$(VENV)) -m "not slow" tests/ordered
@@ -55,6 +57,11 @@ test-slow: $(VENV)/.test $(VENV_E3NN)/.test
 	$(call pytest,$(VENV)) -m slow $(E3NN_TESTS:%=--ignore=%)
 	$(call pytest,$(VENV_E3NN)) -m slow $(E3NN_TESTS)
 	$(call pytest,$(VENV)) -m slow tests/ordered
+
+test-cxx: $(WHEEL)/.built
+	cmake -DDISTMLIP_TESTS=ON $(BUILD) > /dev/null
+	cmake --build $(BUILD) --parallel $(BUILD_JOBS)
+	ctest --test-dir $(BUILD) --output-on-failure
 
 # Each has an environment and a build of its own; that of another torch than 2.13.0 takes gigabytes.
 test-torch:
@@ -75,7 +82,7 @@ lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
-	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p build/make$(notdir $(VENV)) -quiet -hide-progress '$(CURDIR)/csrc/(?!exchange|executor|native|bindings).*\.cpp'
+	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p $(BUILD) -quiet -hide-progress '$(CURDIR)/csrc/(?!exchange|executor|native|bindings).*\.cpp'
 	$(BIN)/lizard --length 80 --CCN 15 --warnings_only csrc distmlip tests benchmarks
 	$(RUN)/python -m pytest -q tests/project/test_architecture.py
 
@@ -135,7 +142,7 @@ $(VENV)/bin/python $(VENV_E3NN)/bin/python:
 
 $(WHEEL)/.built: $(SOURCES) | $(VENV)/.torch
 	rm -f $(WHEEL)/*.whl
-	CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-2} $(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir $(WHEEL) --config-settings=build-dir=build/make$(notdir $(VENV)) $(if $(CI),--config-settings=cmake.define.DISTMLIP_WERROR=ON) .
+	CMAKE_BUILD_PARALLEL_LEVEL=$(BUILD_JOBS) $(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir $(WHEEL) --config-settings=build-dir=$(BUILD) $(if $(CI),--config-settings=cmake.define.DISTMLIP_WERROR=ON) .
 	touch $@
 
 $(VENV)/.demo: $(WHEEL)/.built

@@ -110,6 +110,7 @@ void Edges<T>::evaluate(const EdgeInput<T>& input, int64_t first, int n, bool ke
 template <class T>
 void Edges<T>::restore(int n, const Kept& kept, Memory& memory) const {
   if (embedding_ >= 0) tables_.evaluate(embedding_, memory.places, memory.embedding.data(), channels_);
+  if (three_body_) three_body_->restore(n, kept.three_body, memory.three_body);
   if (update_) {
     update_->restore(n, kept.update, memory.update);
     weights(update_weights_, n, memory, memory.update_weights);

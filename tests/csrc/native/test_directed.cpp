@@ -151,7 +151,7 @@ Tensors inputs(const NativeGraph& graph, bool of_line_graph) {
 }
 
 template <class T>
-void check(at::ScalarType dtype) {
+void check_in(at::ScalarType dtype) {
   Weights weights;
   const NativeGraph graph = ring(dtype);
   for (const bool by_pairs : {false, true})
@@ -169,8 +169,8 @@ void check(at::ScalarType dtype) {
 int main() {
   return checked_with_every_instruction_set([](at::ScalarType dtype) {
     if (dtype == at::kFloat)
-      check<float>(dtype);
+      check_in<float>(dtype);
     else
-      check<double>(dtype);
+      check_in<double>(dtype);
   });
 }

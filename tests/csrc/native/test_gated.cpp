@@ -101,7 +101,7 @@ Tensors inputs(at::ScalarType dtype) {
 }
 
 template <class T>
-void check(at::ScalarType dtype) {
+void check_in(at::ScalarType dtype) {
   Weights weights;
   const gated::BlockStage<T> stage(third_block(weights));
   const NativeGraph graph = ring(dtype);
@@ -113,8 +113,8 @@ void check(at::ScalarType dtype) {
 int main() {
   return checked_with_every_instruction_set([](at::ScalarType dtype) {
     if (dtype == at::kFloat)
-      check<float>(dtype);
+      check_in<float>(dtype);
     else
-      check<double>(dtype);
+      check_in<double>(dtype);
   });
 }
